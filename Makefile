@@ -1,0 +1,40 @@
+# Everything a newcomer needs: `make sandbox` and `make test`. See CONTRIBUTING.md for the rest.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install sandbox test check format bench clean
+
+help:            ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml requirements.lock setup.py src/pyccf/apps/js/_build.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+install: $(STAMP)  ## create the virtual environment and install pyccf into it
+
+sandbox: $(STAMP)  ## start a one-node service with the sample app; Ctrl-C stops it
+	@$(BIN)/pyccf sandbox $(ARGS)
+
+test: $(STAMP)     ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)    ## style, types and architecture
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)   ## apply the formatter
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+bench: $(STAMP)    ## measure; writes bench/results/*.json
+	$(BIN)/python -m bench $(ARGS)
+
+clean:           ## remove what the other targets made
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

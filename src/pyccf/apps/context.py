@@ -1,0 +1,188 @@
+"""What a handler sees while it executes one request: the request, its transaction, the caller.
+
+A `Context` lives for one attempt. The frontend makes it, an endpoint's `execute` fills in the
+response, the frontend decides whether the writes are applied (spec: http-api.md §2). A handler
+refuses by raising `pyccf.errors.RpcError`. Nothing here does I/O; what a handler may ask of the
+node comes through `Services`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from pyccf.codec.text import dump_json
+from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
+
+if TYPE_CHECKING:
+    from pyccf.apps.router import Endpoint
+    from pyccf.http.message import Request
+    from pyccf.http.session import Session
+    from pyccf.kv.tx import Tx
+
+JSON_TYPE = "application/json"
+
+
+class TxStatus(Enum):
+    """What is known of a transaction id (spec: http-api.md §8.2)."""
+
+    UNKNOWN = "Unknown"
+    PENDING = "Pending"
+    COMMITTED = "Committed"
+    INVALID = "Invalid"
+
+
+class Cose(msgspec.Struct, frozen=True):
+    """A signed request that verified: payload, whole envelope, signature, protected header."""
+
+    content: bytes
+    envelope: bytes
+    signature: bytes
+    headers: Mapping[int | str, object]
+
+
+class Jwt(msgspec.Struct, frozen=True):
+    """A bearer token that verified, with the issuer its key is registered under."""
+
+    key_issuer: str
+    header: dict[str, Json]
+    payload: dict[str, Json]
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who a policy found to be calling (spec: auth.md §6). Unused fields are None."""
+
+    policy: str
+    id: str | None = None
+    data: Json = None
+    cert_pem: str | None = None
+    cose: Cose | None = None
+    jwt: Jwt | None = None
+    all_of: tuple[Caller, ...] = ()
+
+
+class HistoricalState(Protocol):
+    """A committed transaction brought back: its id, its receipt, and its write set to read."""
+
+    @property
+    def txid(self) -> TxID: ...
+    @property
+    def receipt(self) -> dict[str, Json]:
+        """JSON receipt as served at /receipt (spec: merkle-and-receipts.md §5.1)."""
+        ...
+
+    @property
+    def is_signature(self) -> bool: ...
+    def tx(self) -> Tx:
+        """A read-only transaction over exactly what that transaction wrote."""
+        ...
+
+
+class Services(Protocol):
+    """What handlers may ask of the node. All answers are about this node, now."""
+
+    def last_committed(self) -> TxID: ...
+    def tx_status(self, txid: TxID) -> TxStatus: ...
+    def view_of(self, seqno: SeqNo) -> View | None: ...
+    def unix_time(self) -> UnixSeconds: ...
+    def random(self, n: int) -> bytes:
+        """n bytes fit for keys."""
+        ...
+
+    def historical_range(
+        self, handle: int, first: SeqNo, last: SeqNo, expiry_s: int
+    ) -> list[HistoricalState] | None:
+        """States first..last inclusive, or None while they are being fetched."""
+        ...
+
+    def historical_drop(self, handle: int) -> bool: ...
+    def log(self, level: str, tag: str, text: str) -> None:
+        """Report one line of an application (levels: debug, info, fail, fatal)."""
+        ...
+
+
+class Context:
+    """One attempt at one request. Handlers read the upper half and fill in the lower."""
+
+    __slots__ = (
+        "apply_writes",
+        "body",
+        "caller",
+        "claims_digest",
+        "endpoint",
+        "headers",
+        "historical",
+        "params",
+        "request",
+        "route",
+        "services",
+        "session",
+        "status",
+        "tx",
+    )
+
+    def __init__(
+        self, request: Request, session: Session, tx: Tx, services: Services, endpoint: Endpoint
+    ) -> None:
+        self.request = request
+        self.session = session
+        self.tx = tx
+        self.services = services
+        self.endpoint = endpoint
+        self.params: dict[str, str] = {}
+        """Path parameters, raw (not percent-decoded)."""
+        self.route = ""
+        """The template path with its frontend's prefix, e.g. /app/log/{id}."""
+        self.caller: Caller | None = None
+        self.historical: HistoricalState | None = None
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.apply_writes: bool | None = None
+        """None: writes are applied if the status is 2xx. Otherwise decides."""
+        self.claims_digest: bytes | None = None
+        """32 bytes bound into the receipt of this transaction."""
+
+    def json(self, value: Json, status: int = 200) -> None:
+        """Answer with a JSON document (sorted keys, no blanks)."""
+        self.status = status
+        self.headers["content-type"] = JSON_TYPE
+        self.body = dump_json(value)
+
+    def text(self, value: str, status: int = 200, content_type: str = "text/plain") -> None:
+        """Answer with text in UTF-8."""
+        self.status = status
+        self.headers["content-type"] = content_type
+        self.body = value.encode()
+
+    def empty(self, status: int = 204) -> None:
+        """Answer without a body."""
+        self.status = status
+        self.body = b""
+
+
+class GovernanceOperations(Protocol):
+    """What `ccf.node.*`, `ccf.network.*` and their kin do while a proposal is applied.
+
+    All act inside the proposal's transaction `tx`; nothing outside happens until it commits.
+    Failures raise `pyccf.errors.LocalError` with the text of js-runtime.md §4.10.
+    """
+
+    def trigger_ledger_rekey(self, tx: Tx) -> None: ...
+    def transition_service_to_open(self, tx: Tx, previous: str | None, following: str) -> None:
+        """Open the service; both identities are PEM text."""
+        ...
+
+    def trigger_recovery_shares_refresh(self, tx: Tx) -> None: ...
+    def trigger_ledger_chunk(self, tx: Tx) -> None: ...
+    def trigger_snapshot(self, tx: Tx) -> None: ...
+    def latest_ledger_secret_seqno(self, tx: Tx) -> SeqNo: ...
+    def generate_endorsed_certificate(self, csr_pem: str, valid_from: str, days: int) -> str: ...
+    def generate_network_certificate(self, valid_from: str, days: int) -> str: ...
+    def set_jwt_public_signing_keys(self, tx: Tx, issuer: str, metadata: Json, jwks: Json) -> None:
+        ...
+
+    def remove_jwt_public_signing_keys(self, tx: Tx, issuer: str) -> None: ...
