@@ -1,0 +1,104 @@
+"""Handlers that take and give JSON: content negotiation, body parsing, query parameters.
+
+Wraps a function of (context, body) that returns a JSON value into an endpoint's `execute`
+(spec: http-api.md §6). None becomes 204 without a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyccf.codec.text import load_json
+from pyccf.errors import RpcError
+
+if TYPE_CHECKING:
+    from pyccf.apps.context import Context
+    from pyccf.types import Json
+
+JsonHandler = Callable[["Context", "Json"], "Json"]
+
+
+def check_accept(header: str | None) -> None:
+    """Refuse a client that would not take application/json.
+
+    Raises RpcError 406 UnsupportedContentType or 400 InvalidHeaderValue.
+    """
+    if header is None:
+        return
+    matched = False
+    for entry in header.split(",") if header else ():
+        mime, *params = entry.split(";")
+        mime = mime.strip()
+        if "/" not in mime:
+            raise RpcError(
+                400,
+                "InvalidHeaderValue",
+                f"Entry in Accept header is not a valid MIME type: {entry.strip()}",
+            )
+        for param in params:
+            name, eq, value = param.strip().partition("=")
+            if name == "q" and eq:
+                try:
+                    float(value)
+                except ValueError:
+                    raise RpcError(
+                        400,
+                        "InvalidHeaderValue",
+                        "Could not parse q-factor from MIME type in Accept header: "
+                        f"{entry.strip()}",
+                    ) from None
+        matched = matched or mime in ("application/json", "application/*", "*/*")
+    if not matched:
+        raise RpcError(
+            406,
+            "UnsupportedContentType",
+            f"No supported content type in accept header: {header}\n"
+            "Only application/json is currently supported",
+        )
+
+
+def body_json(ctx: Context) -> Json:
+    """The request's body as JSON; an empty body is an empty object.
+
+    Raises RpcError 400 InvalidInput.
+    """
+    raw = ctx.request.body
+    if not raw:
+        return {}
+    try:
+        return load_json(raw)
+    except ValueError as e:
+        raise RpcError(400, "InvalidInput", str(e)) from None
+
+
+def json_endpoint(handler: JsonHandler) -> Callable[[Context], None]:
+    """Make an endpoint's `execute` of a JSON handler."""
+
+    def execute(ctx: Context) -> None:
+        check_accept(ctx.request.headers.get("accept"))
+        body = None if ctx.request.method == "GET" else body_json(ctx)
+        result = handler(ctx, body)
+        if result is None:
+            ctx.empty()
+        else:
+            ctx.json(result)
+
+    return execute
+
+
+def query_parameters(query: str) -> dict[str, str]:
+    """Parameters of a decoded query; of a repeated one the first counts (spec: http-api.md §1.1)."""
+    found: dict[str, str] = {}
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        found.setdefault(name, value)
+    return found
+
+
+def required_parameter(ctx: Context, name: str) -> str:
+    """A query parameter that must be there. Raises RpcError 400 InvalidQueryParameterValue."""
+    value = query_parameters(ctx.request.query).get(name)
+    if value is None:
+        raise RpcError(400, "InvalidQueryParameterValue", f"Missing query parameter '{name}'")
+    return value

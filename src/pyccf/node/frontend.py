@@ -1,0 +1,217 @@
+"""Execution of one request: find the endpoint, judge the caller, run the handler, commit.
+
+The order of the steps is the contract (spec: http-api.md §2). A transaction that conflicts is run
+again from the start, at most ATTEMPTS_MAX times. What a handler wrote is applied only when the
+answer is a success, unless the handler said otherwise; a discarded transaction leaves no trace and
+its answer names no transaction.
+
+This is the hot path: one request walks straight down `Frontend.execute`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from pyccf.apps.auth import authenticate
+from pyccf.apps.context import JSON_TYPE, Context
+from pyccf.apps.router import (
+    AmbiguousPath,
+    Endpoint,
+    Mode,
+    Redirection,
+    Templates,
+    allow_header,
+    compile_template,
+)
+from pyccf.errors import CompactedVersion, Conflict, RpcError
+from pyccf.http.message import encode_response, error_body
+
+if TYPE_CHECKING:
+    from pyccf.http.message import Request
+    from pyccf.http.session import Session
+    from pyccf.kv.tx import Tx
+    from pyccf.node.node import Node
+    from pyccf.types import TxID
+
+ATTEMPTS_MAX = 30
+"""How often a conflicting transaction is tried (spec: http-api.md §2)."""
+
+TXID_HEADER = "x-ms-ccf-transaction-id"
+
+
+class App(Protocol):
+    """Endpoints that are looked up anew for each request, in the state it sees."""
+
+    def lookup(self, tx: Tx, verb: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """The endpoint and its raw path parameters."""
+        ...
+
+    def verbs(self, tx: Tx, path: str) -> set[str]:
+        """Verbs under which the path is known."""
+        ...
+
+
+class InterfaceRules(msgspec.Struct, frozen=True):
+    """What one RPC interface lets through."""
+
+    name: str
+    accepted: tuple[re.Pattern[str], ...] | None = None
+    """Full template paths that are served; None: all."""
+    redirects: bool = False
+
+    def accepts(self, route: str) -> bool:
+        return self.accepted is None or any(p.fullmatch(route) for p in self.accepted)
+
+
+class NeedsHistory(Exception):
+    """A handler needs ledger entries that are not in memory; run the request again with them."""
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__(f"entries {first} to {last}")
+        self.first = first
+        self.last = last
+
+
+class Outcome(msgspec.Struct):
+    """What became of a request before it is turned into bytes."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    txid: TxID | None = None
+    close: bool = False
+
+
+class Frontend:
+    """One of the three doors: /app, /gov or /node."""
+
+    def __init__(self, node: Node, prefix: str, *, limits_pending: bool, app: App | None) -> None:
+        self._node = node
+        self.prefix = prefix
+        self.templates = Templates()
+        self.app = app
+        self.open = False
+        self._limits_pending = limits_pending
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Install a built-in endpoint. Raises ValueError for a malformed template."""
+        compile_template(endpoint.path)
+        self.templates.add(endpoint)
+
+    def execute(
+        self, session: Session, request: Request, path: str, rules: InterfaceRules
+    ) -> Outcome:
+        """Run one request; never raises for what the client did.
+
+        NeedsHistory passes through: the node fetches and runs the request again.
+        """
+        node = self._node
+        for _ in range(ATTEMPTS_MAX):
+            if self._limits_pending and node.too_many_pending():
+                return refusal(
+                    503,
+                    "TooManyPendingTransactions",
+                    "Too many transactions pending commit on the service.",
+                )
+            try:
+                return self._attempt(session, request, path, rules)
+            except (Conflict, CompactedVersion):
+                continue
+            except RpcError as e:
+                return Outcome(
+                    e.status,
+                    {**e.headers, "content-type": JSON_TYPE},
+                    error_body(e.code, e.message, e.details),
+                )
+        return Outcome(
+            503,
+            {"retry-after": "3", "content-type": JSON_TYPE},
+            error_body(
+                "TransactionCommitAttemptsExceedLimit",
+                f"Transaction continued to conflict after {ATTEMPTS_MAX} attempts. Retry later.",
+            ),
+        )
+
+    def _attempt(
+        self, session: Session, request: Request, path: str, rules: InterfaceRules
+    ) -> Outcome:
+        node = self._node
+        if not self.open:
+            return refusal(404, "FrontendNotOpen", "Frontend is not open.")
+        tx = node.store.tx()
+        verb = request.method
+        try:
+            found = self.app.lookup(tx, verb, path) if self.app is not None else None
+            if found is None:
+                found = self.templates.find(verb, path)
+        except (AmbiguousPath, ValueError) as e:
+            # Outside any handler: the connection goes too (spec: http-api.md §2.1, last row).
+            broken = refusal(500, "InternalError", f"Exception: {e}")
+            broken.close = True
+            return broken
+        if found is None:
+            return self._not_found(tx, verb, path)
+        endpoint, params = found
+        route = self.prefix + endpoint.path
+        if rules.accepted is not None and not rules.accepts(route):
+            return Outcome(503, {}, b"")
+        if rules.redirects and endpoint.redirection is Redirection.TO_BACKUP and node.can_replicate:
+            return refusal(
+                503,
+                "BackupNotFound",
+                "Request should be redirected to backup, but receiving node does not know any"
+                " current backup address",
+            )
+        ctx = Context(request, session, tx, node, endpoint)
+        ctx.params = params
+        ctx.route = route
+        try:
+            if endpoint.auth:
+                ctx.caller = authenticate(ctx, endpoint.auth)
+            if endpoint.mode is Mode.HISTORICAL:
+                node.bring_back(ctx, request.headers.get(TXID_HEADER))
+            endpoint.execute(ctx)
+        except (RpcError, Conflict, CompactedVersion, NeedsHistory, AssertionError):
+            raise
+        except Exception as e:
+            node.report_failure(request, e)
+            return refusal(500, "InternalError", str(e))
+        status = ctx.status
+        apply = ctx.apply_writes
+        if apply is None:
+            apply = 200 <= status < 300
+        headers = ctx.headers
+        if not apply:
+            return Outcome(status, headers, ctx.body)
+        txid = node.commit(tx, ctx.claims_digest)
+        if txid is not None:
+            headers[TXID_HEADER] = f"{txid[0]}.{txid[1]}"
+        return Outcome(status, headers, ctx.body, txid)
+
+    def _not_found(self, tx: Tx, verb: str, path: str) -> Outcome:
+        verbs = self.templates.verbs(path)
+        if self.app is not None:
+            verbs |= self.app.verbs(tx, path)
+        if not verbs:
+            return refusal(404, "ResourceNotFound", f"Unknown path: {path}.")
+        allow = allow_header(verbs)
+        if verb == "OPTIONS":
+            return Outcome(204, {"allow": allow}, b"")
+        refused = refusal(405, "UnsupportedHttpVerb", f"Allowed methods for '{path}' are: {allow}.")
+        refused.headers["allow"] = allow
+        if verb == "HEAD":
+            refused.body = b""
+        return refused
+
+
+def refusal(status: int, code: str, message: str) -> Outcome:
+    """An answer in CCF's error format."""
+    return Outcome(status, {"content-type": JSON_TYPE}, error_body(code, message))
+
+
+def encode(outcome: Outcome, request: Request) -> bytes:
+    """The bytes of an answer."""
+    return encode_response(outcome.status, outcome.headers, outcome.body, request.method == "HEAD")

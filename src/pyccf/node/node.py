@@ -1,0 +1,468 @@
+"""The node: one pure machine around the store, the ledger history and consensus.
+
+It promises: an entry is handed to the shell in the order in which it was executed; nothing is
+called committed before the shell said that it is persisted and consensus agreed; an answer that
+waits for commit is given exactly once. It never blocks, sleeps or looks at a clock: time comes
+with every call. What it wants done it leaves in `take_outputs()`, in order.
+
+Fast path: `handle` executes one request and returns the bytes of its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pyccf.apps.context import JSON_TYPE, Context, HistoricalState, TxStatus
+from pyccf.codec.text import b64, dump_json
+from pyccf.consensus.api import Engine
+from pyccf.crypto.entropy import Entropy
+from pyccf.errors import RpcError
+from pyccf.http.message import Request, encode_response, error_body
+from pyccf.kv import wire
+from pyccf.kv.store import Store
+from pyccf.ledger.chunker import Chunker
+from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry, ParsedEntry
+from pyccf.ledger.history import History
+from pyccf.node import historical as hist
+from pyccf.node.frontend import (
+    TXID_HEADER,
+    Frontend,
+    InterfaceRules,
+    NeedsHistory,
+    Outcome,
+    encode,
+    refusal,
+)
+from pyccf.node.outputs import Append, Certificate, Committed, Fetch, Log, Output, Respond
+from pyccf.node.waiting import RECEIPT_HEADER, Held, WaitingRoom, Wish, parse_wish
+from pyccf.types import Millis, NodeId, SeqNo, TxID, UnixSeconds, View
+
+if TYPE_CHECKING:
+    from pyccf.http.session import Session
+    from pyccf.kv.tx import Tx
+
+Z32 = bytes(32)
+
+SIGNATURE_TX_COUNT = 5000
+SIGNATURE_DELAY_MS = 1000
+UNCOMMITTED_MAX = 10_000
+REFETCH_MAX = 4
+"""How often one request may ask for more history before it is told to come back later."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Numbers of the configuration that the node itself obeys."""
+
+    signature_tx_count: int = SIGNATURE_TX_COUNT
+    signature_delay_ms: Millis = SIGNATURE_DELAY_MS
+    uncommitted_max: int = UNCOMMITTED_MAX
+    """0: no limit."""
+    historical_bytes_max: int = hist.CACHE_BYTES_MAX
+
+
+class Signer(msgspec.Struct, frozen=True):
+    """How signature transactions are made: `sign(txid, root, tree, unix_time)` gives their maps."""
+
+    sign: Callable[[TxID, bytes, bytes, UnixSeconds], dict[str, dict[bytes, bytes]]]
+    verify: Callable[[ParsedEntry, ParsedEntry], None]
+    """Raises InvalidLedger unless the first entry is covered by the second, a signature."""
+
+
+class Node:
+    """One node of a service."""
+
+    def __init__(
+        self,
+        *,
+        node_id: NodeId,
+        store: Store,
+        history: History,
+        chunker: Chunker,
+        consensus: Engine,
+        signer: Signer,
+        entropy: Entropy,
+        limits: Limits,
+        interfaces: dict[str, InterfaceRules],
+    ) -> None:
+        self.node_id = node_id
+        self.store = store
+        self.history = history
+        self.chunker = chunker
+        self.consensus = consensus
+        self.limits = limits
+        self.interfaces = interfaces
+        self._signer = signer
+        self._entropy = entropy
+        self.app = Frontend(self, "/app", limits_pending=True, app=None)
+        self.gov = Frontend(self, "/gov", limits_pending=True, app=None)
+        self.node = Frontend(self, "/node", limits_pending=False, app=None)
+        self.node.open = True
+        self.historical = hist.Historical(history, signer.verify, limits.historical_bytes_max)
+        self.state = "Initialized"
+        self.startup_seqno: SeqNo = 0
+        self.stop_notice = False
+        self.now: Millis = 0
+        self.unix: UnixSeconds = 0
+        self.chunk_requested = False
+        """Set by governance: the chunk ends at the next signature."""
+        self.snapshot_requested = False
+        """Set by governance and by opening: as above, and a snapshot is due there."""
+        self._outputs: list[Output] = []
+        self._entries: list[Entry] = []
+        self._waiting = WaitingRoom()
+        self._resume: dict[tuple[SeqNo, SeqNo], list[Callable[[], None]]] = {}
+        self._last_signed: SeqNo = 0
+        self._last_signature_at: Millis = 0
+        self.after_commit: Callable[[SeqNo], None] | None = None
+        """Called after each transaction that wrote, with its seqno."""
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def handle(self, session: Session, request: Request) -> bytes | None:
+        """Execute one request. The answer's bytes, or None when it is given later."""
+        wish: Wish | None = None
+        try:
+            wish = parse_wish(request)
+            if wish is not None:
+                self._waiting.check_room()
+            outcome = self._execute(session, request)
+        except NeedsHistory as need:
+            self._run_later(session, request, wish, session.defer(), need, 0)
+            return None
+        except RpcError as e:
+            outcome = refusal(e.status, e.code, e.message)
+        if outcome.close:
+            session.close_after = True
+        if wish is not None and outcome.txid is not None:
+            self._hold(session.defer(), wish, outcome, request)
+            return None
+        return encode_response(
+            outcome.status, outcome.headers, outcome.body, request.method == "HEAD"
+        )
+
+    def _execute(self, session: Session, request: Request) -> Outcome:
+        path = request.path
+        if path.startswith("/app/"):
+            frontend, path = self.app, path[4:]
+        elif path.startswith("/gov/"):
+            frontend, path = self.gov, path[4:]
+        elif path.startswith("/node/"):
+            frontend, path = self.node, path[5:]
+        else:
+            frontend = self.app
+        return frontend.execute(session, request, path, self.interfaces[session.interface])
+
+    def _run_later(
+        self,
+        session: Session,
+        request: Request,
+        wish: Wish | None,
+        deliver: Callable[[bytes], None],
+        need: NeedsHistory,
+        fetches: int,
+    ) -> None:
+        """Run a request again once the history it needs was read."""
+
+        def again() -> None:
+            try:
+                outcome = self._execute(session, request)
+            except NeedsHistory as more:
+                if fetches < REFETCH_MAX:
+                    self._run_later(session, request, wish, deliver, more, fetches + 1)
+                    return
+                outcome = _not_yet(more)
+            if wish is not None and outcome.txid is not None:
+                self._hold(deliver, wish, outcome, request)
+                return
+            self._outputs.append(Respond(deliver, encode(outcome, request)))
+
+        self._when_fetched(need, again)
+
+    # --- history --------------------------------------------------------------------------------
+
+    def _when_fetched(self, need: NeedsHistory, resume: Callable[[], None]) -> None:
+        key = (need.first, need.last)
+        waiting = self._resume.get(key)
+        if waiting is None:
+            self._resume[key] = [resume]
+            self._outputs.append(Fetch(*key))
+        else:
+            waiting.append(resume)
+
+    def fetched(self, first: SeqNo, last: SeqNo, entries: list[bytes]) -> None:
+        """The shell read entries first..last (fewer if they could not be had)."""
+        self.historical.offer(first, entries)
+        for resume in self._resume.pop((first, last), ()):
+            resume()
+
+    def bring_back(self, ctx: Context, txid_text: str | None) -> None:
+        """Set ctx.historical to a committed transaction, or refuse (historical adapter)."""
+        hist.adapt(self, ctx, txid_text)
+
+    def historical_range(
+        self, handle: int, first: SeqNo, last: SeqNo, expiry_s: int
+    ) -> list[HistoricalState] | None:
+        """States first..last, or None while they are being read."""
+        if last > self.consensus.committed:
+            return None
+        states = self.historical.states(first, last)
+        self.historical.hold(handle, first, last, self.now + expiry_s * 1000)
+        if states is None:
+            covering = self.historical.covering(last)
+            assert covering is not None
+            self._when_fetched(NeedsHistory(first, covering), _nothing)
+            return None
+        return list(states)
+
+    def historical_drop(self, handle: int) -> bool:
+        """Forget a range."""
+        return self.historical.drop(handle)
+
+    # --- answers that wait ----------------------------------------------------------------------
+
+    def _hold(
+        self, deliver: Callable[[bytes], None], wish: Wish, outcome: Outcome, request: Request
+    ) -> None:
+        assert outcome.txid is not None
+        held = Held(
+            outcome.txid,
+            wish,
+            self.now + wish.timeout_ms,
+            deliver,
+            outcome.status,
+            outcome.headers,
+            outcome.body,
+            request.method == "HEAD",
+        )
+        self._waiting.hold(held)
+        self._release()
+
+    def _release(self) -> None:
+        """Give the answers whose transactions are now committed."""
+        for held in self._waiting.ripe(self.consensus.committed):
+            if self.tx_status(held.txid) is not TxStatus.COMMITTED:
+                self._deliver_error(
+                    held, 503, "TransactionReplicationFailed", "Transaction failed to replicate."
+                )
+            elif held.wish.receipt:
+                self._give_receipt(held, 0)
+            else:
+                self._deliver(held)
+
+    def _give_receipt(self, held: Held, fetches: int) -> None:
+        if held.done:
+            return
+        try:
+            state = self.historical.get(held.txid.seqno)
+        except NeedsHistory as need:
+            # Given up after REFETCH_MAX: the deadline then answers.
+            if fetches < REFETCH_MAX:
+                self._when_fetched(need, lambda: self._give_receipt(held, fetches + 1))
+            return
+        held.headers[RECEIPT_HEADER] = b64(dump_json(state.receipt))
+        self._deliver(held)
+
+    def _deliver(self, held: Held) -> None:
+        self._waiting.finish(held)
+        data = encode_response(held.status, held.headers, held.body, held.head)
+        self._outputs.append(Respond(held.deliver, data))
+
+    def _deliver_error(self, held: Held, status: int, code: str, message: str) -> None:
+        if not held.done:
+            self._waiting.finish(held)
+        headers = {"content-type": JSON_TYPE, TXID_HEADER: str(held.txid)}
+        data = encode_response(status, headers, error_body(code, message), held.head)
+        self._outputs.append(Respond(held.deliver, data))
+
+    # --- ordering -------------------------------------------------------------------------------
+
+    def commit(self, tx: Tx, claims: bytes | None = None) -> TxID | None:
+        """Apply what a transaction wrote and order it; its id, or that of the state it read.
+
+        None when the transaction opened no table. Raises Conflict or CompactedVersion.
+        """
+        written = self.store.commit(tx)
+        if written is None:
+            return tx.read_txid
+        seqno = written.version
+        txid = TxID(self.store.view, seqno)
+        public, private = wire.encode(written.maps)
+        entry = self.history.append(txid, public, private, claims=claims or Z32)
+        self._order(entry)
+        if self.after_commit is not None:
+            self.after_commit(seqno)
+        if seqno - self._last_signed >= self.limits.signature_tx_count:
+            self.sign()
+        return txid
+
+    def _order(self, entry: Entry) -> None:
+        self.chunker.append(entry.seqno, len(entry.data))
+        self.consensus.append(entry.seqno, entry.committable)
+        self._entries.append(entry)
+
+    def sign(self) -> None:
+        """Order a signature transaction over everything before it."""
+        store = self.store
+        txid = TxID(store.view, store.version + 1)
+        root = self.history.root()
+        maps = self._signer.sign(txid, root, self.history.tree.serialise(), self.unix)
+        tx = store.tx()
+        for name, rows in maps.items():
+            handle = tx.map(name)
+            for key, value in rows.items():
+                handle.set(key, value)
+        written = store.commit(tx)
+        assert written is not None and written.version == txid.seqno
+        ends_chunk = self.chunker.end_requested(
+            txid.seqno, snapshot=self.snapshot_requested, forced=self.chunk_requested
+        )
+        self.chunk_requested = self.snapshot_requested = False
+        public, private = wire.encode(written.maps)
+        entry = self.history.append(
+            txid,
+            public,
+            private,
+            flags=FORCE_CHUNK_AFTER if ends_chunk else 0,
+            committable=True,
+        )
+        self.historical.signed(txid.seqno)
+        self._order(entry)
+        self._last_signed = txid.seqno
+        self._last_signature_at = self.now
+
+    def persisted(self, seqno: SeqNo) -> None:
+        """The shell wrote every entry up to `seqno` to the ledger."""
+        if not self.consensus.persisted(seqno):
+            return
+        committed = self.consensus.committed
+        # Order of a commit: chunks, store, history, then what waits for it
+        # (spec: kv-and-tables.md §3.2).
+        self.chunker.compact(committed)
+        self.store.compact(committed)
+        self.history.compact(committed)
+        self._outputs.append(Committed(committed))
+        self._release()
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def clock(self, now: Millis, unix: UnixSeconds) -> None:
+        """It is now `now` (monotonic) and `unix` (wall clock); nothing else happens."""
+        self.now = now
+        self.unix = unix
+
+    def tick(self, now: Millis, unix: UnixSeconds) -> None:
+        """Time passed: sign if it is due, answer who waited too long."""
+        self.clock(now, unix)
+        if (
+            self.consensus.can_replicate
+            and self.store.version > self._last_signed
+            and now - self._last_signature_at >= self.limits.signature_delay_ms
+        ):
+            self.sign()
+        for held in self._waiting.overdue(now):
+            self._deliver_error(
+                held,
+                504,
+                "CommitTimeout",
+                f"Transaction {held.txid} was not committed within {held.wish.timeout_ms}ms. It"
+                " may still commit: ask /tx for its status.",
+            )
+        self.historical.expire(now)
+
+    def take_outputs(self) -> list[Output]:
+        """What the shell must do now, in order."""
+        if self._entries:
+            self._outputs.append(Append(self._entries))
+            self._entries = []
+        out, self._outputs = self._outputs, []
+        return out
+
+    @property
+    def has_outputs(self) -> bool:
+        return bool(self._entries or self._outputs)
+
+    # --- what handlers and frontends ask --------------------------------------------------------
+
+    def last_committed(self) -> TxID:
+        """The last committed transaction, 0.0 before the first."""
+        seqno = self.consensus.committed
+        return TxID(self.consensus.view_of(seqno) or 0, seqno)
+
+    def current_view(self) -> View:
+        return self.consensus.view
+
+    def view_history(self, since: View) -> list[TxID]:
+        return self.consensus.view_history(since)
+
+    def view_of(self, seqno: SeqNo) -> View | None:
+        return self.consensus.view_of(seqno)
+
+    def tx_status(self, txid: TxID) -> TxStatus:
+        """What is known of a transaction id (spec: http-api.md §8.2)."""
+        local = self.consensus.view_of(txid.seqno) or 0
+        committed = self.consensus.committed
+        if committed >= txid.seqno:
+            return TxStatus.COMMITTED if local == txid.view else TxStatus.INVALID
+        if local == txid.view:
+            return TxStatus.PENDING
+        if (self.consensus.view_of(committed) or 0) > txid.view:
+            return TxStatus.INVALID
+        return TxStatus.UNKNOWN
+
+    def unix_time(self) -> UnixSeconds:
+        return self.unix
+
+    def random(self, n: int) -> bytes:
+        return self._entropy.bytes(n)
+
+    def root_at(self, tx: Tx) -> bytes:
+        """Merkle root of the state that `tx` reads (it must be the latest)."""
+        txid = tx.read_txid
+        assert txid is None or txid.seqno == self.store.version
+        return self.history.root()
+
+    @property
+    def can_replicate(self) -> bool:
+        return self.consensus.can_replicate
+
+    def too_many_pending(self) -> bool:
+        """Back-pressure: too much is ordered and not yet committed."""
+        limit = self.limits.uncommitted_max
+        return limit > 0 and self.consensus.last - self.consensus.committed >= limit
+
+    @property
+    def last_signed(self) -> SeqNo:
+        return self._last_signed
+
+    # --- reports --------------------------------------------------------------------------------
+
+    def log(self, level: str, tag: str, text: str) -> None:
+        """Report one line."""
+        self._outputs.append(Log(level, tag, text))
+
+    def announce_certificate(self, authority: str, cert_pem: str) -> None:
+        """Have interfaces of this authority present a certificate from now on."""
+        self._outputs.append(Certificate(authority, cert_pem))
+
+    def report_failure(self, request: Request, error: Exception) -> None:
+        """A handler failed in a way nobody foresaw."""
+        self.log(
+            "fail",
+            "rpc",
+            f"{request.method} {request.path} failed: {type(error).__name__}: {error}",
+        )
+
+
+def _nothing() -> None:
+    """Nobody waits; the caller asks again by itself."""
+
+
+def _not_yet(need: NeedsHistory) -> Outcome:
+    return Outcome(
+        202,
+        {"content-type": "text/plain", "retry-after": "3"},
+        f"Historical transaction {need.first} is not currently available.".encode(),
+    )

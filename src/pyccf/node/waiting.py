@@ -1,0 +1,131 @@
+"""Answers that a client wants only once they are committed, or with their receipt.
+
+A request with the header `x-pyccf-wait: commit` or `x-pyccf-wait: receipt` is executed as any
+other; its answer is held until the transaction it names is committed (and its receipt can be made).
+After `x-pyccf-wait-timeout-ms` (default 10 s) the client gets 504 `CommitTimeout` with the
+transaction id: nothing is lost, it can ask /tx later. A transaction that can no longer commit gets
+503 `TransactionReplicationFailed`. The rules are docs/wait-for-commit.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+import msgspec
+
+from pyccf.errors import RpcError
+from pyccf.http.message import Request
+from pyccf.types import Millis, TxID
+
+WAIT_HEADER = "x-pyccf-wait"
+TIMEOUT_HEADER = "x-pyccf-wait-timeout-ms"
+RECEIPT_HEADER = "x-pyccf-receipt"
+
+TIMEOUT_MS_DEFAULT = 10_000
+TIMEOUT_MS_MAX = 60_000
+WAITING_MAX = 10_000
+"""Answers held at once; more are refused with 503 before they are executed."""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What a client asked to wait for."""
+
+    receipt: bool
+    timeout_ms: Millis
+
+
+class Held(msgspec.Struct):
+    """One answer being held."""
+
+    txid: TxID
+    wish: Wish
+    deadline: Millis
+    deliver: Callable[[bytes], None]
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    head: bool
+    done: bool = False
+
+
+def parse_wish(request: Request) -> Wish | None:
+    """What the request wants to wait for, None if nothing.
+
+    Raises RpcError 400 InvalidHeaderValue.
+    """
+    kind = request.headers.get(WAIT_HEADER)
+    if kind is None:
+        return None
+    if kind not in ("commit", "receipt"):
+        raise RpcError(
+            400,
+            "InvalidHeaderValue",
+            f"Invalid value for header {WAIT_HEADER}, must be one of [commit, receipt]",
+        )
+    timeout = request.headers.get(TIMEOUT_HEADER, str(TIMEOUT_MS_DEFAULT))
+    if not (timeout.isascii() and timeout.isdigit() and 0 < int(timeout[:9]) <= TIMEOUT_MS_MAX):
+        raise RpcError(
+            400,
+            "InvalidHeaderValue",
+            f"Invalid value for header {TIMEOUT_HEADER}, must be in range [1, {TIMEOUT_MS_MAX}]",
+        )
+    return Wish(kind == "receipt", int(timeout))
+
+
+class WaitingRoom:
+    """All held answers, by seqno and by deadline."""
+
+    def __init__(self) -> None:
+        self._by_seqno: list[tuple[int, int, Held]] = []
+        self._by_deadline: list[tuple[Millis, int, Held]] = []
+        self._number = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def check_room(self) -> None:
+        """Raises RpcError 503 TooManyPendingTransactions when full."""
+        if self._count >= WAITING_MAX:
+            raise RpcError(
+                503,
+                "TooManyPendingTransactions",
+                "Too many requests are waiting for their transactions to commit.",
+            )
+
+    def hold(self, held: Held) -> None:
+        """Keep an answer until `ripe` or `overdue` gives it back."""
+        self._number += 1
+        self._count += 1
+        heappush(self._by_seqno, (held.txid.seqno, self._number, held))
+        heappush(self._by_deadline, (held.deadline, self._number, held))
+
+    def ripe(self, committed: int) -> list[Held]:
+        """Answers whose seqno is now committed; they stay counted until `finish`."""
+        out: list[Held] = []
+        while self._by_seqno and self._by_seqno[0][0] <= committed:
+            held = heappop(self._by_seqno)[2]
+            if not held.done:
+                out.append(held)
+        return out
+
+    def overdue(self, now: Millis) -> list[Held]:
+        """Answers whose time is up; each is finished."""
+        out: list[Held] = []
+        while self._by_deadline and self._by_deadline[0][0] <= now:
+            held = heappop(self._by_deadline)[2]
+            if not held.done:
+                self.finish(held)
+                out.append(held)
+        return out
+
+    def finish(self, held: Held) -> None:
+        """An answer was given."""
+        assert not held.done
+        held.done = True
+        self._count -= 1
+
+    @property
+    def next_deadline(self) -> Millis | None:
+        return self._by_deadline[0][0] if self._by_deadline else None
