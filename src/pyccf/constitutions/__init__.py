@@ -1,0 +1,49 @@
+"""Constitutions to start a service with: JavaScript texts, and how they go together.
+
+A constitution is one module made of parts: actions, further actions, validate, resolve, apply
+(spec: governance.md §2, §11). `sample("sandbox")` gives the parts of a ready one in order;
+`text(...)` joins them as the configuration of a node would. Nothing here judges a constitution.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from pyccf.errors import LocalError
+
+SAMPLES = ("default", "sandbox", "veto", "operator", "operator_provisioner", "test")
+"""Each differs from `default` in how proposals are resolved."""
+
+EXTRAS = {
+    "roles": "roles/set_role_definition.js",
+    "virtual": "virtual/virtual_attestation_actions.js",
+    "test": "test/test_actions.js",
+}
+"""Further actions that any constitution may take up."""
+
+
+def sample(name: str, *extras: str) -> list[tuple[str, str]]:
+    """Parts of a constitution as (file name, text), in the order in which they are joined.
+
+    The `test` constitution always has the actions that its resolution knows. Raises LocalError for
+    an unknown name.
+    """
+    if name not in SAMPLES:
+        raise LocalError(f"No constitution named {name}", hint=f"Known: {', '.join(SAMPLES)}")
+    wanted = list(extras)
+    if name == "test" and "test" not in wanted:
+        wanted.insert(0, "test")
+    unknown = [extra for extra in wanted if extra not in EXTRAS]
+    if unknown:
+        raise LocalError(
+            f"No further actions named {', '.join(unknown)}", hint=f"Known: {', '.join(EXTRAS)}"
+        )
+    parts = ["default/actions.js", *(EXTRAS[extra] for extra in wanted)]
+    parts += ["default/validate.js", f"{name}/resolve.js", "default/apply.js"]
+    root = resources.files(__name__)
+    return [(part, root.joinpath(part).read_text(encoding="utf-8")) for part in parts]
+
+
+def text(name: str, *extras: str) -> str:
+    """A whole constitution as one module: its parts joined by newlines."""
+    return "\n".join(part for _, part in sample(name, *extras))
