@@ -1,1 +1,4 @@
-"""Room of pyccf: merkle."""
+"""The Merkle tree over all transactions: `tree.Tree` on a node, `proof.fold` for verifiers.
+
+(spec: merkle-and-receipts.md §2-3)
+"""
