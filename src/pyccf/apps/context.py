@@ -8,7 +8,7 @@ node comes through `Services`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -115,6 +115,7 @@ class Context:
         "endpoint",
         "headers",
         "historical",
+        "locally_committed",
         "params",
         "request",
         "route",
@@ -145,6 +146,8 @@ class Context:
         """None: writes are applied if the status is 2xx. Otherwise decides."""
         self.claims_digest: bytes | None = None
         """32 bytes bound into the receipt of this transaction."""
+        self.locally_committed: Callable[[Context, TxID], None] | None = None
+        """Called once the transaction is ordered, to put its id into the answer."""
 
     def json(self, value: Json, status: int = 200) -> None:
         """Answer with a JSON document (sorted keys, no blanks)."""

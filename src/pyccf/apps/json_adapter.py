@@ -88,7 +88,7 @@ def json_endpoint(handler: JsonHandler) -> Callable[[Context], None]:
 
 
 def query_parameters(query: str) -> dict[str, str]:
-    """Parameters of a decoded query; of a repeated one the first counts (spec: http-api.md §1.1)."""
+    """Parameters of a decoded query; the first of a repeated one (spec: http-api.md §1.1)."""
     found: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")

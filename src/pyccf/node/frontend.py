@@ -188,8 +188,30 @@ class Frontend:
             return Outcome(status, headers, ctx.body)
         txid = node.commit(tx, ctx.claims_digest)
         if txid is not None:
+            if ctx.locally_committed is not None:
+                failed = self._tell_committed(ctx, txid)
+                if failed is not None:
+                    return failed
             headers[TXID_HEADER] = f"{txid[0]}.{txid[1]}"
-        return Outcome(status, headers, ctx.body, txid)
+        return Outcome(ctx.status, headers, ctx.body, txid)
+
+    def _tell_committed(self, ctx: Context, txid: TxID) -> Outcome | None:
+        """Let the handler finish its answer now that it has an id; None if that went well."""
+        assert ctx.locally_committed is not None
+        try:
+            ctx.locally_committed(ctx, txid)
+        except (AssertionError, NeedsHistory):
+            raise
+        except Exception as e:
+            # The writes are ordered and stay: only the answer failed (spec: http-api.md §2).
+            self._node.report_failure(ctx.request, e)
+            failed = refusal(
+                500, "InternalError", f"Failed to execute local commit handler func: {e}"
+            )
+            failed.headers[TXID_HEADER] = str(txid)
+            failed.txid = txid
+            return failed
+        return None
 
     def _not_found(self, tx: Tx, verb: str, path: str) -> Outcome:
         verbs = self.templates.verbs(path)

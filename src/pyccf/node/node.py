@@ -315,7 +315,8 @@ class Node:
             for key, value in rows.items():
                 handle.set(key, value)
         written = store.commit(tx)
-        assert written is not None and written.version == txid.seqno
+        assert written is not None
+        assert written.version == txid.seqno
         ends_chunk = self.chunker.end_requested(
             txid.seqno, snapshot=self.snapshot_requested, forced=self.chunk_requested
         )

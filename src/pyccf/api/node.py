@@ -1,0 +1,329 @@
+"""The /node frontend: state, network, attestation and metrics of a node (spec: http-api.md §9).
+
+Joining and leaving a network, snapshots and refreshed JWT keys belong to networks of several nodes
+and are not offered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from pyccf import CCF_VERSION
+from pyccf.apps.context import Context
+from pyccf.apps.json_adapter import json_endpoint, query_parameters
+from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
+from pyccf.consensus.api import Engine
+from pyccf.errors import RpcError
+from pyccf.kv.tx import Tx
+from pyccf.service import tables
+from pyccf.types import Json, NodeId, SeqNo, View
+
+NOT_FOUND = "ResourceNotFound"
+STATUSES = ("Pending", "Trusted", "Retired")
+
+PART_OF_NETWORK = "PartOfNetwork"
+READY_FOR_GOV = ("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateLedger")
+
+
+class NodeFacts(Protocol):
+    """What these endpoints ask of the node."""
+
+    node_id: NodeId
+    state: str
+    startup_seqno: SeqNo
+    stop_notice: bool
+    consensus: Engine
+
+    @property
+    def last_signed(self) -> SeqNo: ...
+
+    @property
+    def app_open(self) -> bool: ...
+
+    @property
+    def gov_open(self) -> bool: ...
+
+    def current_view(self) -> View: ...
+
+
+class ShellFacts(msgspec.Struct, frozen=True):
+    """What only the shell knows, asked when a request wants it."""
+
+    sessions: Callable[[], dict[str, Json]]
+    """The `sessions` object of /node/metrics."""
+    memory: Callable[[], dict[str, Json]]
+    """The object of /node/memory."""
+    self_signed_certificate: Callable[[], str]
+    """PEM of the node's own certificate."""
+    engine_version: str
+    """Version of the JavaScript engine."""
+    js_metrics: Callable[[Tx], dict[str, Json]]
+    """The object of /node/js_metrics."""
+
+
+def _row(tx: Tx, node_id: str) -> dict[str, Json] | None:
+    return tables.get_object(tx, tables.NODES_INFO, node_id)
+
+
+def _quote(tx: Tx, node_id: str, row: dict[str, Json]) -> dict[str, Json]:
+    quote = row.get("quote_info")
+    assert isinstance(quote, dict), "the node itself wrote this row"
+    out: dict[str, Json] = {
+        "endorsements": quote.get("endorsements", ""),
+        "format": quote["format"],
+        "node_id": node_id,
+        "raw": quote["quote"],
+    }
+    if row.get("code_digest"):
+        out["measurement"] = row["code_digest"]
+    if quote.get("uvm_endorsements"):
+        out["uvm_endorsements"] = quote["uvm_endorsements"]
+    return out
+
+
+def _rows(tx: Tx) -> list[tuple[str, dict[str, Json]]]:
+    found: list[tuple[str, dict[str, Json]]] = []
+    for key, raw in tx.map(tables.NODES_INFO).foreach():
+        row = tables.decode_row(tables.NODES_INFO, raw)
+        if isinstance(row, dict):
+            found.append((key.decode(), row))
+    return found
+
+
+def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
+    """All of /node but the four common endpoints."""
+
+    def describe(tx: Tx, node_id: str, row: dict[str, Json]) -> dict[str, Json]:
+        written = tx.map(tables.NODES_INFO).previous_version(node_id.encode())
+        return {
+            "last_written": written or 0,
+            "node_data": row.get("node_data"),
+            "node_id": node_id,
+            "primary": node_id == node.consensus.primary,
+            "rpc_interfaces": row.get("rpc_interfaces", {}),
+            "status": row.get("status"),
+        }
+
+    def state(ctx: Context, body: Json) -> Json:
+        # The KV is asked, not the node: the answer belongs to the state this request sees.
+        signed = tables.get_object(ctx.tx, tables.SIGNATURES)
+        return {
+            "last_signed_seqno": signed["seqno"] if signed else 0,
+            "node_id": node.node_id,
+            "startup_seqno": node.startup_seqno,
+            "state": node.state,
+            "stop_notice": node.stop_notice,
+        }
+
+    def network(ctx: Context, body: Json) -> Json:
+        info = tables.get_object(ctx.tx, tables.SERVICE_INFO)
+        if info is None:
+            raise RpcError(404, NOT_FOUND, "Service state not available.")
+        return {
+            "current_service_create_txid": info.get("current_service_create_txid"),
+            "current_view": node.current_view(),
+            "primary_id": node.consensus.primary,
+            "recovery_count": info.get("recovery_count", 0),
+            "service_certificate": info["cert"],
+            "service_data": info.get("service_data"),
+            "service_status": info["status"],
+        }
+
+    def nodes(ctx: Context, body: Json) -> Json:
+        query = query_parameters(ctx.request.query)
+        host, port, status = query.get("host"), query.get("port"), query.get("status")
+        if status is not None and status not in STATUSES:
+            raise RpcError(
+                400,
+                "InvalidQueryParameterValue",
+                f"Query parameter '{status}' is not a valid node status",
+            )
+        listed: list[Json] = []
+        for node_id, row in _rows(ctx.tx):
+            if status is not None and row.get("status") != status:
+                continue
+            interfaces = row.get("rpc_interfaces")
+            if not isinstance(interfaces, dict) or not any(
+                _at(interface, host, port) for interface in interfaces.values()
+            ):
+                continue
+            listed.append(describe(ctx.tx, node_id, row))
+        return {"nodes": listed}
+
+    def removable(ctx: Context, body: Json) -> Json:
+        return {
+            "nodes": [
+                {**describe(ctx.tx, node_id, row), "primary": False}
+                for node_id, row in _rows(ctx.tx)
+                if row.get("status") == "Retired" and row.get("retired_committed")
+            ]
+        }
+
+    def one_node(ctx: Context, body: Json) -> Json:
+        node_id = ctx.params["node_id"]
+        row = _row(ctx.tx, node_id)
+        if row is None:
+            raise RpcError(404, NOT_FOUND, "Node not found")
+        return describe(ctx.tx, node_id, row)
+
+    def self_node(ctx: Context, body: Json) -> Json:
+        row = _row(ctx.tx, node.node_id)
+        if row is None:
+            raise RpcError(404, NOT_FOUND, "Node not found")
+        return describe(ctx.tx, node.node_id, row)
+
+    def primary_node(ctx: Context, body: Json) -> Json:
+        primary = node.consensus.primary
+        if primary is None:
+            raise RpcError(500, "InternalError", "Primary unknown")
+        row = _row(ctx.tx, primary)
+        if row is None:
+            raise RpcError(404, NOT_FOUND, "Node not found")
+        return describe(ctx.tx, primary, row)
+
+    def own_quote(ctx: Context, body: Json) -> Json:
+        row = _row(ctx.tx, node.node_id)
+        if row is None:
+            raise RpcError(404, NOT_FOUND, "Could not find node quote.")
+        return _quote(ctx.tx, node.node_id, row)
+
+    def trusted_quotes(ctx: Context) -> list[Json]:
+        return [
+            _quote(ctx.tx, node_id, row)
+            for node_id, row in _rows(ctx.tx)
+            if row.get("status") == "Trusted"
+        ]
+
+    def quotes(ctx: Context, body: Json) -> Json:
+        return {"quotes": trusted_quotes(ctx)}
+
+    def attestations(ctx: Context, body: Json) -> Json:
+        return {"attestations": trusted_quotes(ctx)}
+
+    def previous_identity(ctx: Context, body: Json) -> Json:
+        pem = tables.get_text(ctx.tx, tables.PREVIOUS_SERVICE_IDENTITY)
+        if pem is None:
+            raise RpcError(404, NOT_FOUND, "This service is not a recovery of a previous service.")
+        return {"previous_service_identity": pem}
+
+    def configuration(ctx: Context, body: Json) -> Json:
+        return tables.get_object(ctx.tx, tables.SERVICE_CONFIG)
+
+    def consensus(ctx: Context, body: Json) -> Json:
+        return {"details": node.consensus.details()}
+
+    def config(ctx: Context, body: Json) -> Json:
+        return {n: {"address": a} for n, a in node.consensus.nodes().items()}
+
+    def version(ctx: Context, body: Json) -> Json:
+        return {
+            "ccf_version": CCF_VERSION,
+            "quickjs_version": shell.engine_version,
+            "unsafe": False,
+        }
+
+    def certificate(ctx: Context, body: Json) -> Json:
+        return {"self_signed_certificate": shell.self_signed_certificate()}
+
+    def strategies(ctx: Context, body: Json) -> Json:
+        return []
+
+    def js_metrics(ctx: Context, body: Json) -> Json:
+        return shell.js_metrics(ctx.tx)
+
+    def memory(ctx: Context) -> None:
+        ctx.json(shell.memory())
+
+    def metrics(ctx: Context) -> None:
+        ctx.json({"sessions": shell.sessions()})
+
+    def is_primary(ctx: Context) -> None:
+        if not node.consensus.can_replicate:
+            raise RpcError(404, NOT_FOUND, "Node is not primary")
+
+    def is_backup(ctx: Context) -> None:
+        if node.consensus.can_replicate:
+            raise RpcError(404, NOT_FOUND, "Node is not backup")
+
+    def head_primary(ctx: Context) -> None:
+        if not node.consensus.can_replicate:
+            raise RpcError(500, "InternalError", "Primary unknown")
+
+    def ready_app(ctx: Context) -> None:
+        ready = not node.stop_notice and node.state == PART_OF_NETWORK and node.app_open
+        ctx.empty(204 if ready else 503)
+
+    def ready_gov(ctx: Context) -> None:
+        ready = not node.stop_notice and node.state in READY_FOR_GOV and node.gov_open
+        ctx.empty(204 if ready else 503)
+
+    def get(
+        path: str,
+        execute: Callable[[Context], None],
+        *,
+        mode: Mode = Mode.READONLY,
+        forwarding: Forwarding = Forwarding.SOMETIMES,
+        verb: str = "GET",
+        response: str | None = "json",
+        status: int = 200,
+    ) -> Endpoint:
+        openapi: dict[str, Json] = {"status": status}
+        if response is not None:
+            openapi["response"] = response
+        return Endpoint(
+            verb=verb,
+            path=path,
+            execute=execute,
+            mode=mode,
+            forwarding=forwarding,
+            redirection=Redirection.NONE,
+            openapi=openapi,
+        )
+
+    never = Forwarding.NEVER
+    command = Mode.COMMAND
+    return [
+        get("/state", json_endpoint(state), forwarding=never),
+        get("/quotes/self", json_endpoint(own_quote), forwarding=never),
+        get("/attestations/self", json_endpoint(own_quote), forwarding=never),
+        get("/quotes", json_endpoint(quotes)),
+        get("/attestations", json_endpoint(attestations)),
+        get("/network", json_endpoint(network)),
+        get("/service/previous_identity", json_endpoint(previous_identity)),
+        get("/service/configuration", json_endpoint(configuration), forwarding=never),
+        get("/network/nodes", json_endpoint(nodes)),
+        get("/network/removable_nodes", json_endpoint(removable)),
+        get("/network/nodes/{node_id}", json_endpoint(one_node)),
+        get("/network/nodes/self", json_endpoint(self_node), forwarding=never),
+        get("/network/nodes/primary", json_endpoint(primary_node)),
+        get(
+            "/self_signed_certificate",
+            json_endpoint(certificate),
+            mode=command,
+            forwarding=never,
+        ),
+        get("/primary", head_primary, verb="HEAD", forwarding=never, response=None),
+        get("/primary", is_primary, forwarding=never, response=None),
+        get("/backup", is_backup, forwarding=never, response=None),
+        get("/config", json_endpoint(config), mode=command, forwarding=never),
+        get("/consensus", json_endpoint(consensus), mode=command, forwarding=never),
+        get("/memory", memory, mode=command, forwarding=never),
+        get("/metrics", metrics, mode=command, forwarding=never),
+        get("/js_metrics", json_endpoint(js_metrics)),
+        get("/version", json_endpoint(version), mode=command, forwarding=never),
+        get("/index/strategies", json_endpoint(strategies), forwarding=never),
+        get("/ready/app", ready_app, forwarding=never, response=None, status=204),
+        get("/ready/gov", ready_gov, forwarding=never, response=None, status=204),
+    ]
+
+
+def _at(interface: Json, host: str | None, port: str | None) -> bool:
+    """Whether an interface is published at this host and port (None: any)."""
+    if not isinstance(interface, dict):
+        return False
+    address = interface.get("published_address") or interface.get("bind_address")
+    here, _, its_port = str(address).rpartition(":")
+    return (host is None or host == here) and (port is None or port == its_port)

@@ -1,0 +1,439 @@
+"""Applications written in Python: a decorator per endpoint, typed requests and responses.
+
+    app = App(title="Records", version="1.0.0")
+    records = Table("records", key=int, value=str)
+
+    class Entry(msgspec.Struct):
+        id: int
+        msg: str
+
+    @app.post("/log/private", auth=["user_cert"])
+    def record(ctx: AppContext, body: Entry) -> bool:
+        records(ctx).set(body.id, body.msg)
+        return True
+
+A handler takes the context and, if it names them, `body`, `query` and `path`, each converted to
+its annotated type and refused with 400 `InvalidInput` when it does not fit. What it returns becomes
+JSON (None: 204 without a body; `Reply`: as it says). It may run several times for one request, so
+it must do nothing but read and write tables. Tables of governance and of the node are read-only to
+it, reserved names are refused. An exception other than RpcError answers 500 without its text: that
+goes to the node's log.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from pyccf.apps.auth import Policy, python_policy
+from pyccf.apps.context import Caller, Context, HistoricalState, Services
+from pyccf.apps.json_adapter import check_accept, query_parameters
+from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection, Templates
+from pyccf.errors import LocalError, RpcError
+from pyccf.http.message import Request
+from pyccf.kv.tx import MapHandle, Tx
+from pyccf.types import Json, SeqNo, TxID
+
+K = TypeVar("K")
+V = TypeVar("V")
+Handler = Callable[..., object]
+
+GOV_PREFIXES = ("public:ccf.gov.", "public:ccf.internal.")
+RESERVED = "ccf."
+
+
+class Reply(msgspec.Struct):
+    """An answer of which the handler decides everything. `body` is sent as it is if bytes."""
+
+    status: int = 200
+    body: bytes | str | None = None
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class AppContext:
+    """What a Python handler sees of its request and may do in its transaction."""
+
+    __slots__ = ("_ctx",)
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    @property
+    def request(self) -> Request:
+        """Method, raw path, headers and body as they came."""
+        return self._ctx.request
+
+    @property
+    def caller(self) -> Caller | None:
+        """Who calls, by the policy that succeeded; None if none was asked for."""
+        return self._ctx.caller
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Path parameters, raw."""
+        return self._ctx.params
+
+    @property
+    def services(self) -> Services:
+        """What the node knows: commit, status of transactions, history, time."""
+        return self._ctx.services
+
+    @property
+    def historical(self) -> HistoricalState:
+        """The transaction brought back for an endpoint in historical mode."""
+        if self._ctx.historical is None:
+            raise LocalError("Only endpoints in historical mode have a historical state.")
+        return self._ctx.historical
+
+    @property
+    def read_txid(self) -> TxID | None:
+        """Id of the state this transaction reads; None before the first table is opened."""
+        return self._ctx.tx.read_txid
+
+    def kv(self, name: str) -> RawTable:
+        """A table of bytes. Names without "public:" are encrypted in the ledger."""
+        return RawTable(self._ctx.tx, name)
+
+    def set_claims_digest(self, digest: bytes) -> None:
+        """Bind 32 bytes into the receipt of this transaction."""
+        if len(digest) != 32:
+            raise LocalError(f"A claims digest has 32 bytes, not {len(digest)}.")
+        self._ctx.claims_digest = bytes(digest)
+
+    def set_claims(self, claims: bytes) -> None:
+        """Bind the SHA-256 of these bytes into the receipt of this transaction."""
+        self._ctx.claims_digest = sha256(claims).digest()
+
+    def set_apply_writes(self, apply: bool) -> None:
+        """Decide whether writes are applied, whatever the status of the answer."""
+        self._ctx.apply_writes = apply
+
+    def set_header(self, name: str, value: str) -> None:
+        """Add a response header."""
+        self._ctx.headers[name.lower()] = value
+
+    def when_ordered(self, finish: Callable[[TxID], object]) -> None:
+        """Have the answer made by `finish` once the transaction has its id."""
+
+        def call(ctx: Context, txid: TxID) -> None:
+            _answer(ctx, finish(txid))
+
+        self._ctx.locally_committed = call
+
+
+class RawTable:
+    """One table as bytes, with the access an application has (spec: kv-and-tables.md §2)."""
+
+    __slots__ = ("_handle", "_writable", "name")
+
+    def __init__(self, tx: Tx, name: str) -> None:
+        self.name = name
+        self._writable = not name.startswith(GOV_PREFIXES)
+        plain = name.removeprefix("public:")
+        if self._writable and plain.startswith(RESERVED):
+            raise LocalError(f"Table name {name} is reserved: it starts with {RESERVED}")
+        if not name.startswith("public:") and plain.startswith(RESERVED):
+            raise LocalError(f"Table name {name} is reserved: it starts with {RESERVED}")
+        self._handle: MapHandle = tx.map(name)
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._handle.get(key)
+
+    def has(self, key: bytes) -> bool:
+        return self._handle.has(key)
+
+    def set(self, key: bytes, value: bytes) -> None:
+        self._check()
+        self._handle.set(key, value)
+
+    def delete(self, key: bytes) -> None:
+        self._check()
+        self._handle.delete(key)
+
+    def clear(self) -> None:
+        self._check()
+        self._handle.clear()
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Rows in ascending key order, own writes last."""
+        return self._handle.foreach()
+
+    def range(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop in key order."""
+        return iter(self._handle.range(start, stop))
+
+    def size(self) -> int:
+        return self._handle.size()
+
+    def previous_version(self, key: bytes) -> SeqNo | None:
+        """Seqno of the last committed write of a key."""
+        return self._handle.previous_version(key)
+
+    def _check(self) -> None:
+        if not self._writable:
+            raise LocalError(f"Table {self.name} can be written by governance only.")
+
+
+class Table(Generic[K, V]):
+    """A table whose keys and values are JSON of declared types, as in native CCF applications."""
+
+    def __init__(self, name: str, *, key: type[K], value: type[V]) -> None:
+        self.name = name
+        self._key = msgspec.json.Decoder(key)
+        self._value = msgspec.json.Decoder(value)
+
+    def __call__(self, ctx: AppContext) -> TypedTable[K, V]:
+        """This table in a request's transaction."""
+        return TypedTable(ctx.kv(self.name), self._key, self._value)
+
+    def of(self, tx: Tx) -> TypedTable[K, V]:
+        """This table in a transaction that only reads, such as a historical one."""
+        return TypedTable(RawTable(tx, self.name), self._key, self._value)
+
+
+class TypedTable(Generic[K, V]):
+    """A `Table` within one transaction."""
+
+    __slots__ = ("_key", "_raw", "_value")
+
+    def __init__(
+        self, raw: RawTable, key: msgspec.json.Decoder[K], value: msgspec.json.Decoder[V]
+    ) -> None:
+        self._raw = raw
+        self._key = key
+        self._value = value
+
+    def get(self, key: K) -> V | None:
+        raw = self._raw.get(msgspec.json.encode(key))
+        return None if raw is None else self._value.decode(raw)
+
+    def has(self, key: K) -> bool:
+        return self._raw.has(msgspec.json.encode(key))
+
+    def set(self, key: K, value: V) -> None:
+        self._raw.set(msgspec.json.encode(key), msgspec.json.encode(value))
+
+    def delete(self, key: K) -> None:
+        self._raw.delete(msgspec.json.encode(key))
+
+    def clear(self) -> None:
+        self._raw.clear()
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        for key, value in self._raw.items():
+            yield self._key.decode(key), self._value.decode(value)
+
+    def size(self) -> int:
+        return self._raw.size()
+
+    def previous_version(self, key: K) -> SeqNo | None:
+        return self._raw.previous_version(msgspec.json.encode(key))
+
+
+def _answer(ctx: Context, result: object) -> None:
+    if isinstance(result, Reply):
+        ctx.status = result.status
+        ctx.headers.update({name.lower(): value for name, value in result.headers.items()})
+        if isinstance(result.body, str):
+            ctx.body = result.body.encode()
+            ctx.headers.setdefault("content-type", "text/plain")
+        elif result.body is not None:
+            ctx.body = result.body
+            ctx.headers.setdefault("content-type", "application/octet-stream")
+        else:
+            ctx.body = b""
+        return
+    if result is None:
+        ctx.empty()
+        return
+    ctx.body = msgspec.json.encode(result)
+    ctx.headers["content-type"] = "application/json"
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """How the arguments of a handler are made."""
+
+    body: msgspec.json.Decoder[Any] | None
+    raw_body: bool
+    query: Any
+    path: Any
+    accepts_json: bool
+
+
+class App:
+    """A Python application: its endpoints and how they describe themselves."""
+
+    def __init__(
+        self,
+        *,
+        title: str = "pyccf application",
+        description: str = "",
+        version: str = "0.0.1",
+    ) -> None:
+        self.title = title
+        self.description = description
+        self.version = version
+        self.schemas: dict[str, Json] = {}
+        self._templates = Templates()
+
+    def endpoint(
+        self,
+        verb: str,
+        path: str,
+        *,
+        mode: str | Mode = Mode.READWRITE,
+        auth: Sequence[str | Policy] = (),
+        forwarding: str | Forwarding | None = None,
+        redirection: str | Redirection | None = None,
+        summary: str | None = None,
+        hidden: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Register a handler for a verb on a path template.
+
+        Raises LocalError when the same verb and path are already taken or the template or handler
+        cannot be understood; ValueError for an unknown policy, mode, forwarding or redirection.
+        """
+        mode = Mode(mode)
+        reads = mode is not Mode.READWRITE
+        forward = Forwarding(forwarding or (Forwarding.SOMETIMES if reads else Forwarding.ALWAYS))
+        redirect = Redirection(
+            redirection or (Redirection.NONE if reads else Redirection.TO_PRIMARY)
+        )
+        policies = tuple(python_policy(p) for p in auth)
+        verb = verb.upper()
+        if any(e.verb == verb and e.path == path for e in self._templates.all()):
+            raise LocalError(f"{verb} {path} is registered twice.")
+
+        def register(handler: Handler) -> Handler:
+            plan, operation = self._understand(handler, f"{verb} {path}")
+            words = summary or (inspect.getdoc(handler) or "").partition("\n")[0]
+            if words:
+                operation["summary"] = words
+            try:
+                self._templates.add(
+                    Endpoint(
+                        verb=verb,
+                        path=path,
+                        execute=_executor(handler, plan),
+                        mode=mode,
+                        forwarding=forward,
+                        redirection=redirect,
+                        auth=policies,
+                        hidden=hidden,
+                        openapi=operation,
+                    )
+                )
+            except ValueError as e:
+                raise LocalError(str(e)) from None
+            return handler
+
+        return register
+
+    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`endpoint` for GET, read-only unless a mode is given."""
+        return self.endpoint("GET", path, **{"mode": Mode.READONLY, **options})
+
+    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`endpoint` for POST."""
+        return self.endpoint("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`endpoint` for PUT."""
+        return self.endpoint("PUT", path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`endpoint` for DELETE."""
+        return self.endpoint("DELETE", path, **options)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Everything registered."""
+        return self._templates.all()
+
+    # The frontend asks these for each request.
+
+    def lookup(self, tx: Tx, verb: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """The endpoint of a request. Raises AmbiguousPath."""
+        return self._templates.find(verb, path)
+
+    def verbs(self, tx: Tx, path: str) -> set[str]:
+        """Verbs under which a path is known."""
+        return self._templates.verbs(path)
+
+    def _understand(self, handler: Handler, where: str) -> tuple[_Plan, dict[str, Json]]:
+        hints = typing.get_type_hints(handler)
+        names = list(inspect.signature(handler).parameters)
+        unknown = set(names[1:]) - {"body", "query", "path"}
+        if not names or unknown:
+            raise LocalError(
+                f"The handler of {where} takes (ctx[, body][, query][, path]),"
+                f" not ({', '.join(names)})."
+            )
+        operation: dict[str, Json] = {}
+        body = hints.get("body", Any) if "body" in names else None
+        raw_body = body is bytes
+        if body is not None and not raw_body:
+            operation["request"] = self._schema(body)
+        returned = hints.get("return", Any)
+        if returned not in (Reply, type(None)):
+            operation["response"] = self._schema(returned)
+        elif returned is type(None):
+            operation["status"] = 204
+        query = hints.get("query", dict[str, str]) if "query" in names else None
+        if query is not None and isinstance(query, type) and issubclass(query, msgspec.Struct):
+            operation["parameters"] = [
+                {
+                    "in": "query",
+                    "name": field.encode_name,
+                    "required": field.required,
+                    "schema": {"$ref": f"#/components/schemas/{self._schema(field.type)}"},
+                }
+                for field in msgspec.structs.fields(query)
+            ]
+        path = hints.get("path", dict[str, str]) if "path" in names else None
+        decoder = None if body is None or raw_body else msgspec.json.Decoder(body)
+        return _Plan(decoder, raw_body, query, path, returned is not Reply), operation
+
+    def _schema(self, annotation: Any) -> str:
+        """Name of the schema of a type, after having put it among the document's schemas."""
+        (schema,), components = msgspec.json.schema_components(
+            [annotation], ref_template="#/components/schemas/{name}"
+        )
+        self.schemas.update(components)
+        ref = schema.get("$ref")
+        if isinstance(ref, str):
+            return ref.rpartition("/")[2]
+        text = getattr(annotation, "__name__", None) or str(annotation)
+        name = "".join(c if c.isalnum() or c in ".-_" else "_" for c in text)
+        self.schemas[name] = schema
+        return name
+
+
+def _executor(handler: Handler, plan: _Plan) -> Callable[[Context], None]:
+    def execute(ctx: Context) -> None:
+        request = ctx.request
+        if plan.accepts_json:
+            accept = request.headers.get("accept")
+            if accept is not None:
+                check_accept(accept)
+        arguments: dict[str, object] = {}
+        try:
+            if plan.body is not None:
+                arguments["body"] = plan.body.decode(request.body or b"{}")
+            elif plan.raw_body:
+                arguments["body"] = request.body
+            if plan.query is not None:
+                arguments["query"] = msgspec.convert(
+                    query_parameters(request.query), plan.query, strict=False
+                )
+            if plan.path is not None:
+                arguments["path"] = msgspec.convert(ctx.params, plan.path, strict=False)
+        except msgspec.MsgspecError as e:
+            raise RpcError(400, "InvalidInput", str(e)) from None
+        _answer(ctx, handler(AppContext(ctx), **arguments))
+
+    return execute
