@@ -34,7 +34,7 @@ class Simple(NamedTuple):
 
 Key: TypeAlias = int | str | bytes
 Value: TypeAlias = (
-    "int | bytes | str | list[Value] | dict[Key, Value] | Tag | bool | None | float | Simple"
+    "int | bytes | str | list[Value] | dict[Key, Value] | Tag | bool | float | Simple | None"
 )
 
 
@@ -243,7 +243,7 @@ def _utf8(data: bytes) -> str:
 _FLOATS = {25: struct.Struct(">e"), 26: struct.Struct(">f"), 27: struct.Struct(">d")}
 
 
-def _simple(info: int, argument: int) -> bool | None | float | Simple:
+def _simple(info: int, argument: int) -> bool | float | Simple | None:
     if info == 20:
         return False
     if info == 21:
