@@ -1,0 +1,48 @@
+"""A session: what a node remembers of one connection between its requests.
+
+A session belongs to one client connection on one interface and lives as long as that connection.
+Handlers may keep things in `scratch`; `view` is where the frontend notes the view of the first
+execution (spec: http-api.md §5.4). Answers leave in the order of the requests, also when some are
+given later: `defer()` takes the place of the request being handled in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Deliver: TypeAlias = Callable[[bytes], None]
+"""Sends one complete response; calling it a second time is an error of ours (asserted)."""
+
+
+def _nobody_listens() -> Deliver:
+    raise AssertionError("this session has no connection that could answer later")
+
+
+class Session:
+    """One client connection as the frontend sees it.
+
+    `peer_cert` is the DER leaf certificate the client presented, never verified at the TLS level
+    (spec: http-api.md §4.5), or None. `close_after`, once set, lets the answers of the requests
+    handled so far go out and then closes the connection.
+    """
+
+    __slots__ = ("close_after", "deferrer", "id", "interface", "peer_cert", "scratch", "view")
+
+    def __init__(self, session_id: int, interface: str, peer_cert: bytes | None = None) -> None:
+        self.id = session_id
+        self.interface = interface
+        self.peer_cert = peer_cert
+        self.view: int | None = None
+        self.close_after = False
+        self.scratch: dict[str, object] = {}
+        self.deferrer: Callable[[], Deliver] = _nobody_listens
+        """Set by whoever owns the connection; handlers call `defer` instead."""
+
+    def defer(self) -> Deliver:
+        """Keep the place of the request now being handled; the result delivers its response.
+
+        A handler that called this returns None. The result may be called at any later time, also
+        after the connection has gone (then nothing happens).
+        """
+        return self.deferrer()
