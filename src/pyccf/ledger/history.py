@@ -1,0 +1,140 @@
+"""The history: every transaction becomes an entry here and a leaf of the Merkle tree.
+
+`append` is the hot path of a primary: it makes commit evidence, seals the private domain, builds the
+entry's bytes once, and hashes them into the tree. `replay` is the same walk for an entry somebody
+else wrote: it checks the encryption and appends its leaf. Promises that leaf i is the entry with
+seqno i; asserts that entries come without gaps. (spec: ledger.md §4-5, merkle-and-receipts.md §1-2)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+from pyccf.errors import InvalidLedger
+from pyccf.kv import wire
+from pyccf.ledger.entry import PREFIX_SIZE, PUBLIC_HEADER, VIEW_MASK, Z32, Entry, ParsedEntry, parse
+from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.merkle.tree import Tree
+from pyccf.types import SeqNo, TxID
+
+SIGNATURES_MAP = "public:ccf.internal.signatures"
+"""The map whose being written makes an entry committable (spec: ledger.md §7)."""
+
+_pack_public = PUBLIC_HEADER.pack
+_pack_prefix = struct.Struct("<Q16sQIQ").pack
+_pack_iv = struct.Struct("<QI").pack
+_sha256 = hashlib.sha256
+_AFTER_HEADER = PREFIX_SIZE - 8
+
+
+class ReplayedEntry:
+    """An entry that was taken over, and its private domain in clear (map sections)."""
+
+    __slots__ = ("entry", "parsed", "private")
+
+    def __init__(self, entry: Entry, parsed: ParsedEntry, private: bytes) -> None:
+        self.entry = entry
+        self.parsed = parsed
+        self.private = private
+
+    def maps(self) -> dict[str, dict[bytes, bytes | None]]:
+        """Everything the transaction wrote. InvalidLedger when a section is malformed."""
+        return {**self.parsed.public_maps(), **wire.decode(self.private)}
+
+
+class History:
+    """Secrets and tree of one ledger."""
+
+    __slots__ = ("_append_leaf", "_cipher_at", "secrets", "tree")
+
+    def __init__(self, secrets: LedgerSecrets, tree: Tree | None = None) -> None:
+        self.secrets = secrets
+        self.tree = Tree() if tree is None else tree
+        self._cipher_at = secrets.cipher_at
+        self._append_leaf = self.tree.append
+
+    @property
+    def last(self) -> SeqNo:
+        """Seqno of the last entry, 0 when there is none."""
+        return self.tree.size - 1
+
+    def append(
+        self,
+        txid: TxID,
+        public: bytes,
+        private: bytes,
+        *,
+        claims: bytes = Z32,
+        flags: int = 0,
+        committable: bool = False,
+    ) -> Entry:
+        """Seal and hash the transaction `txid` (encoded map sections) into the next entry.
+
+        `claims` is the application's digest of 32 bytes. The ledger secret of its seqno must be
+        known (LocalError).
+        """
+        view, seqno = txid
+        assert view <= VIEW_MASK, "a view has 31 bits"
+        assert len(claims) == 32, "a claims digest has 32 bytes"
+        cipher = self._cipher_at(seqno)
+        name = b"%d.%d" % (view, seqno)
+        nonce = _sha256(cipher.outer + _sha256(cipher.inner + name).digest()).hexdigest()
+        evidence = _sha256(b"ce:%b:%b" % (name, nonce.encode())).digest()
+        domain = _pack_public(4, seqno, claims, evidence, 0) + public
+        sealed = cipher.seal_parts(_pack_iv(seqno, view), private, domain)
+        size = _AFTER_HEADER + len(domain) + len(private)
+        data = b"".join(
+            (
+                _pack_prefix(1 | flags << 8 | size << 16, sealed[-16:], seqno, view, len(domain)),
+                domain,
+                sealed[:-16],
+            )
+        )
+        leaf = _sha256(_sha256(data).digest() + evidence + claims).digest()
+        assert seqno == self.tree.size, "entries are appended without gaps"
+        self._append_leaf(leaf)
+        return Entry(view, seqno, data, committable, leaf)
+
+    def replay(self, data: bytes) -> ReplayedEntry:
+        """Take over the next entry as somebody wrote it.
+
+        Raises InvalidLedger when it is malformed, not the next one, or does not authenticate. Its
+        signature, if it is one, is the caller's business.
+        """
+        parsed = parse(data)
+        seqno = parsed.seqno
+        if seqno != self.tree.size:
+            raise InvalidLedger(f"Expected entry {self.tree.size}, got {seqno}.", seqno=seqno)
+        private = self.private(parsed)
+        committable = SIGNATURES_MAP in parsed.public_maps()
+        entry = Entry(parsed.view, seqno, data, committable, parsed.leaf)
+        self._append_leaf(entry.leaf)
+        return ReplayedEntry(entry, parsed, private)
+
+    def private(self, parsed: ParsedEntry) -> bytes:
+        """The private domain of an entry. InvalidLedger when it does not authenticate."""
+        return self.secrets.open(
+            parsed.seqno, parsed.iv, parsed.tag, parsed.ciphertext, parsed.public
+        )
+
+    def private_maps(self, parsed: ParsedEntry) -> dict[str, dict[bytes, bytes | None]]:
+        """What an entry wrote to private maps. InvalidLedger when it does not authenticate."""
+        return wire.decode(self.private(parsed))
+
+    def evidence(self, txid: TxID) -> str:
+        """Commit evidence of a transaction; to be revealed only once it is committed."""
+        return self._cipher_at(txid.seqno).evidence(txid.view, txid.seqno)
+
+    def root(self) -> bytes:
+        """Merkle root over everything so far."""
+        return self.tree.root()
+
+    def compact(self, seqno: SeqNo) -> None:
+        """Entries up to `seqno` are committed: leaves below it are not kept any longer."""
+        self.tree.flush(seqno)
+
+    def rollback(self, seqno: SeqNo) -> None:
+        """Entries after `seqno` never happened."""
+        self.tree.retract(seqno)
+        self.secrets.rollback(seqno)
