@@ -1,0 +1,680 @@
+"""X.509 certificates of services, nodes, members and users (crypto.md §7).
+
+Issued certificates are v3, ECDSA with the digest of the issuer's curve, serial of 16 random
+bytes, subject as UTF8String, notAfter = notBefore + days - 1 second, and extensions in the order
+basicConstraints (critical; a CA has path length 1), keyUsage (critical, CA only: digitalSignature
+and keyCertSign), subjectKeyIdentifier (SHA-1), authorityKeyIdentifier (key id),
+subjectAltName (if any). Requests are signed with SHA-512.
+
+A certificate argument is PEM text, PEM bytes or DER bytes. Members and users are named by the hex
+SHA-256 of the DER bytes. Times are whole Unix seconds, UTC; the clock is always an argument.
+
+Refuses (ValueError): what is no certificate, empty validity, requests whose signature is wrong,
+subject attributes without a known name. Checks of a chain answer False for whatever is odd.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import ExtensionOID, NameOID
+
+from pyccf.codec.text import b64
+from pyccf.crypto.entropy import Entropy
+from pyccf.crypto.keys import Curve, EcPublic, PrivateKey, PublicKey
+from pyccf.types import UnixSeconds
+
+Certificate: TypeAlias = str | bytes
+"""PEM text, PEM bytes, or DER bytes."""
+
+DAY_S = 86_400
+SERIAL_BYTES = 16
+CA_PATH_LENGTH = 1
+CHAIN_MAX = 16
+"""Certificates looked at when a chain is checked."""
+
+_PEM = serialization.Encoding.PEM
+_DER = serialization.Encoding.DER
+_DIGESTS: dict[Curve, hashes.HashAlgorithm] = {
+    Curve.P256: hashes.SHA256(),
+    Curve.P384: hashes.SHA384(),
+    Curve.P521: hashes.SHA512(),
+}
+_ATTRIBUTES = {
+    "C": NameOID.COUNTRY_NAME,
+    "CN": NameOID.COMMON_NAME,
+    "DC": NameOID.DOMAIN_COMPONENT,
+    "GN": NameOID.GIVEN_NAME,
+    "L": NameOID.LOCALITY_NAME,
+    "O": NameOID.ORGANIZATION_NAME,
+    "OU": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "SN": NameOID.SURNAME,
+    "ST": NameOID.STATE_OR_PROVINCE_NAME,
+    "UID": NameOID.USER_ID,
+    "emailAddress": NameOID.EMAIL_ADDRESS,
+    "serialNumber": NameOID.SERIAL_NUMBER,
+    "street": NameOID.STREET_ADDRESS,
+    "title": NameOID.TITLE,
+}
+_ATTRIBUTE_NAMES = {oid: name for name, oid in _ATTRIBUTES.items()}
+
+
+# -- PEM and DER ------------------------------------------------------------------------------
+
+_PEM_BLOCK = re.compile(
+    rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----"
+)
+
+
+def pem_to_der(pem: Certificate) -> bytes:
+    """DER bytes of the first certificate of a PEM text; DER bytes pass as they are.
+
+    Raises ValueError when there is none. The DER content itself is not examined.
+    """
+    raw = pem.encode() if isinstance(pem, str) else bytes(pem)
+    if raw[:1] == b"\x30":
+        return raw
+    match = _PEM_BLOCK.search(raw)
+    if match is None:
+        raise ValueError("not a certificate in PEM")
+    try:
+        return binascii.a2b_base64(b"".join(match.group(1).split()), strict_mode=True)
+    except ValueError:
+        raise ValueError("not a certificate in PEM") from None
+
+
+def der_to_pem(der: bytes) -> str:
+    """PEM text of DER bytes: 64 characters a line, newline at the end."""
+    body = b64(der)
+    lines = [body[i : i + 64] for i in range(0, len(body), 64)]
+    return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""))
+
+
+def split_pem(bundle: str | bytes) -> list[bytes]:
+    """DER bytes of all certificates of a PEM bundle, in order; empty when there is none."""
+    raw = bundle.encode() if isinstance(bundle, str) else bytes(bundle)
+    return [pem_to_der(match.group(0)) for match in _PEM_BLOCK.finditer(raw)]
+
+
+def fingerprint(certificate: Certificate) -> str:
+    """Hex SHA-256 of the DER bytes: the id of the member or user (crypto.md §1)."""
+    return hashlib.sha256(pem_to_der(certificate)).hexdigest()
+
+
+def load(certificate: Certificate) -> x509.Certificate:
+    """The certificate as the cryptography library holds it; ValueError when it is none."""
+    der = pem_to_der(certificate)
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError:
+        raise ValueError("not a certificate") from None
+
+
+def validity(certificate: Certificate) -> tuple[UnixSeconds, UnixSeconds]:
+    """notBefore and notAfter, both inclusive."""
+    loaded = load(certificate)
+    return _seconds(loaded.not_valid_before_utc), _seconds(loaded.not_valid_after_utc)
+
+
+def public_key(certificate: Certificate) -> PublicKey:
+    """The elliptic curve key of a certificate; ValueError when it holds another kind."""
+    return PublicKey.from_certificate(pem_to_der(certificate))
+
+
+def spki(certificate: Certificate) -> bytes:
+    """DER SubjectPublicKeyInfo of a certificate, whatever the kind of key."""
+    try:
+        key = load(certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("not a certificate with a supported public key") from None
+    return key.public_bytes(_DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def subject(certificate: Certificate) -> str:
+    """Subject as text `CN=...`; several attributes are joined by comma and blank (§7)."""
+    parts: list[str] = []
+    for attribute in load(certificate).subject:
+        name = _ATTRIBUTE_NAMES.get(attribute.oid, attribute.oid.dotted_string)
+        value = attribute.value
+        parts.append(f"{name}={value if isinstance(value, str) else value.hex()}")
+    return ", ".join(parts)
+
+
+# -- time -------------------------------------------------------------------------------------
+
+
+def _seconds(moment: datetime) -> UnixSeconds:
+    return int(moment.timestamp())
+
+
+def _moment(seconds: UnixSeconds) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{seconds} s is not a time a certificate can hold") from None
+
+
+def time_text(seconds: UnixSeconds) -> str:
+    """ASN.1 text `YYYYMMDDHHMMSSZ`."""
+    return _moment(seconds).strftime("%Y%m%d%H%M%SZ")
+
+
+def end_of_validity(not_before: UnixSeconds, days: int) -> UnixSeconds:
+    """notAfter of a period of so many days; ValueError when it is not after notBefore."""
+    not_after = not_before + days * DAY_S - 1
+    if not_after <= not_before:
+        raise ValueError(
+            f"Certificate cannot be created with not_before date {time_text(not_before)}"
+            f" > not_after date {time_text(not_after)}"
+        )
+    return not_after
+
+
+_OFFSET = r"(?:\s*(?P<sign>[+-])(?P<oh>\d{1,2}){sep}(?P<om>\d{2}))?"
+_TIME_FORMATS = (
+    re.compile(r"(?P<yy>\d{2})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})Z"),
+    re.compile(r"(?P<y>\d{4})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})Z"),
+    re.compile(
+        r"(?P<y>\d{4})-(?P<mo>\d{2})-(?P<d>\d{2})[T ](?P<h>\d{2}):(?P<mi>\d{2}):(?P<s>\d{2})"
+        r"(?:\.\d+)?Z?" + _OFFSET.replace("{sep}", r"[:\s]\s*")
+    ),
+    re.compile(
+        r"(?P<y>\d{4})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})"
+        r"(?:\.\d+)?" + _OFFSET.replace("{sep}", "").removesuffix("?")
+    ),
+    re.compile(
+        r"(?P<yy>\d{2})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})"
+        r"(?:\.\d+)?" + _OFFSET.replace("{sep}", "").removesuffix("?")
+    ),
+)
+
+
+def parse_validity_text(text: str) -> UnixSeconds:
+    """Seconds of a time text of an action or a configuration (js-runtime.md §4.10).
+
+    `YYMMDDHHMMSSZ` (years from 50 are 19xx), `YYYYMMDDHHMMSSZ`, `YYYY-MM-DD HH:MM:SS` with blank
+    or T, optional fraction (cut off), optional offset ` ±HH:MM` or ` ±HH MM`, and the compact
+    forms with `±HHMM`. UTC unless an offset is given. Raises ValueError with CCF's text.
+    """
+    for pattern in _TIME_FORMATS:
+        match = pattern.fullmatch(text)
+        if match is None:
+            continue
+        part = match.groupdict()
+        if part.get("yy"):
+            short = int(part["yy"])
+            year = 1900 + short if short >= 50 else 2000 + short
+        else:
+            year = int(part["y"])
+        zone: timezone = UTC
+        if part.get("sign"):
+            offset = timedelta(hours=int(part["oh"]), minutes=int(part["om"]))
+            if offset >= timedelta(hours=24):
+                break
+            zone = timezone(-offset if part["sign"] == "-" else offset)
+        try:
+            moment = datetime(
+                year,
+                int(part["mo"]),
+                int(part["d"]),
+                int(part["h"]),
+                int(part["mi"]),
+                int(part["s"]),
+                tzinfo=zone,
+            )
+        except ValueError:
+            break
+        return _seconds(moment)
+    raise ValueError(f"'{text}' does not match any accepted time format")
+
+
+# -- names ------------------------------------------------------------------------------------
+
+
+def parse_subject(text: str) -> x509.Name:
+    """A name from `CN=...[,O=...]`: components sorted by attribute, values UTF8String (§7).
+
+    Raises ValueError for a component without `=` or an unknown attribute.
+    """
+    parts: dict[str, str] = {}
+    for component in text.split(","):
+        name, equals, value = component.partition("=")
+        name = name.strip()
+        if not equals or name not in _ATTRIBUTES:
+            raise ValueError(f"subject {text!r}: {component!r} is not <known attribute>=<value>")
+        if not value:
+            raise ValueError(f"subject {text!r}: {name} is empty")
+        parts[name] = value
+    return x509.Name(
+        [
+            x509.NameAttribute(_ATTRIBUTES[name], value, _type=_ASN1Type.UTF8String)
+            for name, value in sorted(parts.items())
+        ]
+    )
+
+
+def san_of_host(host: str) -> str:
+    """Alternative name for a host: `iPAddress:` if its last part is all digits (§7).
+
+    Parts are separated by dots or colons.
+    """
+    last = re.split(r"[.:]", host)[-1]
+    return f"iPAddress:{host}" if last.isascii() and last.isdigit() else f"dNSName:{host}"
+
+
+def _alternative_name(text: str) -> x509.GeneralName:
+    kind, colon, value = text.partition(":")
+    if colon and kind in ("iPAddress", "IP"):
+        try:
+            return x509.IPAddress(ipaddress.ip_address(value))
+        except ValueError:
+            raise ValueError(f"alternative name {text!r}: not an IP address") from None
+    if colon and kind in ("dNSName", "DNS") and value:
+        return x509.DNSName(value)
+    raise ValueError(f"alternative name {text!r}: expected iPAddress:<address> or dNSName:<name>")
+
+
+def _alternative_names(sans: Iterable[str]) -> x509.SubjectAlternativeName | None:
+    names = [_alternative_name(san) for san in sans]
+    return x509.SubjectAlternativeName(names) if names else None
+
+
+def _sans_of(
+    source: x509.Certificate | x509.CertificateSigningRequest,
+) -> x509.SubjectAlternativeName | None:
+    try:
+        extension = source.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return None
+    return extension.value
+
+
+# -- issuing ----------------------------------------------------------------------------------
+
+
+def _issue(
+    *,
+    name: x509.Name,
+    key: EcPublic,
+    issuer_name: x509.Name,
+    issuer_key: PrivateKey,
+    not_before: UnixSeconds,
+    not_after: UnixSeconds,
+    ca: bool,
+    sans: x509.SubjectAlternativeName | None,
+    entropy: Entropy,
+) -> str:
+    serial = 0
+    while serial == 0:
+        serial = int.from_bytes(entropy.bytes(SERIAL_BYTES), "big")
+    issuer_id = x509.SubjectKeyIdentifier.from_public_key(issuer_key.public.native)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer_name)
+        .public_key(key)
+        .serial_number(serial)
+        .not_valid_before(_moment(not_before))
+        .not_valid_after(_moment(not_after))
+        .add_extension(
+            x509.BasicConstraints(ca=ca, path_length=CA_PATH_LENGTH if ca else None),
+            critical=True,
+        )
+    )
+    if ca:
+        builder = builder.add_extension(_CA_USAGE, critical=True)
+    builder = builder.add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(key), critical=False
+    ).add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id), critical=False
+    )
+    if sans is not None:
+        builder = builder.add_extension(sans, critical=False)
+    native = issuer_key.native
+    if isinstance(native, ed25519.Ed25519PrivateKey):
+        certificate = builder.sign(native, None)
+    else:
+        certificate = builder.sign(
+            native,
+            _DIGESTS[issuer_key.curve],
+            ecdsa_deterministic=issuer_key.deterministic or None,
+        )
+    return certificate.public_bytes(_PEM).decode()
+
+
+_CA_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def self_signed(
+    key: PrivateKey,
+    subject: str,
+    *,
+    not_before: UnixSeconds,
+    days: int,
+    sans: Sequence[str] = (),
+    ca: bool = True,
+    entropy: Entropy,
+) -> str:
+    """A certificate of a key by itself, PEM: services and fresh nodes (§7).
+
+    `sans` are `iPAddress:<address>` or `dNSName:<name>`, kept in order.
+    """
+    name = parse_subject(subject)
+    return _issue(
+        name=name,
+        key=key.public.native,
+        issuer_name=name,
+        issuer_key=key,
+        not_before=not_before,
+        not_after=end_of_validity(not_before, days),
+        ca=ca,
+        sans=_alternative_names(sans),
+        entropy=entropy,
+    )
+
+
+def csr(key: PrivateKey, subject: str, sans: Sequence[str] = ()) -> str:
+    """A signing request, PEM: ECDSA with SHA-512, all alternative names in one extension (§7)."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(parse_subject(subject))
+    names = _alternative_names(sans)
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    native = key.native
+    if isinstance(native, ed25519.Ed25519PrivateKey):
+        request = builder.sign(native, None)
+    else:
+        request = builder.sign(
+            native, hashes.SHA512(), ecdsa_deterministic=key.deterministic or None
+        )
+    return request.public_bytes(_PEM).decode()
+
+
+def load_csr(csr_pem: str | bytes) -> x509.CertificateSigningRequest:
+    """The request, its signature checked and its key elliptic; ValueError otherwise."""
+    raw = csr_pem.encode() if isinstance(csr_pem, str) else bytes(csr_pem)
+    try:
+        request = x509.load_pem_x509_csr(raw)
+        sound = request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+        raise ValueError("not a certificate signing request") from None
+    if not sound:
+        raise ValueError("the signature of the certificate signing request is wrong")
+    return request
+
+
+def csr_public_key(csr_pem: str | bytes) -> PublicKey:
+    """The elliptic curve key that a request is for."""
+    return _csr_key(load_csr(csr_pem))
+
+
+def _csr_key(request: x509.CertificateSigningRequest) -> PublicKey:
+    key = request.public_key()
+    if not isinstance(key, (ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey)):
+        raise ValueError("the certificate signing request is not for an elliptic curve key")
+    return PublicKey(key)
+
+
+def endorse(
+    csr_pem: str | bytes,
+    issuer_key: PrivateKey,
+    issuer_cert: Certificate,
+    not_before: UnixSeconds,
+    days: int | None,
+    entropy: Entropy,
+    *,
+    not_after: UnixSeconds | None = None,
+    ca: bool = False,
+) -> str:
+    """A certificate for a request, signed by the service, PEM (§7: node endorsed).
+
+    Subject and alternative names are the request's. Give either `days` or, to copy the period of
+    another certificate, `not_after` with `days=None`.
+    """
+    request = load_csr(csr_pem)
+    issuer = load(issuer_cert)
+    return _issue(
+        name=request.subject,
+        key=_csr_key(request).native,
+        issuer_name=issuer.subject,
+        issuer_key=issuer_key,
+        not_before=not_before,
+        not_after=_not_after(not_before, days, not_after),
+        ca=ca,
+        sans=_sans_of(request),
+        entropy=entropy,
+    )
+
+
+def renew(
+    certificate: Certificate,
+    key: PrivateKey,
+    *,
+    not_before: UnixSeconds,
+    days: int | None = None,
+    not_after: UnixSeconds | None = None,
+    entropy: Entropy,
+) -> str:
+    """The same self-signed certificate (subject, names, key) for another period, PEM (§7)."""
+    old = load(certificate)
+    if public_key(certificate) != key.public:
+        raise ValueError("the certificate to renew holds another key")
+    return _issue(
+        name=old.subject,
+        key=key.public.native,
+        issuer_name=old.subject,
+        issuer_key=key,
+        not_before=not_before,
+        not_after=_not_after(not_before, days, not_after),
+        ca=_is_ca(old),
+        sans=_sans_of(old),
+        entropy=entropy,
+    )
+
+
+def endorse_service(
+    old_cert: Certificate, issuer_key: PrivateKey, issuer_cert: Certificate, entropy: Entropy
+) -> str:
+    """A CA certificate of an older service's key by the current service, PEM.
+
+    For receipts (merkle-and-receipts.md §5.3): subject of the old certificate, no alternative
+    names, period of the current service certificate.
+    """
+    issuer = load(issuer_cert)
+    not_before, not_after = validity(issuer_cert)
+    return _issue(
+        name=load(old_cert).subject,
+        key=public_key(old_cert).native,
+        issuer_name=issuer.subject,
+        issuer_key=issuer_key,
+        not_before=not_before,
+        not_after=not_after,
+        ca=True,
+        sans=None,
+        entropy=entropy,
+    )
+
+
+def _not_after(
+    not_before: UnixSeconds, days: int | None, not_after: UnixSeconds | None
+) -> UnixSeconds:
+    assert (days is None) != (not_after is None), "either days or not_after"
+    if days is not None:
+        return end_of_validity(not_before, days)
+    assert not_after is not None
+    if not_after <= not_before:
+        raise ValueError("notAfter must be later than notBefore")
+    return not_after
+
+
+# -- checking ---------------------------------------------------------------------------------
+
+
+def _extension_sound(certificate: x509.Certificate) -> bool:
+    """Whether all critical extensions are ones that are looked at here."""
+    return all(
+        not extension.critical or extension.oid in _UNDERSTOOD
+        for extension in certificate.extensions
+    )
+
+
+_UNDERSTOOD = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+    }
+)
+
+
+def _constraints(certificate: x509.Certificate) -> x509.BasicConstraints | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    constraints = _constraints(certificate)
+    if constraints is None:
+        # A self-signed version 1 certificate is its own authority.
+        return certificate.version is x509.Version.v1 and certificate.issuer == certificate.subject
+    return constraints.ca
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    if not _is_ca(certificate):
+        return False
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return usage.key_cert_sign
+
+
+def _key_ids_match(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's key id is the one named; True when either names none."""
+    try:
+        named = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return True
+    return named.key_identifier is None or named.key_identifier == own.digest
+
+
+def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether names, key ids, rights and signature say that `issuer` issued `certificate`."""
+    if certificate.issuer != issuer.subject or not _may_sign(issuer):
+        return False
+    if not _key_ids_match(certificate, issuer):
+        return False
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _in_time(certificate: x509.Certificate, now: UnixSeconds) -> bool:
+    return (
+        _seconds(certificate.not_valid_before_utc)
+        <= now
+        <= _seconds(certificate.not_valid_after_utc)
+    )
+
+
+def check_endorsed(
+    certificate: Certificate,
+    issuer_cert: Certificate,
+    *,
+    ignore_time: bool,
+    now: UnixSeconds = 0,
+) -> bool:
+    """Whether `issuer_cert`, which must be a CA, directly issued `certificate` or is it (§1).
+
+    With `ignore_time` dates are not looked at; otherwise both must be valid at `now`. Answers
+    False for what cannot be read.
+    """
+    try:
+        leaf, trusted = load(certificate), load(issuer_cert)
+        return _chains([leaf], [trusted], None if ignore_time else now)
+    except ValueError:
+        return False
+
+
+def check_chain(
+    chain: Sequence[Certificate], trusted: Sequence[Certificate], *, now: UnixSeconds
+) -> bool:
+    """Whether the first of `chain` chains to one of `trusted`, the rest being intermediates.
+
+    Trusted certificates must be CAs but need not be roots. Dates, path lengths, key usage and
+    signatures are checked. False for what cannot be read, and for more than `CHAIN_MAX`.
+    """
+    if not chain or not trusted or len(chain) + len(trusted) > CHAIN_MAX:
+        return False
+    try:
+        return _chains([load(c) for c in chain], [load(c) for c in trusted], now)
+    except ValueError:
+        return False
+
+
+def _chains(
+    chain: Sequence[x509.Certificate],
+    trusted: Sequence[x509.Certificate],
+    now: UnixSeconds | None,
+) -> bool:
+    """Depth-first search for a path from chain[0] to a trusted CA."""
+    leaf = chain[0]
+    if not _extension_sound(leaf) or (now is not None and not _in_time(leaf, now)):
+        return False
+    if any(leaf == anchor and _is_ca(anchor) for anchor in trusted):
+        return True
+    paths = [[leaf]]
+    while paths:
+        path = paths.pop()
+        if any(True for _ in _issuers(path, trusted, now)):
+            return True
+        paths.extend([*path, issuer] for issuer in _issuers(path, chain[1:], now))
+    return False
+
+
+def _issuers(
+    path: list[x509.Certificate], candidates: Sequence[x509.Certificate], now: UnixSeconds | None
+) -> Iterator[x509.Certificate]:
+    """Candidates that issued the last certificate of the path and may stand at its height."""
+    for candidate in candidates:
+        if candidate in path or not _extension_sound(candidate):
+            continue
+        if now is not None and not _in_time(candidate, now):
+            continue
+        constraints = _constraints(candidate)
+        limit = None if constraints is None else constraints.path_length
+        # Certificates below the candidate, the leaf and self-issued ones not counted.
+        below = sum(1 for c in path[1:] if c.issuer != c.subject)
+        if limit is not None and below > limit:
+            continue
+        if _issued_by(path[-1], candidate):
+            yield candidate
