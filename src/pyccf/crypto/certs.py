@@ -46,7 +46,7 @@ CHAIN_MAX = 16
 
 _PEM = serialization.Encoding.PEM
 _DER = serialization.Encoding.DER
-_DIGESTS: dict[Curve, hashes.HashAlgorithm] = {
+_DIGESTS: dict[Curve, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {
     Curve.P256: hashes.SHA256(),
     Curve.P384: hashes.SHA384(),
     Curve.P521: hashes.SHA512(),
@@ -621,7 +621,7 @@ def check_endorsed(
     try:
         leaf, trusted = load(certificate), load(issuer_cert)
         return _chains([leaf], [trusted], None if ignore_time else now)
-    except ValueError:
+    except _UNREADABLE:
         return False
 
 
@@ -637,8 +637,16 @@ def check_chain(
         return False
     try:
         return _chains([load(c) for c in chain], [load(c) for c in trusted], now)
-    except ValueError:
+    except _UNREADABLE:
         return False
+
+
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def _chains(

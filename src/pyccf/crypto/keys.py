@@ -514,9 +514,9 @@ def certificate_key(certificate: str | bytes) -> object:
     """The public key of a certificate, PEM text or DER bytes, as the library holds it."""
     raw = certificate.encode() if isinstance(certificate, str) else bytes(certificate)
     try:
-        if raw.lstrip().startswith(b"-----"):
-            return x509.load_pem_x509_certificate(raw).public_key()
-        return x509.load_der_x509_certificate(raw).public_key()
+        if raw[:1] == b"\x30":
+            return x509.load_der_x509_certificate(raw).public_key()
+        return x509.load_pem_x509_certificate(raw).public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("not a certificate with a supported public key") from None
 
