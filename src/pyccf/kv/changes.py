@@ -28,3 +28,8 @@ class WriteSet(msgspec.Struct, frozen=True):
 
     version: SeqNo
     maps: Changes
+
+    def __repr__(self) -> str:
+        """Names and counts only: private values must not reach a log."""
+        counts = ", ".join(f"{name}: {len(changes)}" for name, changes in self.maps.items())
+        return f"WriteSet(version={self.version}, changes={{{counts}}})"

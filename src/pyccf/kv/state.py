@@ -12,12 +12,27 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import islice
-from typing import TypeAlias
+from operator import attrgetter
+
+import msgspec
 
 from pyccf.types import SeqNo, View
 
-Pair: TypeAlias = tuple[bytes, SeqNo]
-"""A value and the seqno that wrote it."""
+
+class Pair(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A value and the seqno that wrote it.
+
+    Not known to the garbage collector, and so neither is a dict of them: a collection costs the
+    same with a million keys as with none.
+    """
+
+    value: bytes
+    version: SeqNo
+
+    def __repr__(self) -> str:
+        """Without the value, which may be private."""
+        return f"Pair({len(self.value)} bytes, version={self.version})"
+
 
 INSERT_SINGLY_MAX = 64
 """Up to so many new keys are put into a sorted list one by one, above it is sorted again."""
@@ -78,13 +93,25 @@ class MapState:
         return order
 
 
-Undo: TypeAlias = tuple[SeqNo, MapState, SeqNo, bytes, Pair | None]
-"""Seqno of a change, the map, the map's version before, the key, the pair before."""
+class Undo(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """How to take back one change of one key."""
+
+    seqno: SeqNo
+    """Of the change."""
+    map: MapState
+    map_version: SeqNo
+    """Of the map, before."""
+    key: bytes
+    pair: Pair | None
+    """Before; None when the key was not there."""
+
+    def __repr__(self) -> str:
+        """Without key and value, which may be private."""
+        return f"Undo(seqno={self.seqno}, map={self.map.name})"
 
 
-def undo_seqno(record: Undo) -> SeqNo:
-    """Sort key of the undo log."""
-    return record[0]
+undo_seqno = attrgetter("seqno")
+"""Sort key of the undo log."""
 
 
 class State:

@@ -26,7 +26,7 @@ from typing import TypeAlias
 
 from pyccf.errors import Conflict, LocalError, Unavailable
 from pyccf.kv.changes import Changes, MapChanges, WriteSet
-from pyccf.kv.state import MapState, State, undo_seqno
+from pyccf.kv.state import MapState, Pair, State, Undo, undo_seqno
 from pyccf.kv.tx import SEALED, MapHandle, Tx
 from pyccf.types import SeqNo, View
 
@@ -70,7 +70,7 @@ class Store(State):
         if reader is None:
             self._reader = reader = self.committed_tx()
         pair = reader.map(map).pair(key)
-        return None if pair is None else pair[0]
+        return None if pair is None else pair.value
 
     def map_version(self, map: str) -> SeqNo:
         """Last seqno that changed a map; 0 when it does not exist or nothing ever did."""
@@ -173,14 +173,14 @@ class Store(State):
             for key, value in changes.items():
                 old = data.get(key)
                 if value is not None:
-                    data[key] = (value, version)
+                    data[key] = Pair(value, version)
                     if old is None and state.order is not None:
                         state.note_new_key(key)
                 elif old is not None:
                     del data[key]
                 else:
                     continue
-                undo.append((version, state, before, key, old))
+                undo.append(Undo(version, state, before, key, old))
                 state.version = version
         if self._on_write or self._pending:
             self._tell(version, maps)
@@ -212,8 +212,9 @@ class Store(State):
         self._reader = None
         undo = self.undo
         mark = self.rollbacks
-        while undo and undo[-1][0] > seqno:
-            _, state, before, key, old = undo.pop()
+        while undo and undo[-1].seqno > seqno:
+            last = undo.pop()
+            state, key, old = last.map, last.key, last.pair
             data = state.data
             if old is None:
                 del data[key]
@@ -221,7 +222,7 @@ class Store(State):
                 if state.order is not None and key not in data:
                     state.note_new_key(key)
                 data[key] = old
-            state.version = before
+            state.version = last.map_version
             state.rolled = mark
         while self.created and self.created[-1][0] > seqno:
             self.maps.pop(self.created.pop()[1]).rolled = mark
@@ -244,8 +245,8 @@ class Store(State):
         self._reader = None
         undo = self.undo
         done = bisect_right(undo, seqno, key=undo_seqno)
-        for version, state, _, _, _ in islice(undo, done):
-            state.base = version
+        for record in islice(undo, done):
+            record.map.base = record.seqno
         del undo[:done]
         while self.created and self.created[0][0] <= seqno:
             del self.created[0]

@@ -83,7 +83,7 @@ class Tx:
         for name, content in maps.items():
             made = MapState(name, seqno)
             made.version = made.base = seqno
-            made.data = {k: (v, seqno) for k, v in content.items() if v is not None}
+            made.data = {k: Pair(v, seqno) for k, v in content.items() if v is not None}
             state.maps[name] = made
         return cls(state, True, seqno)
 
@@ -96,11 +96,6 @@ class Tx:
     def writes(self) -> Changes:
         """Pending writes of every map that has some. The inner dicts are live, do not change."""
         return {name: h.writes for name, h in self._handles.items() if h.writes}
-
-    @property
-    def handles(self) -> Mapping[str, MapHandle]:
-        """Handles taken so far, by map name."""
-        return self._handles
 
     def map(self, name: str) -> MapHandle:
         """The handle of a map, always the same for one name. The map need not exist.
@@ -179,22 +174,26 @@ class MapHandle:
     # -- the state at the seqno read ------------------------------------------------------------
 
     def _rewind(self) -> None:
-        """Prepare for a state that is behind the latest one: collect pairs replaced since."""
+        """Open on a state that is behind the latest one."""
+        if self._tx.rollbacks != self._state.rollbacks:
+            raise Conflict("the state this transaction reads was rolled back")
         self._old: dict[bytes, Pair | None] = {}
+        """Pairs at the seqno read, for every key changed from there up to `_seen`."""
         self._seen = self._tx.version
         found = self.found
-        self._check()
-        if found is not None and found.version > self._seen:
-            for _, changed, before, _, _ in self._state.undone_since(self._seen):
-                if changed is found:
-                    self.start = before
-                    break
+        if found is None or found.version <= self._seen:
+            return
+        self._check(found)
+        for undo in self._state.undone_since(self._seen):
+            if undo.map is found:
+                self.start = undo.map_version
+                break
 
-    def _check(self) -> None:
-        tx = self._tx
-        if tx.rollbacks != self._state.rollbacks:
+    def _check(self, found: MapState) -> None:
+        """Whether the state read can still be rebuilt."""
+        if self._tx.rollbacks != self._state.rollbacks:
             raise Conflict("the state this transaction reads was rolled back")
-        if self.found is not None and self.found.base > tx.version:
+        if found.base > self._tx.version:
             raise CompactedVersion("the state this transaction reads was compacted")
 
     def _catch_up(self) -> dict[bytes, Pair | None]:
@@ -204,15 +203,15 @@ class MapHandle:
             self._epoch = _STALE
             self._old = {}
             self._seen = self._tx.version
-        old = self._old
-        self._check()
         found = self.found
-        if found is not None and self._seen != state.version:
-            for _, changed, _, key, pair in state.undone_since(self._seen):
-                if changed is found and key not in old:
-                    old[key] = pair
-        self._seen = state.version
-        return old
+        if found is not None:
+            self._check(found)
+            old = self._old
+            for undo in state.undone_since(self._seen):
+                if undo.map is found and undo.key not in old:
+                    old[undo.key] = undo.pair
+            self._seen = state.version
+        return self._old
 
     def _past(self, key: bytes) -> Pair | None:
         old = self._catch_up()
@@ -235,7 +234,7 @@ class MapHandle:
         else:
             pair = self._past(key)
         self.reads[key] = pair
-        return None if pair is None else pair[0]
+        return None if pair is None else pair.value
 
     def has(self, key: bytes) -> bool:
         """Whether a key is there."""
@@ -244,21 +243,31 @@ class MapHandle:
     def previous_version(self, key: bytes) -> SeqNo | None:
         """Seqno that last wrote the key; own pending writes do not count."""
         pair = self.reads[key] = self.pair(key)
-        return None if pair is None else pair[1]
+        return None if pair is None else pair.version
 
     def get_committed(self, key: bytes) -> bytes | None:
         """The value in the last compacted state, whatever this transaction reads or wrote."""
         state = self._state
         past = Tx(state, True, state.committed)
         pair = past.map(self.name).pair(key)
-        return None if pair is None else pair[0]
+        return None if pair is None else pair.value
 
     def set(self, key: bytes, value: bytes) -> None:
-        """Write a key; visible to this transaction at once, to others after commit."""
+        """Write a key; visible to this transaction at once, to others after commit.
+
+        Raises LocalError unless both are exactly `bytes`.
+        """
+        if key.__class__ is not bytes or value.__class__ is not bytes:
+            raise LocalError(f"keys and values must be bytes (map {self.name})")
         self.writes[key] = value
 
     def delete(self, key: bytes) -> None:
-        """Remove a key. Also recorded, and given a seqno, when the key is not there."""
+        """Remove a key. Also recorded, and given a seqno, when the key is not there.
+
+        Raises LocalError unless the key is exactly `bytes`.
+        """
+        if key.__class__ is not bytes:
+            raise LocalError(f"keys must be bytes (map {self.name})")
         self.writes[key] = None
 
     # -- the whole map --------------------------------------------------------------------------
@@ -289,7 +298,7 @@ class MapHandle:
                 continue
             pair = data.get(key) if state.epoch == epoch else self._past(key)
             if pair is not None:
-                yield key, pair[0]
+                yield key, pair.value
         for key in own_keys:
             value = own[key]
             if value is not None:
@@ -336,7 +345,7 @@ class MapHandle:
                 value = own[key]
             else:
                 pair = self.pair(key)
-                value = None if pair is None else pair[0]
+                value = None if pair is None else pair.value
             if value is not None:
                 yield key, value
 

@@ -19,12 +19,14 @@ repeated or out of order, a key both written and removed.
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError
 from typing import NoReturn
 
 from pyccf.errors import InvalidLedger
 from pyccf.kv.changes import Changes, MapChanges
 
 _U64 = Struct("<Q")
+_U64_3 = Struct("<QQQ")
 _ZERO = bytes(8)
 _ONE = _U64.pack(1)
 _READS = bytes(16)
@@ -86,67 +88,70 @@ def _section(head: bytes, changes: MapChanges) -> list[bytes]:
 def decode(data: bytes) -> Changes:
     """The changes in one domain of an entry. Raises InvalidLedger."""
     size = len(data)
+    one, three = _U64.unpack_from, _U64_3.unpack_from
     maps: Changes = {}
     at = 0
     last_name = b""
-    while at < size:
-        raw, at = _take(data, at)
-        if maps and raw <= last_name:
-            _bad("maps repeated or out of order")
-        last_name = raw
-        try:
-            name = raw.decode()
-        except UnicodeDecodeError:
-            _bad("map name is not UTF-8")
-        _, at = _number(data, at)
-        reads, at = _number(data, at)
-        for _ in range(_plausible(reads, size - at, 16)):
-            _, at = _take(data, at)
-            _, at = _number(data, at)
-        count, at = _number(data, at)
-        changes: MapChanges = {}
-        last = None
-        for _ in range(_plausible(count, size - at, 16)):
-            key, at = _take(data, at)
-            value, at = _take(data, at)
-            if last is not None and key <= last:
-                _bad("written keys repeated or out of order")
-            last = key
-            changes[key] = value
-        count, at = _number(data, at)
-        last = None
-        for _ in range(_plausible(count, size - at, 8)):
-            key, at = _take(data, at)
-            if last is not None and key <= last:
-                _bad("removed keys repeated or out of order")
-            if key in changes:
-                _bad("a key is both written and removed")
-            last = key
-            changes[key] = None
-        maps[name] = changes
+    # A slice may come out short; then the number that must follow it is beyond the end.
+    try:
+        while at < size:
+            (length,) = one(data, at)
+            end = at + 8 + length
+            raw = data[at + 8 : end]
+            _, reads, count = three(data, end)
+            at = end + 24
+            if reads:
+                count, at = _skip_reads(data, end + 16, reads)
+            if maps and raw <= last_name:
+                _bad("maps repeated or out of order")
+            last_name = raw
+            changes: MapChanges = {}
+            maps[raw.decode()] = changes
+            last = None
+            for _ in range(count):
+                (length,) = one(data, at)
+                end = at + 8 + length
+                key = data[at + 8 : end]
+                (length,) = one(data, end)
+                at = end + 8 + length
+                if last is not None and key <= last:
+                    _bad("written keys repeated or out of order")
+                last = key
+                changes[key] = data[end + 8 : at]
+            (count,) = one(data, at)
+            at += 8
+            if count:
+                at = _removed(data, at, count, changes)
+    except (StructError, OverflowError):
+        _bad("it ends too early")
+    except UnicodeDecodeError:
+        _bad("a map name is not UTF-8")
+    if at != size:
+        _bad("it ends too early")
     return maps
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    end = at + 8
-    if end > len(data):
-        _bad("a number is cut off")
-    return int.from_bytes(data[at:end], "little"), end
+def _skip_reads(data: bytes, at: int, count: int) -> tuple[int, int]:
+    """Over `count` keys read, each with a version: the write count, and where it ends."""
+    for _ in range(count):
+        at += 16 + _U64.unpack_from(data, at)[0]
+    return _U64.unpack_from(data, at)[0], at + 8
 
 
-def _take(data: bytes, at: int) -> tuple[bytes, int]:
-    start = at + 8
-    end = start + int.from_bytes(data[at:start], "little")
-    if start > len(data) or end > len(data):
-        _bad("a byte string is cut off")
-    return data[start:end], end
-
-
-def _plausible(count: int, left: int, each: int) -> int:
-    """A count of items of at least `each` bytes that fit into what is left."""
-    if count * each > left:
-        _bad("a count exceeds what follows")
-    return count
+def _removed(data: bytes, at: int, count: int, changes: MapChanges) -> int:
+    """Add `count` removed keys to `changes`: where they end."""
+    last = None
+    for _ in range(count):
+        (length,) = _U64.unpack_from(data, at)
+        start, at = at + 8, at + 8 + length
+        key = data[start:at]
+        if last is not None and key <= last:
+            _bad("removed keys repeated or out of order")
+        if key in changes:
+            _bad("a key is both written and removed")
+        last = key
+        changes[key] = None
+    return at
 
 
 def _bad(why: str) -> NoReturn:
