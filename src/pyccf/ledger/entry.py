@@ -217,7 +217,7 @@ def parse(data: bytes) -> ParsedEntry:
     """Fields of one complete entry. Raises InvalidLedger when they do not add up."""
     if len(data) < PREFIX_SIZE:
         raise InvalidLedger(f"Entry has {len(data)} bytes, less than its fixed fields.")
-    word, tag, iv_seqno, iv_view, public_size = _PREFIX.unpack_from(data)
+    _, tag, iv_seqno, iv_view, public_size = _PREFIX.unpack_from(data)
     flags, size = parse_header(data[:HEADER_SIZE])
     seqno: int = iv_seqno
     if size != len(data):

@@ -1,9 +1,10 @@
 """The history: every transaction becomes an entry here and a leaf of the Merkle tree.
 
-`append` is the hot path of a primary: it makes commit evidence, seals the private domain, builds the
-entry's bytes once, and hashes them into the tree. `replay` is the same walk for an entry somebody
-else wrote: it checks the encryption and appends its leaf. Promises that leaf i is the entry with
-seqno i; asserts that entries come without gaps. (spec: ledger.md §4-5, merkle-and-receipts.md §1-2)
+`append` is the hot path of a primary: it makes commit evidence, seals the private domain, builds
+the entry's bytes once, and hashes them into the tree. `replay` is the same walk for an entry
+somebody else wrote: it checks the encryption and appends its leaf. Promises that leaf i is the
+entry with seqno i; asserts that its own entries come without gaps, refuses (InvalidLedger) others'
+that do not. (spec: ledger.md §4-5, merkle-and-receipts.md §1-2)
 """
 
 from __future__ import annotations
