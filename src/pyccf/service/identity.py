@@ -1,0 +1,126 @@
+"""Keys and certificates: who a node is, and who the service is.
+
+A node makes its keys afresh in every process and never stores them; the service's key is made by
+the node that starts it (spec: node-lifecycle.md §2, crypto.md §1, §7). Chance and time are given.
+Nothing here prints a key: objects show their ids only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyccf.crypto import certs
+from pyccf.crypto.entropy import Entropy
+from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
+from pyccf.types import NodeId, UnixSeconds
+
+NODE_SUBJECT = "CN=CCF Node"
+SERVICE_SUBJECT = "CN=CCF Service"
+ENCRYPTION_KEY_BITS = 2048
+
+
+class NodeIdentity:
+    """Signing key, encryption key and self-signed certificate of one node process."""
+
+    __slots__ = ("csr_pem", "encryption_key", "key", "node_id", "self_signed_pem", "validity_days")
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        encryption_key: RsaPrivateKey,
+        csr_pem: str,
+        self_signed_pem: str,
+        validity_days: int,
+    ) -> None:
+        self.key = key
+        self.encryption_key = encryption_key
+        """RSA; other nodes encrypt ledger secrets to it."""
+        self.csr_pem = csr_pem
+        self.self_signed_pem = self_signed_pem
+        self.validity_days = validity_days
+        self.node_id: NodeId = key.public.id
+        """Lower-case hex SHA-256 of the key's SubjectPublicKeyInfo."""
+
+    def __repr__(self) -> str:
+        return f"NodeIdentity({self.node_id})"
+
+
+def make_node(
+    *,
+    entropy: Entropy,
+    not_before: UnixSeconds,
+    days: int,
+    sans: Sequence[str],
+    subject: str = NODE_SUBJECT,
+    curve: Curve = Curve.P384,
+) -> NodeIdentity:
+    """A new node: keys, signing request, and a certificate valid from now for `days` days.
+
+    `sans` are subject alternative names, `iPAddress:<address>` or `dNSName:<name>`.
+    """
+    key = PrivateKey.generate(curve, entropy)
+    pem = certs.self_signed(
+        key, subject, not_before=not_before, days=days, sans=sans, ca=True, entropy=entropy
+    )
+    encryption_key = RsaPrivateKey.generate(ENCRYPTION_KEY_BITS, entropy=entropy)
+    return NodeIdentity(key, encryption_key, certs.csr(key, subject, sans), pem, days)
+
+
+class ServiceIdentity:
+    """The service's key and its present certificate."""
+
+    __slots__ = ("cert_pem", "key", "subject")
+
+    def __init__(self, key: PrivateKey, cert_pem: str, subject: str) -> None:
+        self.key = key
+        self.cert_pem = cert_pem
+        self.subject = subject
+
+    @property
+    def fingerprint(self) -> str:
+        """Lower-case hex SHA-256 of the key's SubjectPublicKeyInfo; kid of ledger signatures."""
+        return self.key.public.id
+
+    @property
+    def key_der(self) -> bytes:
+        """SubjectPublicKeyInfo of the service key."""
+        return self.key.public.der
+
+    def certificate(self, not_before: UnixSeconds, days: int, entropy: Entropy) -> str:
+        """A certificate of this identity for another period: same key, same subject."""
+        return certs.self_signed(
+            self.key,
+            self.subject,
+            not_before=not_before,
+            days=days,
+            sans=(),
+            ca=True,
+            entropy=entropy,
+        )
+
+    def endorse(self, csr_pem: str, not_before: UnixSeconds, days: int, entropy: Entropy) -> str:
+        """Certificate of a node, signed by the service (spec: crypto.md §7)."""
+        return certs.endorse(csr_pem, self.key, self.cert_pem, not_before, days, entropy)
+
+    def owns(self, cert_pem: str) -> bool:
+        """Whether a certificate is for this service's key."""
+        return certs.public_key(cert_pem).der == self.key_der
+
+    def __repr__(self) -> str:
+        return f"ServiceIdentity({self.fingerprint})"
+
+
+def make_service(
+    *,
+    entropy: Entropy,
+    not_before: UnixSeconds,
+    days: int,
+    subject: str = SERVICE_SUBJECT,
+    curve: Curve = Curve.P384,
+) -> ServiceIdentity:
+    """A new service identity with a certificate valid from now for `days` days."""
+    key = PrivateKey.generate(curve, entropy)
+    pem = certs.self_signed(
+        key, subject, not_before=not_before, days=days, sans=(), ca=True, entropy=entropy
+    )
+    return ServiceIdentity(key, pem, subject)
