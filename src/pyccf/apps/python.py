@@ -137,8 +137,6 @@ class RawTable:
         plain = name.removeprefix("public:")
         if self._writable and plain.startswith(RESERVED):
             raise LocalError(f"Table name {name} is reserved: it starts with {RESERVED}")
-        if not name.startswith("public:") and plain.startswith(RESERVED):
-            raise LocalError(f"Table name {name} is reserved: it starts with {RESERVED}")
         self._handle: MapHandle = tx.map(name)
 
     def get(self, key: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ This is the hot path: one request walks straight down `Frontend.execute`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -26,8 +27,9 @@ from pyccf.apps.router import (
     allow_header,
     compile_template,
 )
-from pyccf.errors import CompactedVersion, Conflict, RpcError
+from pyccf.errors import CompactedVersion, Conflict, PyccfError, RpcError
 from pyccf.http.message import encode_response, error_body
+from pyccf.kv.store import ViewChanged
 
 if TYPE_CHECKING:
     from pyccf.http.message import Request
@@ -57,10 +59,15 @@ class App(Protocol):
 class InterfaceRules(msgspec.Struct, frozen=True):
     """What one RPC interface lets through."""
 
-    name: str
     accepted: tuple[re.Pattern[str], ...] | None = None
     """Full template paths that are served; None: all."""
     redirects: bool = False
+
+    @classmethod
+    def of(cls, accepted: Iterable[str] | None, *, redirects: bool = False) -> InterfaceRules:
+        """Rules out of their configuration. Raises re.error for a bad regular expression."""
+        patterns = None if accepted is None else tuple(re.compile(a) for a in accepted)
+        return cls(patterns, redirects)
 
     def accepts(self, route: str) -> bool:
         return self.accepted is None or any(p.fullmatch(route) for p in self.accepted)
@@ -118,6 +125,10 @@ class Frontend:
                 )
             try:
                 return self._attempt(session, request, path, rules)
+            except ViewChanged:
+                return refusal(
+                    503, "TransactionReplicationFailed", "Transaction failed to replicate."
+                )
             except (Conflict, CompactedVersion):
                 continue
             except RpcError as e:
@@ -178,7 +189,7 @@ class Frontend:
             raise
         except Exception as e:
             node.report_failure(request, e)
-            return refusal(500, "InternalError", str(e))
+            return refusal(500, "InternalError", _told(e))
         status = ctx.status
         apply = ctx.apply_writes
         if apply is None:
@@ -206,7 +217,7 @@ class Frontend:
             # The writes are ordered and stay: only the answer failed (spec: http-api.md §2).
             self._node.report_failure(ctx.request, e)
             failed = refusal(
-                500, "InternalError", f"Failed to execute local commit handler func: {e}"
+                500, "InternalError", f"Failed to execute local commit handler func: {_told(e)}"
             )
             failed.headers[TXID_HEADER] = str(txid)
             failed.txid = txid
@@ -227,6 +238,11 @@ class Frontend:
         if verb == "HEAD":
             refused.body = b""
         return refused
+
+
+def _told(error: Exception) -> str:
+    """What a client may know of a failure: our own errors speak for themselves, others do not."""
+    return error.message if isinstance(error, PyccfError) else "Internal error."
 
 
 def refusal(status: int, code: str, message: str) -> Outcome:

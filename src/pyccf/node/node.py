@@ -38,6 +38,7 @@ from pyccf.node.frontend import (
 )
 from pyccf.node.outputs import Append, Certificate, Committed, Fetch, Log, Output, Respond
 from pyccf.node.waiting import RECEIPT_HEADER, Held, WaitingRoom, Wish, parse_wish
+from pyccf.service.operations import Flag, TransactionFlags
 from pyccf.types import Millis, NodeId, SeqNo, TxID, UnixSeconds, View
 
 if TYPE_CHECKING:
@@ -106,18 +107,16 @@ class Node:
         self.stop_notice = False
         self.now: Millis = 0
         self.unix: UnixSeconds = 0
-        self.chunk_requested = False
-        """Set by governance: the chunk ends at the next signature."""
-        self.snapshot_requested = False
-        """Set by governance and by opening: as above, and a snapshot is due there."""
+        self.flags = TransactionFlags()
+        """Raised by governance, taken when its transaction commits."""
+        self._snapshot_requested = False
+        """A snapshot is due at the next signature, where the chunk ends too."""
         self._outputs: list[Output] = []
         self._entries: list[Entry] = []
         self._waiting = WaitingRoom()
         self._resume: dict[tuple[SeqNo, SeqNo], list[Callable[[], None]]] = {}
         self._last_signed: SeqNo = 0
         self._last_signature_at: Millis = 0
-        self.after_commit: Callable[[SeqNo], None] | None = None
-        """Called after each transaction that wrote, with its seqno."""
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -292,8 +291,11 @@ class Node:
         public, private = wire.encode(written.maps)
         entry = self.history.append(txid, public, private, claims=claims or Z32)
         self._order(entry)
-        if self.after_commit is not None:
-            self.after_commit(seqno)
+        for flag in self.flags.take(tx):
+            if flag is Flag.CHUNK:
+                self.chunker.force(seqno)
+            else:
+                self._snapshot_requested = True
         if seqno - self._last_signed >= self.limits.signature_tx_count:
             self.sign()
         return txid
@@ -317,10 +319,8 @@ class Node:
         written = store.commit(tx)
         assert written is not None
         assert written.version == txid.seqno
-        ends_chunk = self.chunker.end_requested(
-            txid.seqno, snapshot=self.snapshot_requested, forced=self.chunk_requested
-        )
-        self.chunk_requested = self.snapshot_requested = False
+        ends_chunk = self.chunker.end_requested(txid.seqno, snapshot=self._snapshot_requested)
+        self._snapshot_requested = False
         public, private = wire.encode(written.maps)
         entry = self.history.append(
             txid,
@@ -372,6 +372,11 @@ class Node:
                 " may still commit: ask /tx for its status.",
             )
         self.historical.expire(now)
+
+    def finish(self) -> None:
+        """The node is about to stop: sign what is not signed yet."""
+        if self.consensus.can_replicate and self.store.version > self._last_signed:
+            self.sign()
 
     def take_outputs(self) -> list[Output]:
         """What the shell must do now, in order."""
@@ -433,6 +438,14 @@ class Node:
         """Back-pressure: too much is ordered and not yet committed."""
         limit = self.limits.uncommitted_max
         return limit > 0 and self.consensus.last - self.consensus.committed >= limit
+
+    @property
+    def app_open(self) -> bool:
+        return self.app.open
+
+    @property
+    def gov_open(self) -> bool:
+        return self.gov.open
 
     @property
     def last_signed(self) -> SeqNo:
