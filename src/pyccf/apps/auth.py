@@ -86,13 +86,28 @@ def _certificate_key(ctx: Context, who: str) -> bytes:
     return cert
 
 
+class _Seen:
+    """What was made of a connection's certificate so far."""
+
+    __slots__ = ("callers", "key", "period")
+
+    def __init__(self, der: bytes) -> None:
+        self.key = certs.fingerprint(der).encode()
+        self.period = certs.validity(der)
+        self.callers: dict[str, tuple[bytes, bytes | None, Caller]] = {}
+
+
+def _seen(ctx: Context, der: bytes) -> _Seen:
+    found = ctx.session.scratch.get("certificate")
+    if isinstance(found, _Seen):
+        return found
+    seen = _Seen(der)
+    ctx.session.scratch["certificate"] = seen
+    return seen
+
+
 def _check_validity(ctx: Context, der: bytes) -> None:
-    scratch = ctx.session.scratch
-    period = scratch.get("validity")
-    if period is None:
-        period = certs.validity(der)
-        scratch["validity"] = period
-    not_before, not_after = period
+    not_before, not_after = _seen(ctx, der).period
     now = ctx.services.unix_time()
     if now < not_before:
         raise AuthFailure(
@@ -112,21 +127,17 @@ def _registered(
     Both rows are read each time, so that the transaction depends on them; what was made of them is
     kept with the session as long as they are the same.
     """
-    scratch = ctx.session.scratch
-    key: bytes | None = scratch.get("certificate_id")
-    if key is None:
-        key = certs.fingerprint(der).encode()
-        scratch["certificate_id"] = key
+    seen = _seen(ctx, der)
+    key = seen.key
     stored = ctx.tx.map(certs_table).get(key)
     if stored is None:
         raise AuthFailure(f"Could not find matching {who} certificate")
     info = ctx.tx.map(info_table).get(key)
-    kept = scratch.get(policy)
+    kept = seen.callers.get(policy)
     if kept is not None and kept[0] == stored and kept[1] == info:
-        known: Caller = kept[2]
-        return known
+        return kept[2]
     caller = Caller(policy, key.decode(), _data(info, field), stored.decode())
-    scratch[policy] = (stored, info, caller)
+    seen.callers[policy] = (stored, info, caller)
     return caller
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyccf.codec.text import load_json
 from pyccf.errors import RpcError
+from pyccf.http.message import query_parameters
 
 if TYPE_CHECKING:
     from pyccf.apps.context import Context
@@ -85,15 +86,6 @@ def json_endpoint(handler: JsonHandler) -> Callable[[Context], None]:
             ctx.json(result)
 
     return execute
-
-
-def query_parameters(query: str) -> dict[str, str]:
-    """Parameters of a decoded query; the first of a repeated one (spec: http-api.md §1.1)."""
-    found: dict[str, str] = {}
-    for part in query.split("&") if query else ():
-        name, _, value = part.partition("=")
-        found.setdefault(name, value)
-    return found
 
 
 def required_parameter(ctx: Context, name: str) -> str:

@@ -20,13 +20,12 @@ from pyccf.crypto.entropy import Entropy
 from pyccf.crypto.keys import Curve
 from pyccf.kv.changes import MapChanges
 from pyccf.kv.store import Store
-from pyccf.ledger import receipt, signature
+from pyccf.ledger import signature
 from pyccf.ledger.chunker import Chunker
-from pyccf.ledger.entry import ParsedEntry
 from pyccf.ledger.history import History
 from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.node.frontend import InterfaceRules
-from pyccf.node.node import Limits, Node, Signer
+from pyccf.node.node import Limits, Node, Sign
 from pyccf.service import genesis, recovery, tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
 from pyccf.service.nodes import NodeEntry, NodeStatus, RpcInterface
@@ -94,7 +93,8 @@ def start_service(
         history=history,
         chunker=Chunker(plan.chunk_size_bytes),
         consensus=Solo(identity.node_id),
-        signer=_signer(plan, identity, service, current),
+        sign=_signing(plan, identity, service, current),
+        service_cert=lambda: service.cert_pem,
         entropy=entropy,
         limits=plan.limits,
         interfaces={name: _rules(i) for name, i in plan.rpc_interfaces.items()},
@@ -115,9 +115,9 @@ def _rules(interface: RpcInterface) -> InterfaceRules:
     return InterfaceRules.of(accepted, redirects=interface.redirections is not None)
 
 
-def _signer(
+def _signing(
     plan: ServicePlan, identity: NodeIdentity, service: ServiceIdentity, current: list[str]
-) -> Signer:
+) -> Sign:
     def sign(
         txid: TxID, root: bytes, tree: bytes, unix: UnixSeconds
     ) -> dict[str, dict[bytes, bytes]]:
@@ -134,10 +134,7 @@ def _signer(
             unix,
         )
 
-    def verify(entry: ParsedEntry, covering: ParsedEntry) -> None:
-        receipt.verify_covered(entry, covering)
-
-    return Signer(sign, verify)
+    return sign
 
 
 def _install_hooks(parts: Parts, current: list[str]) -> None:

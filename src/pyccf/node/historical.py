@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pyccf.apps.context import Context, TxStatus
-from pyccf.errors import InvalidLedger, RpcError
+from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError, RpcError
 from pyccf.kv.tx import Tx
 from pyccf.ledger import receipt as receipts
 from pyccf.ledger.entry import ParsedEntry, parse
@@ -36,40 +36,28 @@ RANGE_MAX = 10_000
 class State:
     """One committed transaction, verified."""
 
-    __slots__ = ("_history", "_receipt", "data", "is_signature", "parsed", "signature", "txid")
+    __slots__ = ("_history", "data", "is_signature", "parsed", "receipt", "txid")
 
     def __init__(
-        self, txid: TxID, data: bytes, signature: ParsedEntry, is_signature: bool, history: History
+        self,
+        txid: TxID,
+        parsed: ParsedEntry,
+        receipt: dict[str, Json],
+        is_signature: bool,
+        history: History,
     ) -> None:
         self.txid = txid
-        self.data = data
-        self.parsed = parse(data)
-        self.signature = signature
+        self.data = parsed.data
+        self.parsed = parsed
+        self.receipt = receipt
+        """As served at /receipt (spec: merkle-and-receipts.md §5.1)."""
         self.is_signature = is_signature
         self._history = history
-        self._receipt: dict[str, Json] | None = None
-
-    @property
-    def receipt(self) -> dict[str, Json]:
-        """The JSON receipt (spec: merkle-and-receipts.md §5.1)."""
-        made = self._receipt
-        if made is None:
-            made = receipts.json_receipt(
-                self.parsed, self.signature, self._history.evidence(self.txid)
-            )
-            self._receipt = made
-        return made
 
     def tx(self) -> Tx:
         """What this transaction wrote, to be read."""
         maps = {**self.parsed.public_maps(), **self._history.private_maps(self.parsed)}
-        return Tx.over(
-            {
-                name: {k: v for k, v in changes.items() if v is not None}
-                for name, changes in maps.items()
-            },
-            self.txid.seqno,
-        )
+        return Tx.over(maps, self.txid.seqno, self.txid.view)
 
 
 class Historical:
@@ -78,11 +66,11 @@ class Historical:
     def __init__(
         self,
         history: History,
-        verify: Callable[[ParsedEntry, ParsedEntry], None],
+        service_cert: Callable[[], str],
         bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self._history = history
-        self._verify = verify
+        self._service_cert = service_cert
         self._bytes_max = bytes_max
         self._bytes = 0
         self._states: OrderedDict[SeqNo, State] = OrderedDict()
@@ -154,15 +142,26 @@ class Historical:
             signature = parsed.get(covering)
             if signature is None:
                 signature = parsed[covering] = parse(by_seqno[covering])
-            entry = parse(data)
-            if entry.seqno != seqno:
-                raise InvalidLedger(
-                    f"Entry read for seqno {seqno} says it is {entry.seqno}.", seqno=seqno
-                )
-            self._verify(entry, signature)
-            self._keep(
-                State(TxID(entry.view, seqno), data, signature, covering == seqno, self._history)
+            self._keep(self._verified(seqno, data, signature))
+
+    def _verified(self, seqno: SeqNo, data: bytes, signature: ParsedEntry) -> State:
+        """The state of an entry, once its own receipt has been checked."""
+        entry = parse(data)
+        if entry.seqno != seqno:
+            raise InvalidLedger(
+                f"The entry read for seqno {seqno} says it is {entry.seqno}.", seqno=seqno
             )
+        txid = TxID(entry.view, seqno)
+        try:
+            receipt = receipts.json_receipt(entry, signature, self._history.evidence(txid))
+            receipts.verify_json_receipt(receipt, self._service_cert())
+        except (LocalError, InvalidReceipt) as e:
+            raise InvalidLedger(
+                f"Entry {seqno} read from the ledger is not what was signed: {e.message}",
+                seqno=seqno,
+                hint="The ledger files were changed or damaged; restore them.",
+            ) from None
+        return State(txid, entry, receipt, signature.seqno == seqno, self._history)
 
     def _keep(self, state: State) -> None:
         self._states[state.txid.seqno] = state

@@ -24,7 +24,7 @@ from pyccf.http.message import Request, encode_response, error_body
 from pyccf.kv import wire
 from pyccf.kv.store import Store
 from pyccf.ledger.chunker import Chunker
-from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry, ParsedEntry
+from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
 from pyccf.ledger.history import History
 from pyccf.node import historical as hist
 from pyccf.node.frontend import (
@@ -64,12 +64,8 @@ class Limits(msgspec.Struct, frozen=True):
     historical_bytes_max: int = hist.CACHE_BYTES_MAX
 
 
-class Signer(msgspec.Struct, frozen=True):
-    """How signature transactions are made: `sign(txid, root, tree, unix_time)` gives their maps."""
-
-    sign: Callable[[TxID, bytes, bytes, UnixSeconds], dict[str, dict[bytes, bytes]]]
-    verify: Callable[[ParsedEntry, ParsedEntry], None]
-    """Raises InvalidLedger unless the first entry is covered by the second, a signature."""
+Sign = Callable[[TxID, bytes, bytes, UnixSeconds], dict[str, dict[bytes, bytes]]]
+"""Makes the maps of a signature transaction from its id, the root, the tree blob and the time."""
 
 
 class Node:
@@ -83,7 +79,8 @@ class Node:
         history: History,
         chunker: Chunker,
         consensus: Engine,
-        signer: Signer,
+        sign: Sign,
+        service_cert: Callable[[], str],
         entropy: Entropy,
         limits: Limits,
         interfaces: dict[str, InterfaceRules],
@@ -95,13 +92,13 @@ class Node:
         self.consensus = consensus
         self.limits = limits
         self.interfaces = interfaces
-        self._signer = signer
+        self._sign = sign
         self._entropy = entropy
         self.app = Frontend(self, "/app", limits_pending=True, app=None)
         self.gov = Frontend(self, "/gov", limits_pending=True, app=None)
         self.node = Frontend(self, "/node", limits_pending=False, app=None)
         self.node.open = True
-        self.historical = hist.Historical(history, signer.verify, limits.historical_bytes_max)
+        self.historical = hist.Historical(history, service_cert, limits.historical_bytes_max)
         self.state = "Initialized"
         self.startup_seqno: SeqNo = 0
         self.stop_notice = False
@@ -310,7 +307,7 @@ class Node:
         store = self.store
         txid = TxID(store.view, store.version + 1)
         root = self.history.root()
-        maps = self._signer.sign(txid, root, self.history.tree.serialise(), self.unix)
+        maps = self._sign(txid, root, self.history.tree.serialise(), self.unix)
         tx = store.tx()
         for name, rows in maps.items():
             handle = tx.map(name)
