@@ -1,1 +1,36 @@
-"""Room of pyccf: client."""
+"""A typed client of a CCF service, ours or the original.
+
+    with Client(url, "service_cert.pem", cert="user0_cert.pem", key="user0_key.pem") as client:
+        reply = client.post("/app/log/private", json={"id": 1, "msg": "hello"}, wait="receipt")
+
+From outside: `Client`, `Identity`, `Reply`, the result types of `client.types`, and the errors
+below. What a service says arrives as a value; a refusal arrives as `ServiceError` with CCF's code.
+"""
+
+from __future__ import annotations
+
+from pyccf.client.client import Client
+from pyccf.client.connection import Reply
+from pyccf.client.errors import (
+    CommitTimeout,
+    NotCommitted,
+    ServiceError,
+    UnexpectedAnswer,
+    Unreachable,
+    Untrusted,
+)
+from pyccf.client.signing import Identity, MessageType, sign_governance
+
+__all__ = [
+    "Client",
+    "CommitTimeout",
+    "Identity",
+    "MessageType",
+    "NotCommitted",
+    "Reply",
+    "ServiceError",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "Untrusted",
+    "sign_governance",
+]

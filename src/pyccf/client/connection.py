@@ -1,0 +1,323 @@
+"""One TLS connection pool to a node: requests go out, replies come back as values.
+
+Promises: the node must show a certificate endorsed by the service certificate given; redirects to
+other nodes of the same service are followed with method, body and headers kept (at most
+`REDIRECTS_MAX`), but never from https to anything else; proxies and other settings from the
+environment are not used. A reply is returned whatever its status; `Reply.check` raises.
+
+Our extension of the protocol (docs: "answer when committed"): `wait="commit"` or `wait="receipt"`
+asks the service to answer only once the transaction is committed, or with its receipt besides.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+import httpx2
+import msgspec
+
+from pyccf import __version__
+from pyccf.client.errors import UnexpectedAnswer, Unreachable, Untrusted, service_error
+from pyccf.client.signing import Identity
+from pyccf.codec.text import dump_json, load_json, unb64
+from pyccf.errors import LocalError
+from pyccf.types import Json, TxID
+
+Wait: TypeAlias = Literal["commit", "receipt"]
+
+REDIRECTS_MAX = 5
+TIMEOUT_S = 10.0
+"""Default patience with one request."""
+POLL_FIRST_S = 0.005
+POLL_LAST_S = 0.2
+"""Repeated questions start this far apart and double up to this."""
+WAIT_MARGIN_S = 5.0
+"""How much longer than the service's own patience we wait for its answer."""
+
+TXID_HEADER = "x-ms-ccf-transaction-id"
+WAIT_HEADER = "x-pyccf-wait"
+WAIT_TIMEOUT_HEADER = "x-pyccf-wait-timeout-ms"
+RECEIPT_HEADER = "x-pyccf-receipt"
+
+_REDIRECTS = frozenset({301, 302, 307, 308})
+_IDEMPOTENT = frozenset({"GET", "HEAD"})
+
+T = TypeVar("T")
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An HTTP response: status, headers (names in lower case) and body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def txid(self) -> TxID | None:
+        """The transaction that was executed, or None if none was."""
+        text = self.headers.get(TXID_HEADER)
+        return None if text is None else TxID.parse(text)
+
+    @property
+    def receipt(self) -> dict[str, Json] | None:
+        """The receipt that came with the answer, if one was asked for."""
+        text = self.headers.get(RECEIPT_HEADER)
+        if text is None:
+            return None
+        try:
+            value = load_json(unb64(text))
+        except ValueError as error:
+            raise UnexpectedAnswer(f"The receipt in the answer cannot be read: {error}") from error
+        if not isinstance(value, dict):
+            raise UnexpectedAnswer("The receipt in the answer is not a JSON object")
+        return value
+
+    def json(self) -> Json:
+        """The body as JSON; None if it is empty. Raises UnexpectedAnswer."""
+        if not self.body:
+            return None
+        try:
+            return load_json(self.body)
+        except ValueError as error:
+            raise UnexpectedAnswer(f"The answer is {error}") from error
+
+    def text(self) -> str:
+        """The body as UTF-8 text."""
+        return self.body.decode("utf-8", "replace")
+
+    def check(self) -> Reply:
+        """This reply if its status is below 400; otherwise raises ServiceError."""
+        if self.status >= 400:
+            raise service_error(self.status, self.body, self.txid)
+        return self
+
+    def decode(self, kind: type[T]) -> T:
+        """The body of a successful reply as a `kind`. Raises ServiceError, UnexpectedAnswer."""
+        self.check()
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(
+                f"The answer is not a {getattr(kind, '__name__', kind)}: {error}",
+                hint="Is this the address of a CCF node?",
+            ) from error
+
+
+class Pause:
+    """Waits between repeated questions, longer each time, until time is up."""
+
+    def __init__(
+        self, monotonic: Callable[[], float], sleep: Callable[[float], None], timeout_s: float
+    ) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._deadline = monotonic() + timeout_s
+        self._next = POLL_FIRST_S
+
+    def again(self) -> bool:
+        """Wait a little and return True, or False when there is no time left."""
+        left = self._deadline - self._monotonic()
+        if left <= 0:
+            return False
+        self._sleep(min(self._next, left))
+        self._next = min(self._next * 2, POLL_LAST_S)
+        return True
+
+
+class Connection:
+    """Requests to one node. Close it, or use it in a `with` statement."""
+
+    def __init__(
+        self,
+        url: str,
+        service_cert: str | Path,
+        *,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx2.BaseTransport | None = None,
+        unix_time: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`service_cert`, `cert` and `key` are paths of PEM files; the service certificate may
+        also be given as PEM text. Raises LocalError for files that cannot be used. `transport`,
+        the clocks and `sleep` are for tests.
+        """
+        if (cert is None) != (key is None):
+            raise LocalError("A certificate and its key must be given together")
+        self.url = url if "://" in url else f"https://{url}"
+        self.service_cert_pem = _pem(service_cert)
+        self.identity = None if cert is None or key is None else Identity.load(cert, key)
+        self._timeout_s = timeout_s
+        self._unix_time = unix_time
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._http = httpx2.Client(
+            base_url=self.url,
+            verify=_tls(self.service_cert_pem, self.identity),
+            transport=transport,
+            timeout=timeout_s,
+            trust_env=False,
+            headers={"user-agent": f"pyccf/{__version__}"},
+        )
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Json = None,
+        content: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait: Wait | None = None,
+        wait_timeout_ms: int | None = None,
+    ) -> Reply:
+        """Send one request and return the reply, whatever its status.
+
+        `json` is sent as JSON, `content` as it is. With `wait` the answer comes once the
+        transaction is committed; past `wait_timeout_ms` (by default the client's own patience) it
+        is 504 CommitTimeout. Raises Unreachable and Untrusted.
+        """
+        sent = dict(headers or {})
+        timeout_s = self._timeout_s
+        if json is not None:
+            content = dump_json(json)
+            sent.setdefault("content-type", "application/json")
+        if wait is not None:
+            sent[WAIT_HEADER] = wait
+            patience_ms = int(timeout_s * 1000) if wait_timeout_ms is None else wait_timeout_ms
+            sent[WAIT_TIMEOUT_HEADER] = str(patience_ms)
+            timeout_s = patience_ms / 1000 + WAIT_MARGIN_S
+        url = httpx2.URL(path) if path.startswith("https://") else self._http.base_url.join(path)
+        if params:
+            url = url.copy_merge_params(dict(params))
+        for _ in range(REDIRECTS_MAX + 1):
+            response = self._send(method, url, content, sent, timeout_s)
+            target = response.headers.get("location")
+            if response.status_code not in _REDIRECTS or target is None:
+                return Reply(response.status_code, dict(response.headers.items()), response.content)
+            following = url.join(target)
+            if url.scheme == "https" and following.scheme != "https":
+                raise UnexpectedAnswer(f"{url} redirects away from TLS, to {following}")
+            url = following
+        raise UnexpectedAnswer(f"More than {REDIRECTS_MAX} redirects, the last to {url}")
+
+    def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """GET; the reply whatever its status."""
+        return self.request("GET", path, params=params, headers=headers)
+
+    def post(
+        self,
+        path: str,
+        *,
+        json: Json = None,
+        content: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait: Wait | None = None,
+        wait_timeout_ms: int | None = None,
+    ) -> Reply:
+        """POST; the reply whatever its status."""
+        return self.request(
+            "POST",
+            path,
+            json=json,
+            content=content,
+            params=params,
+            headers=headers,
+            wait=wait,
+            wait_timeout_ms=wait_timeout_ms,
+        )
+
+    def _pause(self, timeout_s: float) -> Pause:
+        return Pause(self._monotonic, self._sleep, timeout_s)
+
+    def _send(
+        self,
+        method: str,
+        url: httpx2.URL,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+    ) -> httpx2.Response:
+        attempts = 2 if method in _IDEMPOTENT else 1
+        while True:
+            attempts -= 1
+            try:
+                return self._http.request(
+                    method, url, content=content, headers=headers, timeout=timeout_s
+                )
+            except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
+                # A kept connection may have been closed by the node since its last use.
+                if attempts == 0:
+                    raise _unreachable(url, error) from error
+            except httpx2.RequestError as error:
+                raise _unreachable(url, error) from error
+
+
+def _unreachable(url: httpx2.URL, error: Exception) -> Untrusted | Unreachable:
+    where = f"{url.scheme}://{url.netloc.decode('ascii')}"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Untrusted(
+                f"The node at {where} cannot be trusted: {cause.verify_message}",
+                hint="Is this the certificate of the service that the node belongs to?",
+            )
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx2.TimeoutException):
+        return Unreachable(
+            f"No answer from {where} in time", hint="The node may be overloaded or hanging."
+        )
+    return Unreachable(f"Could not reach {where}: {error}", hint="Is the node running there?")
+
+
+def _tls(service_cert_pem: str, identity: Identity | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=service_cert_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise LocalError(
+            f"The service certificate cannot be used: {error}",
+            hint="Give the PEM file that the node wrote as service_cert.pem.",
+        ) from error
+    if identity is not None:
+        context.load_cert_chain(identity.cert_path, identity.key_path)
+    return context
+
+
+def _pem(source: str | Path) -> str:
+    if isinstance(source, str) and "-----BEGIN" in source:
+        return source
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise LocalError(
+            f"Could not read the service certificate {source}: {error.strerror}",
+            hint="Give the path of the service_cert.pem that the node wrote.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise LocalError(f"The service certificate {source} is not a PEM file") from error
