@@ -45,7 +45,7 @@ def test_two_matching_templates_are_an_error_that_names_both() -> None:
 
 @pytest.mark.parametrize("template", ["/a/{b", "/a/{b}/{b}"])
 def test_malformed_templates_are_refused(template: str) -> None:
-    with pytest.raises(ValueError, match="parameter|bracket"):
+    with pytest.raises(ValueError, match=r"parameter|bracket"):
         compile_template(template)
 
 
