@@ -1,0 +1,417 @@
+"""HTTP/1.1 requests out of bytes, however they are cut.
+
+llhttp (through httptools, without any leniency) decides what is a request: nothing it refuses is
+accepted here. What is added is CCF's limits, CCF's words for what is wrong, and a bound on what an
+unfinished request may hold (spec: http-api.md §4.2).
+
+Promises: `feed` returns the complete requests in order and never holds more than one unfinished
+request within the limits. Refuses with `ParseFailure`, after which the connection must be closed
+and the parser is of no more use. Deviation from CCF: a header with an empty value is kept as such;
+CCF glues its name to the next one, a defect (js-runtime.md §5).
+
+`connection: close`, HTTP/1.0 and `upgrade` change nothing but what llhttp makes of them: bytes
+after a message that announced the end of the connection are a parse error.
+"""
+
+from __future__ import annotations
+
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from pyccf.errors import RemoteError
+from pyccf.http.limits import FRAMING_SIZE_MAX, HttpLimits
+from pyccf.http.message import (
+    JSON_TYPE,
+    REASONS,
+    TEXT_TYPE,
+    Request,
+    encode_response,
+    error_body,
+)
+
+BODY_PARTS_MAX = 64
+"""Pieces of an unfinished body kept apart before they are joined."""
+
+
+class ParseFailure(RemoteError):
+    """A request is refused before it is one: answer with `encode()`, then close the connection.
+
+    `metric` names the error counter of `/node/metrics`. `requests` are the complete requests that
+    came before it in the same bytes; they are answered first.
+    """
+
+    code = "ParseFailure"
+
+    def __init__(self, status: int, body: bytes, content_type: str, metric: str) -> None:
+        super().__init__(f"request refused with {status} {REASONS[status]}")
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.metric = metric
+        self.requests: list[Request] = []
+
+    def encode(self) -> bytes:
+        """The complete response."""
+        return encode_response(self.status, {"content-type": self.content_type}, self.body)
+
+
+class Parser:
+    """The requests of one connection, in order."""
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_chunked",
+        "_done",
+        "_fields",
+        "_framing",
+        "_head_size",
+        "_header_size_max",
+        "_http",
+        "_instead",
+        "_limits",
+        "_line",
+        "_open",
+        "_target",
+        "on_body",
+        "on_url",
+    )
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self._limits = limits
+        self._header_size_max = limits.max_header_size
+        self._done: list[Request] = []
+        self._open = False
+        self._target: list[bytes] = []
+        self._fields: list[bytes] = []
+        self._body: list[bytes] = []
+        self._chunked = False
+        # Only used while a request stays unfinished at the end of a feed:
+        self._line = b""  # what came after the last line feed of its head
+        self._head_size = 0
+        self._body_size = 0
+        self._framing = 0
+        self._instead: tuple[str, str, list[bytes]] | None = None
+        self.on_url = self._target.append
+        self.on_body = self._body.append
+        self._http = HttpRequestParser(self)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request has been begun and not finished."""
+        return not self._open
+
+    def feed(self, data: bytes) -> list[Request]:
+        """Take the next bytes of the connection; the requests they complete, in order.
+
+        Raises ParseFailure.
+        """
+        was_open = self._open
+        done = self._done = []
+        try:
+            self._http.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._after_upgrade(data, upgrade.args[0], was_open)
+        except HttpParserError as error:
+            raise self._failure(error, data, was_open) from None
+        if self._open:
+            self._bound(data)
+        return done
+
+    # Called by httptools.
+
+    def on_message_begin(self) -> None:
+        self._open = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._chunked:  # a trailer
+            return
+        fields = self._fields
+        fields += (name, value)
+        if len(name) > self._header_size_max or len(value) > self._header_size_max:
+            raise self._oversized(name, value)
+        if len(fields) > 2 * self._limits.max_headers_count:
+            raise _refused_headers(
+                f"Too many headers (max number allowed: {self._limits.max_headers_count})"
+            )
+
+    def on_chunk_header(self) -> None:
+        self._chunked = True
+
+    def on_message_complete(self) -> None:
+        parts = self._target
+        target = (parts[0] if len(parts) == 1 else b"".join(parts)).decode("latin-1")
+        parts.clear()
+        parts = self._body
+        if parts:
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            if len(body) > self._limits.max_body_size:
+                raise self._body_too_large()
+        else:
+            body = b""
+        method = self._http.get_method()
+        fields = self._fields
+        self._fields = []
+        self._open = self._chunked = False
+        if self._instead is not None:
+            name, target, fields = self._instead
+            self._instead = None
+        else:
+            name = _METHODS.get(method) or method.decode("latin-1")
+        if self._head_size:
+            self._line = b""
+            self._head_size = self._body_size = self._framing = 0
+        self._done.append(Request.received(name, target, fields, body))
+
+    # The rest is off the common path.
+
+    def _after_upgrade(self, data: bytes, offset: int, was_open: bool) -> None:
+        """Go on after a request that asks for another protocol, which is ignored.
+
+        llhttp ends such a request after its head; if it announces a body, the body is read in
+        its place behind a head made for it.
+        """
+        while True:
+            request = self._done[-1]
+            length = request.headers.get("content-length", "0").strip()
+            encoding = request.headers.get("transfer-encoding")
+            try:
+                if encoding is not None or int(length) > 0:
+                    self._done.pop()
+                    self._instead = (request.method, request.target, _fields_of(request))
+                    name, value = (
+                        ("content-length", length)
+                        if encoding is None
+                        else ("transfer-encoding", encoding)
+                    )
+                    self._http.feed_data(f"POST * HTTP/1.1\r\n{name}: {value}\r\n\r\n".encode())
+                self._http.feed_data(data[offset:])
+            except HttpParserUpgrade as upgrade:
+                offset += upgrade.args[0]
+                continue
+            except HttpParserError as error:
+                raise self._failure(error, data, was_open) from None
+            return
+
+    def _bound(self, data: bytes) -> None:
+        """Hold an unfinished request to the limits. Raises ParseFailure."""
+        limits = self._limits
+        if self._body or self._chunked:
+            size = sum(map(len, self._body))
+            if size > limits.max_body_size:
+                raise self._refuse(self._body_too_large())
+            self._framing = self._framing + len(data) if size == self._body_size else 0
+            self._head_size = max(self._head_size, 1)
+            self._body_size = size
+            if self._framing > FRAMING_SIZE_MAX:
+                raise self._refuse(
+                    _refused_headers(
+                        "Chunk extension or trailer is too large "
+                        f"(max size allowed: {FRAMING_SIZE_MAX})"
+                    )
+                )
+            if len(self._body) > BODY_PARTS_MAX:
+                self._body[:] = [b"".join(self._body)]
+            return
+        end = data.rfind(b"\n")
+        self._line = self._line + data if end < 0 else data[end + 1 :]
+        if len(self._line) > limits.max_header_size:
+            name, colon, value = self._line.partition(b":")
+            value = value.lstrip(b" \t")
+            too_large = max(len(name), len(value)) > limits.max_header_size
+            if too_large and b" " not in name and (colon or self._target):
+                raise self._refuse(self._oversized(name, value))
+        self._head_size += len(data)
+        if self._head_size > limits.head_size_max:
+            raise self._refuse(
+                _refused_headers(
+                    f"Request head is too large (max size allowed: {limits.head_size_max})"
+                )
+            )
+
+    def _refuse(self, failure: ParseFailure) -> ParseFailure:
+        failure.requests = self._done
+        return failure
+
+    def _oversized(self, name: bytes, value: bytes) -> ParseFailure:
+        limit = self._header_size_max
+        part = "key" if len(name) > limit else "value"
+        shown = name.decode("utf-8", "replace")
+        return _refused_headers(
+            f"Header {part} for '{shown}' is too large (max size allowed: {limit})"
+        )
+
+    def _body_too_large(self) -> ParseFailure:
+        text = f"HTTP request body is too large (max size allowed: {self._limits.max_body_size})"
+        body = error_body("RequestBodyTooLarge", text)
+        return ParseFailure(413, body, JSON_TYPE, "request_payload_too_large")
+
+    def _failure(self, error: HttpParserError, data: bytes, was_open: bool) -> ParseFailure:
+        if isinstance(error, HttpParserCallbackError):
+            failure = error.__context__
+            if not isinstance(failure, ParseFailure):
+                raise error
+            return self._refuse(failure)
+        reason = str(error)
+        name, position = _locate(reason, self._replay_prefixes(was_open), data)
+        text = (
+            "Unable to parse data as a HTTP request. Error message is: "
+            f"HTTP parsing failed ({name}: {reason}) around byte {position}\n"
+            "Error occurred while parsing fragment:\n"
+        )
+        return self._refuse(ParseFailure(400, text.encode() + data, TEXT_TYPE, "parsing"))
+
+    def _replay_prefixes(self, was_open: bool) -> tuple[bytes, ...]:
+        """Bytes that may bring a fresh parser to where this one was before the last feed."""
+        if not was_open:
+            return b"", b"GET * HTTP/1.0\r\n\r\n"
+        if self._chunked:
+            return (b"POST * HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",)
+        values = iter(self._fields)
+        head = b"".join(b"%b: %b\r\n" % (name, next(values)) for name in values)
+        return self._line, b"POST * HTTP/1.1\r\n" + head + self._line
+
+
+def _fields_of(request: Request) -> list[bytes]:
+    fields: list[bytes] = []
+    for name, value in request.headers.items():
+        fields += (name.encode("latin-1"), value.encode())
+    return fields
+
+
+def _refused_headers(message: str) -> ParseFailure:
+    body = error_body("RequestHeaderTooLarge", message)
+    return ParseFailure(431, body, JSON_TYPE, "request_header_too_large")
+
+
+_METHODS = {
+    name.encode(): name for name in ("DELETE", "GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH")
+}
+
+# httptools tells llhttp's reason but neither its constant nor the place. The constant follows from
+# the reason; the place is the shortest piece of the fragment that llhttp refuses, found by
+# bisection. llhttp stands either on the offending byte or, for these reasons, behind it.
+_BEHIND = "behind"
+
+_CONSTANTS: dict[str, tuple[str, str]] = {
+    "Data after `Connection: close`": ("HPE_CLOSED_CONNECTION", _BEHIND),
+    "Missing expected CR after chunk data": ("HPE_CR_EXPECTED", _BEHIND),
+    "Missing expected CR after chunk extension name": ("HPE_CR_EXPECTED", ""),
+    "Missing expected CR after chunk extension value": ("HPE_CR_EXPECTED", ""),
+    "Missing expected CR after chunk size": ("HPE_CR_EXPECTED", _BEHIND),
+    "Missing expected CR after header value": ("HPE_CR_EXPECTED", ""),
+    "Chunk size overflow": ("HPE_INVALID_CHUNK_SIZE", _BEHIND),
+    "Invalid character in chunk size": ("HPE_INVALID_CHUNK_SIZE", ""),
+    "Expected HTTP/, RTSP/ or ICE/": ("HPE_INVALID_CONSTANT", ""),
+    "Expected SOURCE method for ICE/x.x request": ("HPE_INVALID_CONSTANT", _BEHIND),
+    "Invalid method for HTTP/x.x request": ("HPE_INVALID_CONSTANT", _BEHIND),
+    "Invalid method for RTSP/x.x request": ("HPE_INVALID_CONSTANT", _BEHIND),
+    "Invalid word encountered": ("HPE_INVALID_CONSTANT", ""),
+    "Content-Length can't be present with Transfer-Encoding": (
+        "HPE_INVALID_CONTENT_LENGTH",
+        _BEHIND,
+    ),
+    "Content-Length overflow": ("HPE_INVALID_CONTENT_LENGTH", _BEHIND),
+    "Empty Content-Length": ("HPE_INVALID_CONTENT_LENGTH", ""),
+    "Invalid character in Content-Length": ("HPE_INVALID_CONTENT_LENGTH", ""),
+    "Invalid header field char": ("HPE_INVALID_HEADER_TOKEN", _BEHIND),
+    "Invalid header token": ("HPE_INVALID_HEADER_TOKEN", ""),
+    "Invalid header value char": ("HPE_INVALID_HEADER_TOKEN", ""),
+    "Unexpected whitespace after header value": ("HPE_INVALID_HEADER_TOKEN", ""),
+    "Expected space after method": ("HPE_INVALID_METHOD", ""),
+    "Invalid method encountered": ("HPE_INVALID_METHOD", ""),
+    "Empty Transfer-Encoding": ("HPE_INVALID_TRANSFER_ENCODING", ""),
+    "Invalid `Transfer-Encoding` header value": ("HPE_INVALID_TRANSFER_ENCODING", _BEHIND),
+    "Request has invalid `Transfer-Encoding`": ("HPE_INVALID_TRANSFER_ENCODING", _BEHIND),
+    "Transfer-Encoding can't be present with Content-Length": (
+        "HPE_INVALID_TRANSFER_ENCODING",
+        _BEHIND,
+    ),
+    "Expected CRLF": ("HPE_INVALID_URL", ""),
+    "Invalid char in url fragment start": ("HPE_INVALID_URL", ""),
+    "Invalid char in url path": ("HPE_INVALID_URL", ""),
+    "Invalid char in url query": ("HPE_INVALID_URL", ""),
+    "Invalid characters in url": ("HPE_INVALID_URL", _BEHIND),
+    "Unexpected char in url schema": ("HPE_INVALID_URL", ""),
+    "Unexpected char in url server": ("HPE_INVALID_URL", ""),
+    "Unexpected start char in url": ("HPE_INVALID_URL", ""),
+    "Expected CRLF after version": ("HPE_INVALID_VERSION", ""),
+    "Expected HTTP/2 Connection Preface": ("HPE_INVALID_VERSION", ""),
+    "Expected dot": ("HPE_INVALID_VERSION", ""),
+    "Invalid HTTP version": ("HPE_INVALID_VERSION", _BEHIND),
+    "Invalid major version": ("HPE_INVALID_VERSION", ""),
+    "Invalid minor version": ("HPE_INVALID_VERSION", ""),
+    "Missing expected LF after header value": ("HPE_LF_EXPECTED", ""),
+    "Pause on PRI/Upgrade": ("HPE_PAUSED_H2_UPGRADE", _BEHIND),
+    "Expected LF after CR": ("HPE_STRICT", ""),
+    "Expected LF after chunk data": ("HPE_STRICT", ""),
+    "Expected LF after chunk size": ("HPE_STRICT", ""),
+    "Expected LF after headers": ("HPE_STRICT", ""),
+    "Invalid character in chunk extensions": ("HPE_STRICT", _BEHIND),
+    "Invalid character in chunk extensions name": ("HPE_STRICT", _BEHIND),
+    "Invalid character in chunk extensions quote value": ("HPE_STRICT", ""),
+    "Invalid character in chunk extensions quoted value": ("HPE_STRICT", _BEHIND),
+    "Invalid character in chunk extensions value": ("HPE_STRICT", _BEHIND),
+    "Invalid quoted-pair in chunk extensions quoted value": ("HPE_STRICT", _BEHIND),
+    "Duplicate Content-Length": ("HPE_UNEXPECTED_CONTENT_LENGTH", ""),
+    "Unexpected space after start line": ("HPE_UNEXPECTED_SPACE", _BEHIND),
+}
+
+_BEHIND_BYTES = {
+    "Invalid character in chunk size": b" \t",
+    "Invalid header value char": b" \t\n",
+    "Expected CRLF after version": b"\n",
+}
+"""Reasons for which llhttp stands behind the offending byte only if it is one of these."""
+
+
+class _Silent:
+    """Listens to nothing: for parsing once more only to learn where it fails."""
+
+    def on_message_begin(self) -> None: ...
+
+    def on_message_complete(self) -> None: ...
+
+
+def _fails(data: bytes) -> str | None:
+    parser = HttpRequestParser(_Silent())
+    while True:
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            data = data[upgrade.args[0] :]
+        except HttpParserError as error:
+            return str(error)
+        else:
+            return None
+
+
+def _locate(reason: str, prefixes: tuple[bytes, ...], data: bytes) -> tuple[str, int]:
+    """llhttp's constant for a reason, and the byte of `data` around which it arose.
+
+    0 when no prefix brings back the state before `data` (deep inside a chunked body).
+    """
+    name, where = _CONSTANTS.get(reason, ("HPE_UNKNOWN", ""))
+    for prefix in prefixes:
+        if _fails(prefix + data) == reason and _fails(prefix) is None:
+            break
+    else:
+        return name, 0
+    passes, fails = 0, len(data)
+    while fails - passes > 1:
+        middle = (passes + fails) // 2
+        if _fails(prefix + data[:middle]) is None:
+            passes = middle
+        else:
+            fails = middle
+    offending = data[fails - 1 : fails]
+    if where == _BEHIND or offending in _BEHIND_BYTES.get(reason, ()):
+        return name, fails
+    if reason == "Expected CRLF after version" and (prefix + data[: fails - 1]).endswith(b"\r"):
+        name = "HPE_STRICT"
+    return name, fails - 1
