@@ -52,7 +52,7 @@ def status(tx: Tx) -> ServiceStatus | None:
 
 def set_status(tx: Tx, value: ServiceStatus) -> None:
     """Write a new status; everything else about the service stays."""
-    info = {name: v for name, v in require(tx).items() if v is not None}
+    info: dict[str, Json] = {name: v for name, v in require(tx).items() if v is not None}
     info["status"] = value.value
     tables.put_json(tx, tables.SERVICE_INFO, tables.UNIT, info)
 

@@ -76,7 +76,7 @@ def remove_keys(tx: Tx, issuer: str) -> None:
 
 
 def _put(tx: Tx, kid: str, entry: dict[str, Json], issuer: str) -> None:
-    """Replace the issuer's entry in the list of a key id, or append it; nothing when it is there."""
+    """Replace the issuer's entry for a key id, or append it; nothing when it is there."""
     rows = _list(tables.get_json(tx, tables.JWT_KEYS, kid))
     if entry in rows:
         return
