@@ -1,0 +1,570 @@
+"""The ledger on disk: chunk files are opened, appended to, completed, committed, cut and read.
+
+Files and names are those of `ledger.chunk`. The main directory is written, read-only directories
+are searched when an entry is read. Entries of one call that go to one file are written at once; a
+chunk is completed where an entry's flags say so. Once all of a completed chunk is committed the
+file gets its `.committed` name and is never written again.
+
+A crash may leave a partial entry at the end of an incomplete chunk; it is dropped when the
+directory is opened. Like the original, nothing is fsynced unless `fsync` is set, so the last
+entries survive the death of the process, but not always that of the machine.
+
+Any refusal of the operating system, and any write that takes fewer bytes than it was given, raises
+StorageError with the name of the file and the cause. After a failed change the object refuses every
+further change with the same error: what it would acknowledge could not be trusted. Reading goes on.
+
+Differences from the original, on purpose: a failed rename is an error, not a line in the log; a
+file that cannot be opened is an error, only one with wrong content is set aside as `.ignored`; an
+`.ignored` name that is taken is not overwritten; files not named `ledger_…` are left alone.
+(spec: ledger.md §3, §9-11)
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from pyccf.errors import InvalidLedger, LocalError, StorageError
+from pyccf.ledger import chunk
+from pyccf.ledger.chunk import FIRST_OFFSET, OFFSET_MAX, ChunkName
+from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, Entry
+from pyccf.shell.files import Files
+from pyccf.types import SeqNo
+
+READ_CACHE_MAX = 5
+"""Committed chunks kept open for reading (spec: ledger.md §11)."""
+READ_BYTES_MAX = 64 * 1024 * 1024 - 2048
+"""Most bytes one `read` returns (spec: ledger.md §11)."""
+
+
+class _OpenChunk:
+    """A chunk in the main directory that is not yet (or only provisionally) committed."""
+
+    __slots__ = ("committed", "completed", "end", "fd", "first", "path", "positions", "replay")
+
+    def __init__(
+        self, path: str, fd: int, first: SeqNo, positions: array[int], end: int, completed: bool
+    ) -> None:
+        self.path = path
+        self.fd = fd
+        self.first = first
+        self.positions = positions
+        self.end = end
+        self.completed = completed
+        self.committed = False
+        """Only recovery chunks stay listed once committed."""
+        self.replay = False
+        """Whether the file already holds bytes after `end` that are compared, not trusted."""
+
+    @property
+    def last(self) -> SeqNo:
+        return self.first + len(self.positions) - 1
+
+
+class _ReadChunk:
+    """A committed chunk opened for reading."""
+
+    __slots__ = ("end", "fd", "first", "positions")
+
+    def __init__(self, fd: int, first: SeqNo, positions: array[int], end: int) -> None:
+        self.fd = fd
+        self.first = first
+        self.positions = positions
+        self.end = end
+
+
+class LedgerDisk:
+    """The ledger directories of one node. `last` and `committed` are seqnos, 0 for none."""
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        read_only_directories: Sequence[str | os.PathLike[str]] = (),
+        *,
+        fsync: bool = False,
+        read_bytes_max: int = READ_BYTES_MAX,
+        files: Files | None = None,
+    ) -> None:
+        """Open the directories; the main one is created if its parent is there.
+
+        Raises LocalError when a read-only directory is none, StorageError when the disk refuses.
+        """
+        self.directory = os.fspath(directory)
+        self.read_only_directories = [os.fspath(d) for d in read_only_directories]
+        self.last: SeqNo = 0
+        self.committed: SeqNo = 0
+        self.set_aside: list[str] = []
+        """Names that opening renamed to `.ignored`, in order."""
+        self._files = Files() if files is None else files
+        self._fsync = fsync
+        self._read_bytes_max = read_bytes_max
+        self._open: list[_OpenChunk] = []
+        self._cache: OrderedDict[str, _ReadChunk] = OrderedDict()
+        self._failure: StorageError | None = None
+        self._closed = False
+        self._use_existing = False
+        self._replay_until: SeqNo = 0
+        self._recovery_start: SeqNo | None = None
+        self._open_directories()
+
+    # --- opening ------------------------------------------------------------------------------
+
+    def _open_directories(self) -> None:
+        for directory in self.read_only_directories:
+            if not self._files.is_directory(directory):
+                raise LocalError(f"Read-only ledger directory {directory} is not a directory.")
+            for _, name in self._chunks(directory):
+                if name.committed and not name.set_aside and name.last is not None:
+                    self.committed = max(self.committed, name.last)
+        with self._guard(self.directory, "create directory"):
+            self._files.make_directory(self.directory)
+        candidates: list[tuple[str, ChunkName]] = []
+        for file, name in self._chunks(self.directory):
+            if name.set_aside:
+                if not name.ignored:
+                    self._ignore(file)
+            elif name.committed:
+                if name.last is not None:
+                    self.committed = max(self.committed, name.last)
+            else:
+                candidates.append((file, name))
+        for file, name in candidates:
+            if name.last is not None and name.last <= self.committed:
+                self._ignore(file)
+            else:
+                self._open_existing(file, name)
+        self._open.sort(key=lambda c: c.last)
+        self.last = max([self.committed, *(c.last for c in self._open)])
+
+    def _chunks(self, directory: str) -> list[tuple[str, ChunkName]]:
+        """Chunk files of a directory, ascending by first seqno."""
+        with self._guard(directory, "list directory", poison=False):
+            names = self._files.list(directory)
+        found = [(name, parsed) for name in names if (parsed := chunk.parse_name(name)) is not None]
+        return sorted(found, key=lambda item: (item[1].first, item[0]))
+
+    def _open_existing(self, file: str, name: ChunkName) -> None:
+        """Rebuild the positions of an uncommitted chunk and drop its partial tail."""
+        path = os.path.join(self.directory, file)
+        with self._guard(path, "open"):
+            fd = self._files.open(path)
+            try:
+                size = self._files.size(fd)
+                positions, end, completed = self._layout(fd, size)
+            except InvalidLedger:
+                self._files.close(fd)
+                positions = None
+            if positions and not completed:
+                if self._files.read(fd, 0, FIRST_OFFSET) != chunk.encode_header(0):
+                    self._files.write(fd, 0, chunk.encode_header(0))
+                if end < size:
+                    self._files.truncate(fd, end)
+            if positions is not None and not positions:
+                self._files.close(fd)
+                self._files.remove(path)
+        if positions is None:
+            self._ignore(file)
+        elif positions:
+            if name.first + len(positions) - 1 <= self.committed:
+                self._files.close(fd)
+                self._ignore(file)
+                return
+            self._open.append(_OpenChunk(path, fd, name.first, positions, end, completed))
+
+    def _layout(self, fd: int, size: int) -> tuple[array[int], int, bool]:
+        """Positions, end of the entries and whether complete. InvalidLedger for wrong content.
+
+        A chunk whose table is cut is read as an incomplete one: its entries are still there.
+        """
+        files = self._files
+        if size < FIRST_OFFSET:
+            return array("I"), 0, False
+        header = files.read(fd, 0, FIRST_OFFSET)
+        try:
+            table = chunk.parse_table_offset(header, size)
+            if table:
+                return chunk.parse_table(files.read(fd, table, size - table)), table, True
+            limit = size
+        except InvalidLedger:
+            limit = min(int.from_bytes(header, "little"), size)
+        found = chunk.scan(lambda offset, n: files.read(fd, offset, n), limit)
+        return found.positions, found.end, False
+
+    def _ignore(self, file: str) -> None:
+        """Set a file aside."""
+        path = os.path.join(self.directory, file)
+        target, n = path + chunk.IGNORED, 1
+        while self._files.exists(target):
+            target, n = f"{path}.{n}{chunk.IGNORED}", n + 1
+        with self._guard(path, "rename"):
+            self._files.rename(path, target)
+        self.set_aside.append(file)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write the next entries. On return the operating system has them all.
+
+        Raises StorageError; nothing of the call may then be taken for written.
+        """
+        self._refuse_if_failed()
+        pending: list[bytes] = []
+        current = self._open[-1] if self._open else None
+        if current is not None and current.completed:
+            current = None
+        seqno = self.last
+        at = current.end if current is not None else FIRST_OFFSET
+        for entry in entries:
+            seqno += 1
+            assert entry.seqno == seqno, "entries are written without gaps"
+            data = entry.data
+            flags = data[1]
+            if flags & FORCE_CHUNK_BEFORE and current is not None:
+                self._flush(current, pending)
+                self._complete(current)
+                current = None
+            if current is None:
+                self.last = seqno - 1
+                current = self._start(seqno)
+                at = current.end
+            if current.replay:
+                self._replay(current, data)
+                at = current.end
+            else:
+                if at > OFFSET_MAX:
+                    self._fail(current.path, "append", "chunk holds more than 4 GiB")
+                current.positions.append(at)
+                at += len(data)
+                pending.append(data)
+            if flags & FORCE_CHUNK_AFTER:
+                assert entry.committable, "only a signature ends a chunk"
+                self._flush(current, pending)
+                self._complete(current)
+                current = None
+        if current is not None:
+            self._flush(current, pending)
+        self.last = seqno
+        if seqno > self._replay_until:
+            self._use_existing = False
+
+    def _flush(self, current: _OpenChunk, pending: list[bytes]) -> None:
+        if not pending:
+            return
+        data = pending[0] if len(pending) == 1 else b"".join(pending)
+        self._write(current, current.end, data)
+        current.end += len(data)
+        pending.clear()
+        if self._fsync:
+            with self._guard(current.path, "fsync"):
+                self._files.sync(current.fd)
+
+    def _write(self, current: _OpenChunk, offset: int, data: bytes) -> None:
+        with self._guard(current.path, "write"):
+            taken = self._files.write(current.fd, offset, data)
+        if taken != len(data):
+            self._fail(current.path, "write", f"only {taken} of {len(data)} bytes were taken")
+
+    def _start(self, first: SeqNo) -> _OpenChunk:
+        """A file for the chunk that begins at `first`."""
+        if self._use_existing:
+            for file, name in self._chunks(self.directory):
+                if name.first == first and not name.ignored and not name.committed:
+                    return self._start_replay(os.path.join(self.directory, file), first)
+        recovery = self._recovery_start is not None and first > self._recovery_start
+        path = os.path.join(self.directory, chunk.open_name(first, recovery=recovery))
+        with self._guard(path, "create"):
+            fd = self._files.create(path)
+        if self._fsync:
+            with self._guard(self.directory, "fsync"):
+                self._files.sync_directory(self.directory)
+        made = _OpenChunk(path, fd, first, array("I"), FIRST_OFFSET, False)
+        self._open.append(made)
+        return made
+
+    def _complete(self, current: _OpenChunk) -> None:
+        """Write the positions table, then its offset into the header."""
+        with self._guard(current.path, "truncate"):
+            self._files.truncate(current.fd, current.end)
+        self._write(current, current.end, chunk.encode_table(current.positions))
+        if self._fsync:
+            with self._guard(current.path, "fsync"):
+                self._files.sync(current.fd)
+        self._write(current, 0, chunk.encode_header(current.end))
+        if self._fsync:
+            with self._guard(current.path, "fsync"):
+                self._files.sync(current.fd)
+        current.completed = True
+        current.replay = False
+
+    # --- replay over files that were here before ----------------------------------------------
+
+    def initialise(self, seqno: SeqNo, recovery_start: SeqNo = 0) -> None:
+        """Start over as a backup at `seqno`; files that are here are compared with what comes.
+
+        `recovery_start`, if not 0, is the seqno after which files belong to a recovery.
+        """
+        self._refuse_if_failed()
+        for file, name in self._chunks(self.directory):
+            if name.committed and not name.set_aside and name.first > seqno:
+                self._rename(file, chunk.open_name(name.first))
+        self._forget()
+        self._use_existing = True
+        self._replay_until = self.last
+        self.last = self.committed = seqno
+        if recovery_start:
+            self._recovery_start = recovery_start
+
+    def _start_replay(self, path: str, first: SeqNo) -> _OpenChunk:
+        with self._guard(path, "open"):
+            fd = self._files.open(path)
+        existing = _OpenChunk(path, fd, first, array("I"), FIRST_OFFSET, False)
+        existing.replay = True
+        self._open.append(existing)
+        return existing
+
+    def _replay(self, current: _OpenChunk, data: bytes) -> None:
+        """Take one entry into a file that may hold it already."""
+        with self._guard(current.path, "read"):
+            there = self._files.read(current.fd, current.end, len(data))
+        if there != data:
+            with self._guard(current.path, "truncate"):
+                self._files.truncate(current.fd, current.end)
+            self._write(current, 0, chunk.encode_header(0))
+            self._write(current, current.end, data)
+            current.replay = False
+            self._use_existing = False
+            self._remove_after(current.last + 1)
+        current.positions.append(current.end)
+        current.end += len(data)
+
+    def _remove_after(self, seqno: SeqNo) -> None:
+        """Delete every chunk of the main directory that begins after `seqno`."""
+        for file, name in self._chunks(self.directory):
+            if name.first > seqno and not name.ignored:
+                path = os.path.join(self.directory, file)
+                with self._guard(path, "remove"):
+                    self._files.remove(path)
+
+    # --- committing and cutting ---------------------------------------------------------------
+
+    def commit(self, seqno: SeqNo) -> None:
+        """Entries up to `seqno` are committed: completed chunks up to there get their last name."""
+        self._refuse_if_failed()
+        if not self.committed < seqno <= self.last:
+            return
+        kept: list[_OpenChunk] = []
+        renamed = False
+        for current in self._open:
+            if not current.completed or current.last > seqno or current.committed:
+                kept.append(current)
+                continue
+            recovery = current.path.endswith(chunk.RECOVERY)
+            name = chunk.committed_name(current.first, current.last, recovery=recovery)
+            self._rename(os.path.basename(current.path), name)
+            renamed = True
+            if recovery:
+                current.path = os.path.join(self.directory, name)
+                current.committed = True
+                kept.append(current)
+            else:
+                self._close(current)
+        self._open = kept
+        if renamed and self._fsync:
+            with self._guard(self.directory, "fsync"):
+                self._files.sync_directory(self.directory)
+        self.committed = seqno
+
+    def _rename(self, old: str, new: str) -> None:
+        source = os.path.join(self.directory, old)
+        target = os.path.join(self.directory, new)
+        if self._files.exists(target):
+            self._fail(source, "rename", f"{new} exists already")
+        with self._guard(source, "rename"):
+            self._files.rename(source, target)
+
+    def truncate(self, seqno: SeqNo) -> None:
+        """Forget entries after `seqno`. Committed ones stay, and then nothing happens."""
+        self._refuse_if_failed()
+        if self.last and (seqno >= self.last or seqno < self.committed):
+            return
+        kept: list[_OpenChunk] = []
+        for current in self._open:
+            if current.committed or current.last <= seqno:
+                kept.append(current)
+            elif current.first > seqno:
+                self._close(current)
+                with self._guard(current.path, "remove"):
+                    self._files.remove(current.path)
+            else:
+                count = seqno - current.first + 1
+                end = current.positions[count]
+                if current.completed:
+                    self._write(current, 0, chunk.encode_header(0))
+                with self._guard(current.path, "truncate"):
+                    self._files.truncate(current.fd, end)
+                del current.positions[count:]
+                current.end = end
+                current.completed = False
+                kept.append(current)
+        self._open = kept
+        self.last = seqno
+
+    def set_recovery_start(self, seqno: SeqNo) -> None:
+        """Files that begin after `seqno` belong to a recovery until `complete_recovery`."""
+        self._recovery_start = seqno
+
+    def complete_recovery(self) -> None:
+        """The recovered service is open: its files lose the `.recovery` in their names."""
+        self._refuse_if_failed()
+        kept: list[_OpenChunk] = []
+        for current in self._open:
+            if current.path.endswith(chunk.RECOVERY):
+                old = os.path.basename(current.path)
+                new = old.removesuffix(chunk.RECOVERY)
+                self._rename(old, new)
+                current.path = os.path.join(self.directory, new)
+            if current.committed:
+                self._close(current)
+            else:
+                kept.append(current)
+        self._open = kept
+        self._recovery_start = None
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def read(self, first: SeqNo, last: SeqNo) -> list[bytes]:
+        """Entries first..last, or as many of the first of them as are there and fit the limit."""
+        found: list[bytes] = []
+        seqno, left = max(first, 1), self._read_bytes_max
+        if seqno != first:
+            return found
+        last = min(last, self.last)
+        while seqno <= last:
+            holder = self._holding(seqno)
+            if holder is None:
+                break
+            count = min(last, holder.first + len(holder.positions) - 1) - seqno + 1
+            got = self._read_some(holder, seqno - holder.first, count, left)
+            found += got
+            left -= sum(map(len, got))
+            seqno += len(got)
+            if len(got) < count:
+                break
+        return found
+
+    def _read_some(
+        self, holder: _OpenChunk | _ReadChunk, index: int, count: int, bytes_max: int
+    ) -> list[bytes]:
+        """Up to `count` entries from number `index` of a chunk, as many as fit."""
+        positions, end = holder.positions, holder.end
+        start = positions[index]
+        while count and chunk.end_of(positions, index + count - 1, end) - start > bytes_max:
+            count -= 1
+        if not count:
+            return []
+        stop = chunk.end_of(positions, index + count - 1, end)
+        with self._guard(self.directory, "read", poison=False):
+            data = self._files.read(holder.fd, start, stop - start)
+        if len(data) != stop - start:
+            raise StorageError(
+                f"Ledger entry {holder.first + index} cannot be read: its file is too short."
+            )
+        bounds = [p - start for p in positions[index : index + count]] + [stop - start]
+        return [data[bounds[i] : bounds[i + 1]] for i in range(count)]
+
+    def _holding(self, seqno: SeqNo) -> _OpenChunk | _ReadChunk | None:
+        """The chunk with an entry: open ones, cached ones, then what lies in the directories."""
+        for current in reversed(self._open):
+            if current.first <= seqno:
+                if seqno <= current.last:
+                    return current
+                break
+        for cached in self._cache.values():
+            if cached.first <= seqno < cached.first + len(cached.positions):
+                return cached
+        for directory in (self.directory, *self.read_only_directories):
+            main = directory is self.directory
+            for file, name in self._chunks(directory):
+                if name.last is None or not name.first <= seqno <= name.last:
+                    continue
+                if not name.committed or name.ignored or (name.recovery and not main):
+                    continue
+                return self._cache_chunk(os.path.join(directory, file), name)
+        return None
+
+    def _cache_chunk(self, path: str, name: ChunkName) -> _ReadChunk:
+        files = self._files
+        with self._guard(path, "open", poison=False):
+            fd = files.open_to_read(path)
+            try:
+                positions, end, completed = self._layout(fd, files.size(fd))
+            except BaseException:
+                files.close(fd)
+                raise
+        if not completed or len(positions) != (name.last or 0) - name.first + 1:
+            files.close(fd)
+            raise InvalidLedger(
+                f"Chunk {path} does not hold the entries its name says.",
+                seqno=name.first,
+                file=path,
+            )
+        chunk_read = _ReadChunk(fd, name.first, positions, end)
+        self._cache[path] = chunk_read
+        while len(self._cache) > READ_CACHE_MAX:
+            _, oldest = self._cache.popitem(last=False)
+            files.close(oldest.fd)
+        return chunk_read
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close all files. Nothing is written: what `append` took is already written."""
+        if not self._closed:
+            self._closed = True
+            self._forget()
+
+    def _close(self, current: _OpenChunk) -> None:
+        with self._guard(current.path, "close"):
+            self._files.close(current.fd)
+
+    def _forget(self) -> None:
+        for fd in [c.fd for c in self._open] + [c.fd for c in self._cache.values()]:
+            with suppress(OSError):
+                self._files.close(fd)
+        self._open = []
+        self._cache.clear()
+
+    @property
+    def failure(self) -> StorageError | None:
+        """The error because of which nothing is written any more."""
+        return self._failure
+
+    def _refuse_if_failed(self) -> None:
+        assert not self._closed, "a closed ledger is not written"
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, path: str, doing: str, cause: str) -> NoReturn:
+        self._failure = StorageError(
+            f"Ledger file {path}: {doing} failed: {cause}.",
+            hint="Free or repair the disk, then start the node again; "
+            "entries that were not acknowledged may be lost.",
+        )
+        raise self._failure
+
+    @contextmanager
+    def _guard(self, path: str, doing: str, *, poison: bool = True) -> Iterator[None]:
+        """Turn the operating system's refusal into StorageError; `poison` ends all writing."""
+        try:
+            yield
+        except OSError as error:
+            cause = error.strerror or str(error)
+            if not poison:
+                raise StorageError(f"Ledger file {path}: {doing} failed: {cause}.") from None
+        else:
+            return
+        self._fail(path, doing, cause)
