@@ -19,7 +19,7 @@ from pyccf.apps.context import JSON_TYPE, Context, HistoricalState, TxStatus
 from pyccf.codec.text import b64, dump_json
 from pyccf.consensus.api import Engine
 from pyccf.crypto.entropy import Entropy
-from pyccf.errors import RpcError
+from pyccf.errors import InvalidLedger, RpcError
 from pyccf.http.message import Request, encode_response, error_body
 from pyccf.kv import wire
 from pyccf.kv.store import Store
@@ -63,6 +63,12 @@ class Limits(msgspec.Struct, frozen=True):
     """0: no limit."""
     historical_bytes_max: int = hist.CACHE_BYTES_MAX
 
+
+DAMAGED = "The historical transaction cannot be served: its ledger entry is damaged."
+"""What a client is told; the log says which entry and why."""
+
+Resume = Callable[[InvalidLedger | None], None]
+"""Called when history was read, with what was wrong with it."""
 
 Sign = Callable[[TxID, bytes, bytes, UnixSeconds], dict[str, dict[bytes, bytes]]]
 """Makes the maps of a signature transaction from its id, the root, the tree blob and the time."""
@@ -111,7 +117,7 @@ class Node:
         self._outputs: list[Output] = []
         self._entries: list[Entry] = []
         self._waiting = WaitingRoom()
-        self._resume: dict[tuple[SeqNo, SeqNo], list[Callable[[], None]]] = {}
+        self._resume: dict[tuple[SeqNo, SeqNo], list[Resume]] = {}
         self._last_signed: SeqNo = 0
         self._last_signature_at: Millis = 0
 
@@ -162,9 +168,9 @@ class Node:
     ) -> None:
         """Run a request again once the history it needs was read."""
 
-        def again() -> None:
+        def again(damage: InvalidLedger | None) -> None:
             try:
-                outcome = self._execute(session, request)
+                outcome = _damaged(damage) if damage else self._execute(session, request)
             except NeedsHistory as more:
                 if fetches < REFETCH_MAX:
                     self._run_later(session, request, wish, deliver, more, fetches + 1)
@@ -179,7 +185,7 @@ class Node:
 
     # --- history --------------------------------------------------------------------------------
 
-    def _when_fetched(self, need: NeedsHistory, resume: Callable[[], None]) -> None:
+    def _when_fetched(self, need: NeedsHistory, resume: Resume) -> None:
         key = (need.first, need.last)
         waiting = self._resume.get(key)
         if waiting is None:
@@ -190,9 +196,14 @@ class Node:
 
     def fetched(self, first: SeqNo, last: SeqNo, entries: list[bytes]) -> None:
         """The shell read entries first..last (fewer if they could not be had)."""
-        self.historical.offer(first, entries)
+        damage: InvalidLedger | None = None
+        try:
+            self.historical.offer(first, entries)
+        except InvalidLedger as e:
+            damage = e
+            self.log("fail", "", e.message)
         for resume in self._resume.pop((first, last), ()):
-            resume()
+            resume(damage)
 
     def bring_back(self, ctx: Context, txid_text: str | None) -> None:
         """Set ctx.historical to a committed transaction, or refuse (historical adapter)."""
@@ -256,10 +267,16 @@ class Node:
         except NeedsHistory as need:
             # Given up after REFETCH_MAX: the deadline then answers.
             if fetches < REFETCH_MAX:
-                self._when_fetched(need, lambda: self._give_receipt(held, fetches + 1))
+                self._when_fetched(need, lambda damage: self._try_receipt(held, damage, fetches))
             return
         held.headers[RECEIPT_HEADER] = b64(dump_json(state.receipt))
         self._deliver(held)
+
+    def _try_receipt(self, held: Held, damage: InvalidLedger | None, fetches: int) -> None:
+        if damage is None:
+            self._give_receipt(held, fetches + 1)
+        elif not held.done:
+            self._deliver_error(held, 500, "InternalError", DAMAGED)
 
     def _deliver(self, held: Held) -> None:
         self._waiting.finish(held)
@@ -467,8 +484,12 @@ class Node:
         )
 
 
-def _nothing() -> None:
+def _nothing(damage: InvalidLedger | None) -> None:
     """Nobody waits; the caller asks again by itself."""
+
+
+def _damaged(damage: InvalidLedger) -> Outcome:
+    return refusal(500, "InternalError", DAMAGED)
 
 
 def _not_yet(need: NeedsHistory) -> Outcome:
