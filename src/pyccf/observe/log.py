@@ -8,6 +8,7 @@ written (the reader of the pipe went away) does not stop a node: records are dro
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from enum import IntEnum
@@ -81,18 +82,21 @@ class LogSink:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        stream: BinaryIO | None = None,
         *,
-        level: Level = Level.INFO,
-        as_json: bool = False,
+        level: Level | str = Level.INFO,
+        json: bool = False,
         now: Callable[[], float] = time.time,
         thread: str = "0",
     ) -> None:
-        self.level = level
-        self.as_json = as_json
+        """`level` may be its name or number as text (ValueError if neither). Default stream:
+        standard output.
+        """
+        self.level = Level.parse(level) if isinstance(level, str) else level
+        self.json = json
         self.lost = 0
         """Records that could not be written."""
-        self._stream = stream
+        self._stream = sys.stdout.buffer if stream is None else stream
         self._now = now
         self._thread = thread
 
@@ -105,7 +109,7 @@ class LogSink:
         grade = _BY_NAME[level] if isinstance(level, str) else level
         if grade < self.level:
             return
-        form = json_record if self.as_json else text_record
+        form = json_record if self.json else text_record
         text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates from scripts
         record = form(timestamp(self._now()), self._thread, grade, tag, file, line, text)
         try:

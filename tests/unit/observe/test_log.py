@@ -43,7 +43,7 @@ def test_a_long_file_name_loses_its_beginning() -> None:
 
 
 def test_json_record_holds_strings_only() -> None:
-    log, stream = sink(as_json=True, thread="3")
+    log, stream = sink(json=True, thread="3")
     log.debug("hidden")
     log.info('say "hi"\nagain', tag="gov", file="f.py", line=123)
     assert stream.getvalue().count(b"\n") == 1
@@ -78,6 +78,15 @@ def test_levels_by_name_and_number() -> None:
             Level.parse(bad)
 
 
+def test_by_default_records_of_info_go_to_standard_output(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    log = LogSink(level="INFO")
+    log.debug("no")
+    log.info("yes")
+    assert capfdbinary.readouterr().out.endswith(b"| yes\n")
+
+
 def test_an_unknown_level_is_our_mistake() -> None:
     log, _ = sink()
     with pytest.raises(KeyError):
@@ -85,8 +94,8 @@ def test_an_unknown_level_is_our_mistake() -> None:
 
 
 def test_text_that_is_not_unicode_is_escaped() -> None:
-    for as_json in (False, True):
-        log, stream = sink(as_json=as_json)
+    for in_json in (False, True):
+        log, stream = sink(json=in_json)
         log.info("a\ud800b")
         assert b"a\\ud800b" in stream.getvalue().replace(b"\\\\", b"\\")
 
