@@ -181,22 +181,19 @@ def end_of_validity(not_before: UnixSeconds, days: int) -> UnixSeconds:
     return not_after
 
 
-_OFFSET = r"(?:\s*(?P<sign>[+-])(?P<oh>\d{1,2}){sep}(?P<om>\d{2}))?"
-_TIME_FORMATS = (
-    re.compile(r"(?P<yy>\d{2})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})Z"),
-    re.compile(r"(?P<y>\d{4})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})Z"),
-    re.compile(
-        r"(?P<y>\d{4})-(?P<mo>\d{2})-(?P<d>\d{2})[T ](?P<h>\d{2}):(?P<mi>\d{2}):(?P<s>\d{2})"
-        r"(?:\.\d+)?Z?" + _OFFSET.replace("{sep}", r"[:\s]\s*")
-    ),
-    re.compile(
-        r"(?P<y>\d{4})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})"
-        r"(?:\.\d+)?" + _OFFSET.replace("{sep}", "").removesuffix("?")
-    ),
-    re.compile(
-        r"(?P<yy>\d{2})(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})"
-        r"(?:\.\d+)?" + _OFFSET.replace("{sep}", "").removesuffix("?")
-    ),
+_DATE = r"(?P<mo>\d{2})(?P<d>\d{2})(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})"
+_ISO = r"(?P<y>\d{4})-(?P<mo>\d{2})-(?P<d>\d{2})[T ](?P<h>\d{2}):(?P<mi>\d{2}):(?P<s>\d{2})"
+_FRACTION = r"(?:\.\d+)?"
+_OFFSET = r"\s*(?P<sign>[+-])(?P<oh>\d{1,2})"
+_TIME_FORMATS = tuple(
+    re.compile(pattern, re.ASCII)
+    for pattern in (
+        rf"(?P<yy>\d{{2}}){_DATE}Z",
+        rf"(?P<y>\d{{4}}){_DATE}Z",
+        rf"{_ISO}{_FRACTION}Z?(?:{_OFFSET}(?::|\s)\s*(?P<om>\d{{2}}))?",
+        rf"(?P<y>\d{{4}}){_DATE}{_FRACTION}{_OFFSET}(?P<om>\d{{2}})",
+        rf"(?P<yy>\d{{2}}){_DATE}{_FRACTION}{_OFFSET}(?P<om>\d{{2}})",
+    )
 )
 
 

@@ -9,6 +9,7 @@ is not understood here.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from pyccf.codec import cose
@@ -70,3 +71,9 @@ def _headers_sound(sign1: Sign1) -> bool:
     if not isinstance(critical, list) or not critical:
         return False
     return all(type(label) is int and label in UNDERSTOOD for label in critical)
+
+
+def proposal_id(root: bytes, signature: bytes) -> str:
+    """Id of a proposal: hex SHA-256 of the Merkle root at the request's read version ‖ SHA-256 of
+    the envelope's signature (crypto.md §9)."""
+    return hashlib.sha256(root + hashlib.sha256(signature).digest()).hexdigest()

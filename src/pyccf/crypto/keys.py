@@ -48,6 +48,11 @@ class Curve(Enum):
         return _COORDINATE[self]
 
     @property
+    def order(self) -> int:
+        """Order of the group of an elliptic curve: private scalars are below it."""
+        return _ORDERS[self]
+
+    @property
     def cose_alg(self) -> int:
         """COSE algorithm of a signature with this curve's own digest (RFC 9053 §2)."""
         return _COSE_ALG[self]
@@ -272,7 +277,7 @@ class PrivateKey:
                 ed25519.Ed25519PrivateKey.from_private_bytes(entropy.bytes(32)),
                 deterministic=deterministic,
             )
-        scalar = 1 + below(entropy, _ORDERS[curve] - 1)
+        scalar = 1 + below(entropy, curve.order - 1)
         return cls(ec.derive_private_key(scalar, _EC_CURVES[curve]), deterministic=deterministic)
 
     @classmethod

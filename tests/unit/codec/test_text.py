@@ -23,7 +23,7 @@ def test_json_is_sorted_compact_and_unescaped() -> None:
 
 def test_json_keys_sort_by_bytes_of_utf8() -> None:
     keys = ["\U0001f600", "￿", "é", "z", "Z", "a", "~"]
-    text = dump_json({key: 0 for key in keys})
+    text = dump_json(dict.fromkeys(keys, 0))
     assert list(load_json(text) or {}) == sorted(keys, key=str.encode)
 
 
