@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pyccf.apps.context import Context
-from pyccf.apps.json_adapter import json_endpoint, query_parameters, required_parameter
+from pyccf.apps.json_adapter import json_endpoint, required_parameter
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
 from pyccf.errors import RpcError
+from pyccf.http.message import query_parameters
 from pyccf.types import Json, TxID, View
 
 CODE = "InvalidQueryParameterValue"

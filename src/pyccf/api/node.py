@@ -13,10 +13,11 @@ import msgspec
 
 from pyccf import CCF_VERSION
 from pyccf.apps.context import Context
-from pyccf.apps.json_adapter import json_endpoint, query_parameters
+from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
 from pyccf.consensus.api import Engine
 from pyccf.errors import RpcError
+from pyccf.http.message import query_parameters
 from pyccf.kv.tx import Tx
 from pyccf.service import tables
 from pyccf.types import Json, NodeId, SeqNo, View

@@ -112,7 +112,8 @@ def install_endpoints(
     )
     _add(node.node, node_api.endpoints(node, shell))
     _add(node.node, common.endpoints(node, _node_document(node.node)))
-    _add(node.gov, common.endpoints(node, _plain_document(node.gov)))
+    for endpoint in common.endpoints(node, _plain_document(node.gov)):
+        node.gov.add(gov.with_versions(endpoint) if endpoint.path == "/api" else endpoint)
     _add(node.gov, gov.endpoints(node, operations))
     _add(node.app, common.endpoints(node, _app_document(node.app, app)))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import resource
 import signal
@@ -33,9 +34,10 @@ from pyccf.http.session import Session
 from pyccf.node.create import Parts, ServicePlan, start_service
 from pyccf.node.node import Limits, Node
 from pyccf.node.outputs import Append, Certificate, Committed, Fetch, Log, Respond
-from pyccf.observe.log import LogSink
+from pyccf.observe.log import Level, LogSink
 from pyccf.service import genesis
 from pyccf.service.identity import make_node, make_service
+from pyccf.service.members import RecoveryRole
 from pyccf.service.nodes import RpcInterface
 from pyccf.shell import config as cfg
 from pyccf.shell.config import ExitCode, NodeConfig
@@ -60,12 +62,17 @@ def main(
     package: str | None = None,
 ) -> int:
     """Run a node until it is told to stop; the exit code (spec: config-and-cli.md §1)."""
-    sink = LogSink(level=log_level)
+    try:
+        level = Level.parse(log_level)
+    except ValueError as e:
+        print(f"--log-level: {e}", file=sys.stderr)
+        return int(ExitCode.INVALID_VALUE)
+    sink = LogSink(sys.stdout.buffer, level=level)
     try:
         config = cfg.load_config(config_path, config_timeout_us)
     except ConfigError as e:
         return _refuse(sink, e, ExitCode.ABORTED)
-    sink = LogSink(level=log_level, json=config.logging.format is cfg.LogFormat.JSON)
+    sink.json = config.logging.format is cfg.LogFormat.JSON
     sink.log("info", "", f"CCF version: {CCF_VERSION} (pyccf {__version__})")
     if check:
         sink.log("info", "", "Configuration file successfully verified")
@@ -107,6 +114,7 @@ class Program:
         self.source = source
         self.listeners: dict[str, Listener] = {}
         self._certificates: dict[str, str] = {}
+        self._session_ids = itertools.count(1)
         self._flushing = False
         self._stopping: asyncio.Event
         self._exit_code = int(ExitCode.OK)
@@ -223,20 +231,21 @@ class Program:
         )
         for name, interface in network.rpc_interfaces.items():
             http = interface.http_configuration
+            idle_ms = self.config.idle_connection_timeout_ms
             listener = Listener(
                 name,
-                interface.bind_address.host,
-                interface.bind_address.port,
+                str(interface.bind_address),
                 self,
-                tls=interface.authority is not cfg.Authority.UNSECURED,
-                limits=HttpLimits(
+                HttpLimits(
                     max_body_size=http.max_body_size_bytes,
                     max_header_size=http.max_header_size_bytes,
                     max_headers_count=http.max_headers_count,
                 ),
+                tls=interface.authority is not cfg.Authority.UNSECURED,
                 sessions_soft=interface.max_open_sessions_soft,
                 sessions_hard=interface.max_open_sessions_hard,
-                idle_timeout_ms=self.config.idle_connection_timeout_ms,
+                idle_timeout_s=None if idle_ms is None else idle_ms / 1000,
+                session_ids=self._session_ids,
             )
             self.listeners[name] = listener
             await listener.start()
@@ -282,7 +291,7 @@ class Program:
                     encryption_pub_key=m.encryption_public_key_pem,
                     member_data=m.data,
                     recovery_role=(
-                        genesis.RecoveryRole(m.recovery_role.value) if m.recovery_role else None
+                        RecoveryRole(m.recovery_role.value) if m.recovery_role else None
                     ),
                 )
                 for m in files.members
@@ -417,11 +426,24 @@ class Program:
                 self.listeners[name].set_certificate(cert_pem, key)
 
     def _sessions(self) -> dict[str, Json]:
-        interfaces = {name: listener.metrics() for name, listener in self.listeners.items()}
+        metrics = {name: listener.metrics() for name, listener in self.listeners.items()}
         return {
-            "active": sum(int(str(m["active"])) for m in interfaces.values()),
-            "interfaces": {name: dict(m) for name, m in interfaces.items()},
-            "peak": sum(int(str(m["peak"])) for m in interfaces.values()),
+            "active": sum(m["active"] for m in metrics.values()),
+            "interfaces": {
+                name: {
+                    "active": m["active"],
+                    "errors": {
+                        "parsing": m["errors"]["parsing"],
+                        "request_header_too_large": m["errors"]["request_header_too_large"],
+                        "request_payload_too_large": m["errors"]["request_payload_too_large"],
+                    },
+                    "hard_cap": m["hard_cap"],
+                    "peak": m["peak"],
+                    "soft_cap": m["soft_cap"],
+                }
+                for name, m in metrics.items()
+            },
+            "peak": sum(m["peak"] for m in metrics.values()),
         }
 
     # --- the end --------------------------------------------------------------------------------
@@ -446,7 +468,8 @@ class Program:
         self.sink.log("fatal", "", error.message)
         print(error.explain(), file=sys.stderr)
         for listener in self.listeners.values():
-            listener.abort()
+            for connection in list(listener.connections):
+                connection.abort()
         self._stopping.set()
 
     def _finish(self) -> None:
@@ -475,9 +498,6 @@ def _told(interface: cfg.RpcInterface, address: str) -> RpcInterface:
     """An interface as the service's tables tell of it."""
     http = interface.http_configuration
     published = interface.published_address
-    redirections: dict[str, Json] | None = None
-    if interface.redirections is not None:
-        redirections = cfg.redirections_json(interface.redirections)
     return RpcInterface(
         bind_address=address,
         published_address=str(published) if published else address,
@@ -494,8 +514,23 @@ def _told(interface: cfg.RpcInterface, address: str) -> RpcInterface:
         authority=interface.authority.value,
         accepted_endpoints=interface.accepted_endpoints,
         forwarding_timeout_ms=interface.forwarding_timeout_ms,
-        redirections=redirections,
+        redirections=_redirections_json(interface.redirections),
     )
+
+
+def _redirections_json(given: cfg.Redirections | None) -> dict[str, Json] | None:
+    if given is None:
+        return None
+    out: dict[str, Json] = {}
+    for name, resolver in (("to_primary", given.to_primary), ("to_backup", given.to_backup)):
+        match resolver:
+            case cfg.NodeByRole():
+                out[name] = {"kind": "NodeByRole", "target": {"role": resolver.role.value}}
+            case cfg.StaticAddress():
+                out[name] = {"kind": "StaticAddress", "target": {"address": resolver.address}}
+            case _:
+                assert_never(resolver)
+    return out
 
 
 def _alternative_names(given: tuple[str, ...], interfaces: dict[str, RpcInterface]) -> list[str]:

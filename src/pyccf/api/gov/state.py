@@ -12,12 +12,12 @@ from urllib.parse import unquote_plus
 
 from pyccf.api.gov.proposals import JAVASCRIPT
 from pyccf.api.gov.requests import not_found, path_id
-from pyccf.apps.json_adapter import query_parameters
 from pyccf.attest import virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.codec.text import b64, unb64
 from pyccf.crypto.keys import RsaPublicKey
 from pyccf.errors import InvalidEvidence, RpcError
+from pyccf.http.message import query_parameters
 from pyccf.service import info, members, tables
 from pyccf.types import Json, TxID
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyccf.apps.json_adapter import query_parameters
 from pyccf.errors import RpcError
+from pyccf.http.message import query_parameters
 
 if TYPE_CHECKING:
     from pyccf.apps.context import Context
