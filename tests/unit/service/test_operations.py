@@ -1,0 +1,252 @@
+"""What governance may do to a node: opening, rekey, shares, certificates, flags."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyccf.crypto import certs
+from pyccf.errors import Conflict, LocalError
+from pyccf.service import info, tables
+from pyccf.service.genesis import ServiceConfiguration
+from pyccf.service.info import ServiceStatus
+from pyccf.service.operations import Flag, TransactionFlags
+from support.service import NOW, World, member, node_identity, person, service_identity, world
+
+
+def one(threshold: int = 1) -> World:
+    made = world(
+        member("member0"), configuration=ServiceConfiguration(recovery_threshold=threshold)
+    )
+    made.activate("member0")
+    return made
+
+
+def opened() -> World:
+    made = one()
+    tx = made.store.tx()
+    made.operations.transition_service_to_open(tx, None, service_identity().cert_pem)
+    made.commit(tx)
+    return made
+
+
+def test_opening_writes_what_the_recorded_service_wrote() -> None:
+    made = one()
+    tx = made.store.tx()
+    made.operations.transition_service_to_open(tx, None, service_identity().cert_pem)
+    assert set(tx.writes) == {
+        tables.SERVICE_INFO,
+        tables.RECOVERY_SHARES,
+        tables.HISTORICAL_ENCRYPTED_LEDGER_SECRET,
+        tables.PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT,
+    }
+    assert tables.get_json(tx, tables.HISTORICAL_ENCRYPTED_LEDGER_SECRET) == {"next_version": 1}
+    assert info.status(tx) is ServiceStatus.OPEN
+    assert made.flags.take(tx) == {Flag.SNAPSHOT}
+
+
+@pytest.mark.parametrize("status", ["Open", "WaitingForRecoveryShares"])
+def test_opening_an_open_service_does_nothing(status: str) -> None:
+    made = one()
+    tx = made.store.tx()
+    info.set_status(tx, ServiceStatus(status))
+    made.commit(tx)
+    tx = made.store.tx()
+    made.operations.transition_service_to_open(tx, None, person("member0").cert)
+    assert not tx.writes
+
+
+def test_opening_names_both_identities_when_they_differ() -> None:
+    made = one()
+    tx = made.store.tx()
+    other = person("member0").cert
+    with pytest.raises(LocalError) as refused:
+        made.operations.transition_service_to_open(tx, None, other)
+    assert refused.value.message == (
+        "Unable to open service: Service identity mismatch: the next service identity in the"
+        " transition_service_to_open proposal does not match the current service identity:\n"
+        f"Next:\n{other}\nCurrent:\n{service_identity().cert_pem}"
+    )
+    assert not tx.writes
+
+
+def test_opening_refuses_what_is_no_pem() -> None:
+    made = one()
+    with pytest.raises(LocalError) as refused:
+        made.operations.transition_service_to_open(made.store.tx(), None, "b")
+    assert refused.value.message == ("Unable to open service: PEM constructed with non-PEM data: b")
+
+
+def test_opening_needs_active_recovery_members() -> None:
+    made = world(member("member0"))
+    with pytest.raises(LocalError) as refused:
+        made.operations.transition_service_to_open(
+            made.store.tx(), None, service_identity().cert_pem
+        )
+    assert refused.value.message == (
+        "Unable to open service: Failed to issue recovery shares: There should be at least one"
+        " active recovery member to issue recovery shares"
+    )
+
+
+def test_opening_in_another_node_state_is_refused() -> None:
+    made = one()
+    made.node_state[0] = "ReadingPrivateLedger"
+    with pytest.raises(LocalError, match="Node in state ReadingPrivateLedger cannot open"):
+        made.operations.transition_service_to_open(
+            made.store.tx(), None, service_identity().cert_pem
+        )
+
+
+def test_opening_a_recovered_service_checks_identities_and_then_says_it_cannot() -> None:
+    made = one()
+    tx = made.store.tx()
+    info.set_status(tx, ServiceStatus.RECOVERING)
+    before = person("member0").cert
+    tables.put_json(tx, tables.PREVIOUS_SERVICE_IDENTITY, tables.UNIT, before)
+    made.commit(tx)
+    made.node_state[0] = "PartOfPublicNetwork"
+    current = service_identity().cert_pem
+    with pytest.raises(LocalError) as refused:
+        made.operations.transition_service_to_open(made.store.tx(), current, current)
+    assert refused.value.message == (
+        "Unable to open service: Previous service identity does not match.\n"
+        f"Actual:\n{before}\nIn proposal:\n{current}"
+    )
+    with pytest.raises(LocalError, match="not available"):
+        made.operations.transition_service_to_open(made.store.tx(), before, current)
+
+
+def test_rekey_only_in_an_open_service() -> None:
+    made = one()
+    with pytest.raises(LocalError, match=r"^Could not rekey ledger$"):
+        made.operations.trigger_ledger_rekey(made.store.tx())
+    made = opened()
+    tx = made.store.tx()
+    made.operations.trigger_ledger_rekey(tx)
+    assert set(tx.writes) == {
+        tables.RECOVERY_SHARES,
+        tables.HISTORICAL_ENCRYPTED_LEDGER_SECRET,
+        tables.ENCRYPTED_LEDGER_SECRETS,
+    }
+    made.node_state[0] = "ReadingPrivateLedger"
+    with pytest.raises(LocalError, match=r"^Could not rekey ledger$"):
+        made.operations.trigger_ledger_rekey(made.store.tx())
+
+
+def test_refresh_replaces_the_shares_only() -> None:
+    made = opened()
+    before = made.store.read_committed(tables.RECOVERY_SHARES, tables.UNIT)
+    tx = made.store.tx()
+    made.operations.trigger_recovery_shares_refresh(tx)
+    assert set(tx.writes) == {tables.RECOVERY_SHARES}
+    assert tx.writes[tables.RECOVERY_SHARES][tables.UNIT] != before
+
+
+def test_refresh_says_why_it_cannot() -> None:
+    made = world(member("member0"))
+    with pytest.raises(LocalError) as refused:
+        made.operations.trigger_recovery_shares_refresh(made.store.tx())
+    assert refused.value.message.startswith(
+        "Unable to trigger recovery shares refresh: There should be at least one"
+    )
+
+
+def test_latest_secret_depends_on_rekeys() -> None:
+    made = one()
+    tx = made.store.tx()
+    assert made.operations.latest_ledger_secret_seqno(tx) == 1
+    tables.put_json(tx, "public:ccf.gov.probe", "k", 1)
+    other = made.store.tx()
+    tables.put_json(other, tables.ENCRYPTED_LEDGER_SECRETS, tables.UNIT, {})
+    made.commit(other)
+    with pytest.raises(Conflict):
+        made.store.commit(tx)
+
+
+def test_flags_belong_to_one_transaction() -> None:
+    made = one()
+    abandoned, tx = made.store.tx(), made.store.tx()
+    made.operations.trigger_snapshot(abandoned)
+    made.operations.trigger_ledger_chunk(tx)
+    assert made.flags.take(tx) == {Flag.CHUNK}
+    assert made.flags.take(tx) == frozenset()
+    flags = TransactionFlags()
+    flags.raise_(abandoned, Flag.CHUNK)
+    assert flags.take(tx) == frozenset()
+
+
+def test_endorsed_certificate() -> None:
+    made = one()
+    identity = node_identity()
+    pem = made.operations.generate_endorsed_certificate(identity.csr_pem, "20270101000000Z", 10)
+    begin, end = certs.validity(pem)
+    assert end - begin == 10 * 86400 - 1
+    assert certs.public_key(pem).id == identity.node_id
+    assert certs.check_endorsed(pem, service_identity().cert_pem, ignore_time=True, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("csr", "valid_from", "text"),
+    [
+        ("x", "20240101000000Z", "CSR is not valid PEM: PEM constructed with non-PEM data: x"),
+        (
+            "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+            "20240101000000Z",
+            "Failed to create endorsed cert: ",
+        ),
+        (
+            None,
+            "nonsense",
+            "Failed to create endorsed cert: 'nonsense' does not match any accepted time format",
+        ),
+    ],
+)
+def test_endorsed_certificate_refusals(csr: str | None, valid_from: str, text: str) -> None:
+    made = one()
+    with pytest.raises(LocalError) as refused:
+        made.operations.generate_endorsed_certificate(
+            csr or node_identity().csr_pem, valid_from, 10
+        )
+    assert refused.value.message.startswith(text)
+
+
+def test_network_certificate_keeps_key_and_subject() -> None:
+    made = one()
+    pem = made.operations.generate_network_certificate("2027-01-02 03:04:05", 10)
+    assert service_identity().owns(pem)
+    assert certs.subject(pem) == "CN=CCF Test Service"
+
+
+@pytest.mark.parametrize(
+    ("valid_from", "days", "text"),
+    [
+        ("nonsense", 10, "Error: 'nonsense' does not match any accepted time format"),
+        (
+            "20240101000000Z",
+            0,
+            "Error: Certificate cannot be created with not_before date 20240101000000Z"
+            " > not_after date 20231231235959Z",
+        ),
+    ],
+)
+def test_network_certificate_refusals(valid_from: str, days: int, text: str) -> None:
+    made = one()
+    with pytest.raises(LocalError) as refused:
+        made.operations.generate_network_certificate(valid_from, days)
+    assert refused.value.message == text
+
+
+def test_token_keys_texts() -> None:
+    made = one()
+    tx = made.store.tx()
+    with pytest.raises(LocalError) as refused:
+        made.operations.set_jwt_public_signing_keys(tx, "https://a.test", {}, {})
+    assert refused.value.message == (
+        "Error setting JWT public signing keys: Missing required field 'keys' in object: {}"
+    )
+    for keys in ([], [{"kty": "RSA", "kid": "k"}], [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]):
+        with pytest.raises(LocalError) as refused:
+            made.operations.set_jwt_public_signing_keys(tx, "https://a.test", {}, {"keys": [*keys]})
+        assert refused.value.message == "set_jwt_public_signing_keys() failed"
+    made.operations.remove_jwt_public_signing_keys(tx, "https://absent.test")
+    assert not tx.writes
