@@ -68,7 +68,9 @@ class Parser:
         "_chunked",
         "_done",
         "_fields",
+        "_fields_max",
         "_framing",
+        "_head_fields",
         "_head_size",
         "_header_size_max",
         "_http",
@@ -84,12 +86,14 @@ class Parser:
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
         self._header_size_max = limits.max_header_size
+        self._fields_max = 2 * limits.max_headers_count
         self._done: list[Request] = []
         self._open = False
         self._target: list[bytes] = []
         self._fields: list[bytes] = []
         self._body: list[bytes] = []
         self._chunked = False
+        self._head_fields = 0  # how many of the fields came before the first chunk
         # Only used while a request stays unfinished at the end of a feed:
         self._line = b""  # what came after the last line feed of its head
         self._head_size = 0
@@ -128,19 +132,17 @@ class Parser:
         self._open = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._chunked:  # a trailer
-            return
         fields = self._fields
-        fields += (name, value)
-        if len(name) > self._header_size_max or len(value) > self._header_size_max:
-            raise self._oversized(name, value)
-        if len(fields) > 2 * self._limits.max_headers_count:
-            raise _refused_headers(
-                f"Too many headers (max number allowed: {self._limits.max_headers_count})"
-            )
+        fields.append(name)
+        fields.append(value)
+        limit = self._header_size_max
+        if len(name) > limit or len(value) > limit or len(fields) > self._fields_max:
+            self._judge_header(name, value)
 
     def on_chunk_header(self) -> None:
-        self._chunked = True
+        if not self._chunked:
+            self._chunked = True
+            self._head_fields = len(self._fields)
 
     def on_message_complete(self) -> None:
         parts = self._target
@@ -157,12 +159,14 @@ class Parser:
         method = self._http.get_method()
         fields = self._fields
         self._fields = []
-        self._open = self._chunked = False
+        self._open = False
+        name = _METHODS.get(method) or method.decode("latin-1")
+        if self._chunked:
+            self._chunked = False
+            del fields[self._head_fields :]  # trailers
         if self._instead is not None:
             name, target, fields = self._instead
             self._instead = None
-        else:
-            name = _METHODS.get(method) or method.decode("latin-1")
         if self._head_size:
             self._line = b""
             self._head_size = self._body_size = self._framing = 0
@@ -197,6 +201,14 @@ class Parser:
             except HttpParserError as error:
                 raise self._failure(error, data, was_open) from None
             return
+
+    def _judge_header(self, name: bytes, value: bytes) -> None:
+        """A header, or trailer, that is too large or one too many. Raises ParseFailure."""
+        if max(len(name), len(value)) > self._header_size_max:
+            raise self._oversized(name, value)
+        raise _refused_headers(
+            f"Too many headers (max number allowed: {self._limits.max_headers_count})"
+        )
 
     def _bound(self, data: bytes) -> None:
         """Hold an unfinished request to the limits. Raises ParseFailure."""
