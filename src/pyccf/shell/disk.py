@@ -31,7 +31,8 @@ from typing import NoReturn
 from pyccf.errors import InvalidLedger, LocalError, StorageError
 from pyccf.ledger import chunk
 from pyccf.ledger.chunk import FIRST_OFFSET, OFFSET_MAX, ChunkName
-from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, Entry
+from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, Entry, parse_header
+from pyccf.ledger.entry import HEADER_SIZE as ENTRY_HEADER_SIZE
 from pyccf.shell.files import Files
 from pyccf.types import SeqNo
 
@@ -186,13 +187,23 @@ class LedgerDisk:
         header = files.read(fd, 0, FIRST_OFFSET)
         try:
             table = chunk.parse_table_offset(header, size)
-            if table:
-                return chunk.parse_table(files.read(fd, table, size - table)), table, True
             limit = size
+            if table:
+                positions = chunk.parse_table(files.read(fd, table, size - table))
+                if positions and self._ends_at(fd, positions[-1], table):
+                    return positions, table, True
+                limit = table
         except InvalidLedger:
             limit = min(int.from_bytes(header, "little"), size)
         found = chunk.scan(lambda offset, n: files.read(fd, offset, n), limit)
         return found.positions, found.end, False
+
+    def _ends_at(self, fd: int, position: int, end: int) -> bool:
+        """Whether the entry at `position` ends at `end`: otherwise the table has lost its end."""
+        header = self._files.read(fd, position, ENTRY_HEADER_SIZE)
+        if len(header) < ENTRY_HEADER_SIZE or position >= end:
+            return False
+        return position + parse_header(header)[1] == end
 
     def _ignore(self, file: str) -> None:
         """Set a file aside."""
