@@ -1,0 +1,141 @@
+/* Region: all memory of one JavaScript runtime, in one stretch of address space.
+ *
+ * Because nothing of the runtime lies outside (its own structure, objects, strings, atoms, even the
+ * allocator's free lists), a copy of the used part is a copy of the whole state. Putting the copy
+ * back gives an interpreter that cannot be told from a fresh one, at the price of a memcpy.
+ *
+ * Blocks have a 16-byte header and one of a geometric row of sizes; freed blocks are kept in a list
+ * per size. Address space is reserved without memory behind it; what a request used beyond the copy
+ * is given back to the system when it was much. */
+
+#define REGION_RESERVE_MAX ((size_t)16 << 30)
+#define REGION_RESERVE_MIN ((size_t)256 << 20)
+#define REGION_KEEP ((size_t)2 << 20) /* memory above the copy that stays mapped between requests */
+#define REGION_GIVE_BACK ((size_t)4 << 20) /* freed blocks of this size return their pages */
+#define REGION_CLASSES 160
+#define PAGE ((size_t)4096)
+
+typedef struct {
+    size_t class; /* index of the free list */
+    size_t size;  /* usable bytes */
+} Block;
+
+typedef struct Region {
+    size_t reserve;
+    size_t top;  /* bytes used, from the start of this structure */
+    size_t peak; /* highest top since the last restore */
+    Block *free[REGION_CLASSES];
+} Region;
+
+static Region *region_new(void)
+{
+    size_t reserve = REGION_RESERVE_MAX;
+    for (; reserve >= REGION_RESERVE_MIN; reserve /= 2) {
+        void *base = mmap(NULL, reserve, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (base != MAP_FAILED) {
+            Region *r = base;
+            r->reserve = reserve;
+            r->top = r->peak = (sizeof(Region) + 15) & ~(size_t)15;
+            return r;
+        }
+    }
+    return NULL;
+}
+
+static void region_delete(Region *r)
+{
+    munmap(r, r->reserve);
+}
+
+/* Class of a size: 16-byte steps to 256, then four steps per doubling. Writes the rounded size. */
+static inline size_t region_class(size_t size, size_t *rounded)
+{
+    if (size <= 256) {
+        size_t n = size ? (size + 15) / 16 : 1;
+        *rounded = n * 16;
+        return n - 1;
+    }
+    unsigned log = 63 - (unsigned)__builtin_clzl(size - 1); /* 2^log < size <= 2^(log+1) */
+    size_t step = (size_t)1 << (log - 2);
+    size_t n = (size + step - 1) / step; /* 5..8 */
+    *rounded = n * step;
+    return 16 + (log - 8) * 4 + (n - 5);
+}
+
+static void *region_malloc(void *opaque, size_t size)
+{
+    Region *r = opaque;
+    size_t rounded;
+    if (size > r->reserve)
+        return NULL;
+    size_t class = region_class(size, &rounded);
+    Block *b = r->free[class];
+    if (b) {
+        r->free[class] = *(Block **)(b + 1);
+        return b + 1;
+    }
+    if (r->reserve - r->top < rounded + sizeof(Block))
+        return NULL;
+    b = (Block *)((char *)r + r->top);
+    r->top += rounded + sizeof(Block);
+    if (r->top > r->peak)
+        r->peak = r->top;
+    b->class = class;
+    b->size = rounded;
+    return b + 1;
+}
+
+static void *region_calloc(void *opaque, size_t count, size_t size)
+{
+    if (size && count > SIZE_MAX / size)
+        return NULL;
+    void *p = region_malloc(opaque, count * size);
+    if (p)
+        memset(p, 0, count * size);
+    return p;
+}
+
+static void region_give_back(char *from, char *to)
+{
+    char *first = (char *)(((uintptr_t)from + PAGE - 1) & ~(PAGE - 1));
+    char *last = (char *)((uintptr_t)to & ~(PAGE - 1));
+    if (first < last)
+        madvise(first, (size_t)(last - first), MADV_DONTNEED);
+}
+
+static void region_free(void *opaque, void *ptr)
+{
+    Region *r = opaque;
+    if (!ptr)
+        return;
+    Block *b = (Block *)ptr - 1;
+    *(Block **)ptr = r->free[b->class];
+    r->free[b->class] = b;
+    if (b->size >= REGION_GIVE_BACK)
+        region_give_back((char *)ptr + sizeof(Block *), (char *)ptr + b->size);
+}
+
+static size_t region_usable_size(const void *ptr)
+{
+    return ptr ? ((const Block *)ptr - 1)->size : 0;
+}
+
+static void *region_realloc(void *opaque, void *ptr, size_t size)
+{
+    if (!ptr)
+        return region_malloc(opaque, size);
+    Block *b = (Block *)ptr - 1;
+    if (size <= b->size && size * 2 >= b->size)
+        return ptr;
+    void *made = region_malloc(opaque, size);
+    if (!made)
+        return size <= b->size ? ptr : NULL;
+    memcpy(made, ptr, size < b->size ? size : b->size);
+    region_free(opaque, ptr);
+    return made;
+}
+
+static const JSMallocFunctions region_functions = {
+    region_calloc, region_malloc, region_free, region_realloc, region_usable_size,
+};

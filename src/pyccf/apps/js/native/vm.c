@@ -1,0 +1,1127 @@
+/* The Vm object: making an interpreter, running things in it within limits, and the copy of its
+ * memory that makes it fresh again. */
+
+/* -- limits ------------------------------------------------------------------------------------- */
+
+#define STACK_MARGIN ((size_t)384 << 10) /* left for the engine's own and Python's frames */
+
+static uint64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static _Thread_local uintptr_t stack_end; /* lowest usable address of this thread's stack */
+
+/* Never promise more stack than this thread really has. */
+static size_t stack_allowed(size_t wanted)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (!stack_end) {
+        pthread_attr_t attr;
+        void *base;
+        size_t size;
+        stack_end = here > ((uintptr_t)1 << 20) ? here - ((uintptr_t)1 << 20) : 1;
+        if (!pthread_getattr_np(pthread_self(), &attr)) {
+            if (!pthread_attr_getstack(&attr, &base, &size))
+                stack_end = (uintptr_t)base;
+            pthread_attr_destroy(&attr);
+        }
+    }
+    size_t left = here > stack_end ? here - stack_end : 0;
+    left = left > 2 * STACK_MARGIN ? left - STACK_MARGIN : STACK_MARGIN;
+    return !wanted || wanted > left ? left : wanted;
+}
+
+static int interrupt(JSRuntime *rt, void *opaque)
+{
+    (void)rt;
+    Vm *vm = opaque;
+    if (vm->pending)
+        return 1;
+    if (vm->deadline && clock_ns() > vm->deadline) {
+        vm->timed_out = true;
+        return 1;
+    }
+    return 0;
+}
+
+static void bound(Vm *vm, const Bounds *b)
+{
+    JS_SetMemoryLimit(vm->rt, b->heap);
+    JS_SetMaxStackSize(vm->rt, vm->stack_now = stack_allowed(b->stack));
+    JS_UpdateStackTop(vm->rt);
+    vm->deadline = b->time_ms > 0 ? clock_ns() + (uint64_t)b->time_ms * 1000000u : 0;
+    vm->timed_out = false;
+}
+
+/* Begin to use the interpreter; NULL result means it is in use already. */
+static bool enter(Vm *vm)
+{
+    if (vm->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "this interpreter is running");
+        return false;
+    }
+    if (!vm->ctx) {
+        PyErr_SetString(PyExc_RuntimeError, "this interpreter is closed");
+        return false;
+    }
+    vm->busy = true;
+    vm->dirty = true;
+    bound(vm, &vm->outside);
+    return true;
+}
+
+/* End of use: a Python exception that went through the script continues now. */
+static bool leave(Vm *vm)
+{
+    vm->busy = false;
+    vm->deadline = 0;
+    JS_SetMemoryLimit(vm->rt, 0);
+    if (!vm->pending)
+        return true;
+    if (JS_HasException(vm->ctx))
+        drop_exception(vm->ctx);
+    PyObject *e = vm->pending;
+    vm->pending = NULL;
+    if (PyErr_Occurred())
+        PyErr_Clear();
+    PyErr_SetObject((PyObject *)Py_TYPE(e), e);
+    Py_DECREF(e);
+    return false;
+}
+
+/* -- exceptions ------------------------------------------------------------------------------------ */
+
+static PyObject *text_or_empty(Vm *vm, JSValue text)
+{
+    PyObject *made = is_exception(text) ? NULL : python_text(vm, text, true);
+    JS_FreeValue(vm->ctx, text);
+    if (!made && !vm->pending) {
+        drop_exception(vm->ctx);
+        made = PyUnicode_FromString("");
+    }
+    return made;
+}
+
+/* Raise JsError(message, trace or None, timed_out) for the exception in flight. */
+static PyObject *raise_js_error(Vm *vm)
+{
+    JSContext *ctx = vm->ctx;
+    bool timed_out = vm->timed_out;
+    JSValue e = JS_GetException(ctx);
+    bound(vm, &vm->outside);
+    PyObject *trace = Py_None;
+    Py_INCREF(trace);
+    PyObject *message = text_or_empty(vm, shown(ctx, e));
+    if (message && is_object(e) && JS_IsError(e)) {
+        JSValue stack = JS_GetProperty(ctx, e, vm->atom[ATOM_stack]);
+        if (is_undefined(stack) || stack.tag == TAG_NULL) {
+            JS_FreeValue(ctx, stack);
+        } else {
+            Py_DECREF(trace);
+            trace = text_or_empty(vm, stack);
+        }
+    }
+    JS_FreeValue(ctx, e);
+    if (message && trace) {
+        PyObject *args[] = {message, trace, timed_out ? Py_True : Py_False};
+        PyObject *error = PyObject_Vectorcall(class_js_error, args, 3, NULL);
+        if (error) {
+            PyErr_SetObject(class_js_error, error);
+            Py_DECREF(error);
+        }
+    }
+    Py_XDECREF(message);
+    Py_XDECREF(trace);
+    if (PyErr_Occurred() && vm->pending)
+        PyErr_Clear();
+    return NULL;
+}
+
+/* Stack lines of this engine end in ":line:column"; the original has no columns. */
+static JSValue js_get_stack(JSContext *ctx, JSValue self, int magic)
+{
+    (void)magic;
+    Vm *vm = vm_of(ctx);
+    JSValue stack = JS_Call(ctx, vm->stack_getter, self, 0, NULL);
+    size_t len;
+    const char *text = is_string(stack) ? JS_ToCStringLen2(ctx, &len, stack, false) : NULL;
+    if (!text)
+        return stack;
+    char *out = js_malloc(ctx, len + 1);
+    JSValue made = JS_EXCEPTION;
+    if (out) {
+        size_t n = 0;
+        const char *p = text, *end = text + len;
+        while (p < end) {
+            const char *eol = memchr(p, '\n', (size_t)(end - p));
+            const char *stop = eol ? eol : end;
+            const char *tail = stop;
+            bool bracket = tail > p && tail[-1] == ')';
+            const char *digits = bracket ? tail - 1 : tail, *q = digits;
+            while (q > p && q[-1] >= '0' && q[-1] <= '9')
+                q--;
+            const char *colon = q < digits && q > p && q[-1] == ':' ? q - 1 : NULL;
+            const char *line = colon;
+            while (line && line > p && line[-1] >= '0' && line[-1] <= '9')
+                line--;
+            bool both = line && line < colon && line > p && line[-1] == ':';
+            size_t keep = (size_t)((both ? colon : tail) - p);
+            memcpy(out + n, p, keep);
+            n += keep;
+            if (both && bracket)
+                out[n++] = ')';
+            if (eol)
+                out[n++] = '\n';
+            p = eol ? eol + 1 : end;
+        }
+        made = text_from_utf8(ctx, out, n);
+        js_free(ctx, out);
+    }
+    JS_FreeCString(ctx, text);
+    JS_FreeValue(ctx, stack);
+    return made;
+}
+
+static JSValue js_set_stack(JSContext *ctx, JSValue self, JSValue value, int magic)
+{
+    (void)magic;
+    if (!is_object(self))
+        return JS_ThrowTypeError(ctx, "not an object");
+    if (JS_DefinePropertyValue(ctx, self, vm_of(ctx)->atom[ATOM_stack], JS_DupValue(ctx, value),
+                               PROP_WRITABLE | PROP_CONFIGURABLE) < 0)
+        return JS_EXCEPTION;
+    return JS_UNDEFINED;
+}
+
+/* -- modules ------------------------------------------------------------------------------------- */
+
+static JSModuleDef *load_module(JSContext *ctx, const char *name, void *opaque)
+{
+    Vm *vm = opaque;
+    PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "surrogatepass");
+    PyObject *args[] = {vm->host, text};
+    PyObject *source = text ? PyObject_VectorcallMethod(str_load_module, args, 2, NULL) : NULL;
+    Py_XDECREF(text);
+    if (!source) {
+        stop_script(vm);
+        return NULL;
+    }
+    JSModuleDef *module = NULL;
+    if (PyBytes_Check(source)) {
+        JSValue m = JS_Eval(ctx, PyBytes_AS_STRING(source), (size_t)PyBytes_GET_SIZE(source), name,
+                            EVAL_MODULE | EVAL_COMPILE_ONLY);
+        if (!is_exception(m)) {
+            module = m.u.ptr;
+            JS_FreeValue(ctx, m);
+        } else if (!vm->pending) {
+            drop_exception(ctx);
+        }
+    }
+    Py_DECREF(source);
+    if (!module && !vm->pending)
+        JS_Throw(ctx, JS_NULL); /* a file that cannot be imported has no better reason */
+    return module;
+}
+
+/* Specifiers with a leading dot are relative to the importing module; nothing lies above the root.
+ * With `rooted` names every module is known by its path from the root. */
+static char *normalize(JSContext *ctx, const char *base, const char *name, void *opaque)
+{
+    Vm *vm = opaque;
+    (void)vm;
+    size_t base_len = 0;
+    bool relative = name[0] == '.';
+    if (relative) {
+        const char *slash = strrchr(base, '/');
+        base_len = slash ? (size_t)(slash - base) : 0;
+    }
+    bool rooted = base[0] == '/';
+    size_t room = base_len + strlen(name) + 3;
+    char *joined = js_malloc(ctx, room);
+    if (!joined)
+        return NULL;
+    if (!relative) {
+        snprintf(joined, room, "%s%s", rooted && name[0] != '/' ? "/" : "", name);
+        return joined;
+    }
+    snprintf(joined, room, "%.*s/%s", (int)base_len, base, name);
+    /* Collapse segments in place. */
+    char *out = joined;
+    const char *p = joined;
+    bool above = false;
+    size_t n = 0;
+    if (rooted)
+        out[n++] = '/';
+    size_t floor_at = n;
+    while (*p) {
+        const char *slash = strchr(p, '/');
+        size_t len = slash ? (size_t)(slash - p) : strlen(p);
+        if (len == 2 && p[0] == '.' && p[1] == '.') {
+            if (n <= floor_at) {
+                above = true;
+                break;
+            }
+            while (n > floor_at && out[n - 1] != '/')
+                n--;
+            if (n > floor_at)
+                n--;
+        } else if (len && !(len == 1 && p[0] == '.')) {
+            if (n > floor_at)
+                out[n++] = '/';
+            memmove(out + n, p, len);
+            n += len;
+        }
+        p += len + (slash != NULL);
+    }
+    out[n] = 0;
+    if (above) {
+        js_free(ctx, joined);
+        JS_Throw(ctx, JS_NULL);
+        return NULL;
+    }
+    return joined;
+}
+
+static PyObject *vm_compile(Vm *vm, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyUnicode_Check(args[0]) || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "compile(name: str, source: bytes)");
+        return NULL;
+    }
+    PyObject *raw = PyUnicode_AsEncodedString(args[0], "utf-8", "surrogatepass");
+    if (!raw)
+        return NULL;
+    if (vm->module_count == vm->module_room) {
+        int room = vm->module_room ? 2 * vm->module_room : 8;
+        JSValue *more = realloc(vm->modules, (size_t)room * sizeof *more);
+        if (!more) {
+            Py_DECREF(raw);
+            return PyErr_NoMemory();
+        }
+        vm->modules = more;
+        vm->module_room = room;
+    }
+    PyObject *result = NULL;
+    if (enter(vm)) {
+        JSValue m = JS_Eval(vm->ctx, PyBytes_AS_STRING(args[1]), (size_t)PyBytes_GET_SIZE(args[1]),
+                            PyBytes_AS_STRING(raw), EVAL_MODULE | EVAL_COMPILE_ONLY);
+        if (is_exception(m)) {
+            if (!vm->pending)
+                raise_js_error(vm);
+        } else {
+            vm->modules[vm->module_count] = m;
+            result = PyLong_FromLong(vm->module_count++);
+        }
+        if (!leave(vm))
+            Py_CLEAR(result);
+    }
+    Py_DECREF(raw);
+    return result;
+}
+
+static bool module_index(Vm *vm, PyObject *o, long *index)
+{
+    *index = PyLong_AsLong(o);
+    if (*index == -1 && PyErr_Occurred())
+        return false;
+    if (*index < 0 || *index >= vm->module_count) {
+        PyErr_SetString(PyExc_IndexError, "no such module");
+        return false;
+    }
+    return true;
+}
+
+/* Link and run a module body. What its top level throws stays in a promise nobody looks at. */
+static PyObject *vm_evaluate(Vm *vm, PyObject *arg)
+{
+    long index;
+    if (!module_index(vm, arg, &index) || !enter(vm))
+        return NULL;
+    JSValue promise = JS_EvalFunction(vm->ctx, JS_DupValue(vm->ctx, vm->modules[index]));
+    if (!vm->pending && (is_exception(promise) || vm->timed_out)) {
+        if (!is_exception(promise))
+            JS_ThrowInternalError(vm->ctx, "interrupted");
+        raise_js_error(vm);
+    }
+    JS_FreeValue(vm->ctx, promise);
+    bool fine = !PyErr_Occurred();
+    if (!leave(vm) || !fine)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *vm_bytecode(Vm *vm, PyObject *arg)
+{
+    long index;
+    if (!module_index(vm, arg, &index) || !enter(vm))
+        return NULL;
+    size_t len;
+    uint8_t *data = JS_WriteObject(vm->ctx, &len, vm->modules[index], WRITE_BYTECODE);
+    PyObject *made = NULL;
+    if (data) {
+        made = PyBytes_FromStringAndSize((char *)data, (Py_ssize_t)len);
+        js_free(vm->ctx, data);
+    } else {
+        raise_js_error(vm);
+    }
+    if (!leave(vm))
+        Py_CLEAR(made);
+    return made;
+}
+
+/* The exported value of a name; undefined if there is none or it is not initialised. */
+static JSValue exported(Vm *vm, long index, PyObject *name, bool *missing)
+{
+    JSContext *ctx = vm->ctx;
+    JSValue space = JS_GetModuleNamespace(ctx, vm->modules[index].u.ptr);
+    if (is_exception(space))
+        return space;
+    JSValue key = text_from_python(vm, name);
+    JSAtom atom = is_exception(key) ? 0 : JS_ValueToAtom(ctx, key);
+    JS_FreeValue(ctx, key);
+    JSValue value = JS_EXCEPTION;
+    if (atom) {
+        *missing = JS_HasProperty(ctx, space, atom) == 0;
+        value = JS_GetProperty(ctx, space, atom);
+        JS_FreeAtom(ctx, atom);
+        if (is_exception(value) && !vm->pending) {
+            drop_exception(ctx);
+            value = JS_UNDEFINED;
+        }
+    }
+    JS_FreeValue(ctx, space);
+    return value;
+}
+
+/* look(module, name) -> None if not exported, -1 if no function, else its number of parameters */
+static PyObject *vm_look(Vm *vm, PyObject *const *args, Py_ssize_t count)
+{
+    long index;
+    if (count != 2 || !PyUnicode_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "look(module: int, name: str)");
+        return NULL;
+    }
+    if (!module_index(vm, args[0], &index) || !enter(vm))
+        return NULL;
+    bool missing = false;
+    PyObject *result = NULL;
+    JSValue f = exported(vm, index, args[1], &missing);
+    if (is_exception(f)) {
+        if (!vm->pending)
+            raise_js_error(vm);
+    } else if (missing) {
+        result = Py_None;
+        Py_INCREF(result);
+    } else if (!JS_IsFunction(vm->ctx, f)) {
+        result = PyLong_FromLong(-1);
+    } else {
+        int64_t length = 0;
+        JSValue v = JS_GetProperty(vm->ctx, f, vm->atom[ATOM_length]);
+        if (is_exception(v) || JS_ToInt64(vm->ctx, &length, v) < 0)
+            drop_exception(vm->ctx);
+        JS_FreeValue(vm->ctx, v);
+        result = PyLong_FromLongLong(length);
+    }
+    JS_FreeValue(vm->ctx, f);
+    if (!leave(vm))
+        Py_CLEAR(result);
+    return result;
+}
+
+/* -- calls ------------------------------------------------------------------------------------------ */
+
+static PyObject *raise_bad_result(Vm *vm, Response *r, bool with_details)
+{
+    PyObject *cause = Py_None;
+    Py_INCREF(cause);
+    if (with_details) {
+        raise_js_error(vm);
+        if (vm->pending) {
+            Py_DECREF(cause);
+            return NULL;
+        }
+        PyObject *type, *trace;
+        Py_DECREF(cause);
+        PyErr_Fetch(&type, &cause, &trace);
+        PyErr_NormalizeException(&type, &cause, &trace);
+        Py_XDECREF(type);
+        Py_XDECREF(trace);
+    } else if (JS_HasException(vm->ctx)) {
+        drop_exception(vm->ctx);
+    }
+    PyObject *error = PyObject_CallFunction(class_bad_result, "sOO", r->wrong, r->headers, cause);
+    Py_XDECREF(cause);
+    if (error) {
+        PyErr_SetObject(class_bad_result, error);
+        Py_DECREF(error);
+    }
+    return NULL;
+}
+
+/* serve(module, function, context, historical or None) -> (status, headers, body)
+ * or None if the function is not exported, -1 if it is not a function. */
+static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
+{
+    long index;
+    if (count != 4 || !PyUnicode_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "serve(module, function, context, historical)");
+        return NULL;
+    }
+    if (!module_index(vm, args[0], &index) || !enter(vm))
+        return NULL;
+    JSContext *ctx = vm->ctx;
+    PyObject *result = NULL;
+    bool missing = false;
+    Response r = {NULL, NULL, 0, NULL};
+    JSValue request = JS_UNDEFINED, returned = JS_UNDEFINED;
+    JSValue f = exported(vm, index, args[1], &missing);
+    if (is_exception(f)) {
+        if (!vm->pending)
+            raise_js_error(vm);
+        goto done;
+    }
+    if (missing || !JS_IsFunction(ctx, f)) {
+        result = missing ? Py_NewRef(Py_None) : PyLong_FromLong(-1);
+        goto done;
+    }
+    vm->context = args[2];
+    request = new_request(vm);
+    if (is_exception(request)) {
+        if (!vm->pending)
+            raise_js_error(vm);
+        goto done;
+    }
+    uint64_t start = clock_ns();
+    bound(vm, &vm->inside);
+    returned = JS_Call(ctx, f, JS_UNDEFINED, 1, &request);
+    vm->call_ms = (double)(clock_ns() - start) / 1e6;
+    if (vm->pending)
+        goto done;
+    if (is_exception(returned)) {
+        raise_js_error(vm);
+        goto done;
+    }
+    bound(vm, &vm->outside);
+    r = respond(vm, returned);
+    if (vm->pending)
+        goto done;
+    if (vm->timed_out) {
+        if (!JS_HasException(ctx))
+            JS_ThrowInternalError(ctx, "interrupted");
+        raise_js_error(vm);
+    } else if (r.wrong) {
+        raise_bad_result(vm, &r, r.wrong == bad_json && JS_HasException(ctx));
+    } else {
+        PyObject *status = PyLong_FromLong(r.status);
+        result = status ? PyTuple_Pack(3, status, r.headers, r.body) : NULL;
+        Py_XDECREF(status);
+    }
+done:
+    /* What is left to do for the script runs outside of its limits. */
+    JS_SetMemoryLimit(vm->rt, 0);
+    {
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        JS_FreeValue(ctx, returned);
+        JS_FreeValue(ctx, f);
+        settle_request(vm, is_exception(request) ? JS_UNDEFINED : request);
+        kv_forget(vm, true);
+        PyErr_Restore(type, value, trace);
+    }
+    vm->context = NULL;
+    Py_XDECREF(r.body);
+    Py_XDECREF(r.headers);
+    if (!leave(vm))
+        Py_CLEAR(result);
+    return result;
+}
+
+/* prepare(body, historical or None): what must be there before module bodies run */
+static PyObject *vm_prepare(Vm *vm, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "prepare(body: bytes, historical)");
+        return NULL;
+    }
+    Py_INCREF(args[0]);
+    Py_XSETREF(vm->body, args[0]);
+    if (!vm->kv_per_request && args[1] == Py_None)
+        Py_RETURN_NONE;
+    if (!enter(vm))
+        return NULL;
+    bool fine = true;
+    if (fresh_globals(vm, args[1]) < 0 && !vm->pending) {
+        raise_js_error(vm);
+        fine = false;
+    }
+    if (!leave(vm) || !fine)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+enum { RESULT_DEPTH_MAX = 4 };
+
+/* (is_object, truthy, text, fields or None): what governance looks at */
+static PyObject *describe(Vm *vm, JSValue v, int depth)
+{
+    JSContext *ctx = vm->ctx;
+    PyObject *fields = Py_NewRef(Py_None), *text = NULL, *made = NULL;
+    if (is_object(v) && depth < RESULT_DEPTH_MAX) {
+        JSPropertyEnum *names;
+        uint32_t count;
+        Py_SETREF(fields, PyDict_New());
+        if (!fields) {
+            stop_script(vm);
+            return NULL;
+        }
+        if (JS_GetOwnPropertyNames(ctx, &names, &count, v, NAMES_STRING | NAMES_ENUM_ONLY) < 0)
+            goto done;
+        bool failed = false;
+        for (uint32_t i = 0; i < count && !failed; i++) {
+            JSValue name = JS_AtomToString(ctx, names[i].atom);
+            JSValue member = JS_GetProperty(ctx, v, names[i].atom);
+            PyObject *key = is_exception(name) ? NULL : python_text(vm, name, false);
+            PyObject *value = key && !is_exception(member) ? describe(vm, member, depth + 1) : NULL;
+            failed = !value || PyDict_SetItem(fields, key, value) < 0;
+            Py_XDECREF(key);
+            Py_XDECREF(value);
+            JS_FreeValue(ctx, member);
+            JS_FreeValue(ctx, name);
+        }
+        JS_FreePropertyEnum(ctx, names, count);
+        if (failed)
+            goto done;
+    }
+    text = python_text(vm, v, true);
+    if (text)
+        made = Py_BuildValue("(NNOO)", PyBool_FromLong(is_object(v)),
+                             PyBool_FromLong(JS_ToBool(ctx, v) == 1), text, fields);
+    if (!made && PyErr_Occurred())
+        stop_script(vm);
+done:
+    Py_XDECREF(text);
+    Py_DECREF(fields);
+    return made;
+}
+
+/* call(module, function, arguments) -> description of the result */
+static PyObject *vm_call(Vm *vm, PyObject *const *args, Py_ssize_t count)
+{
+    long index;
+    if (count != 3 || !PyUnicode_Check(args[1]) || !PyTuple_Check(args[2]) ||
+        PyTuple_GET_SIZE(args[2]) > NATIVE_ARGS_MAX) {
+        PyErr_SetString(PyExc_TypeError, "call(module, function, arguments: tuple)");
+        return NULL;
+    }
+    if (!module_index(vm, args[0], &index) || !enter(vm))
+        return NULL;
+    JSContext *ctx = vm->ctx;
+    PyObject *result = NULL;
+    bool missing = false;
+    JSValue argv[NATIVE_ARGS_MAX];
+    int argc = 0;
+    JSValue returned = JS_EXCEPTION;
+    JSValue f = exported(vm, index, args[1], &missing);
+    bool ready = !is_exception(f);
+    for (; ready && argc < (int)PyTuple_GET_SIZE(args[2]); argc++) {
+        argv[argc] = from_python(vm, PyTuple_GET_ITEM(args[2], argc), 0);
+        if (is_exception(argv[argc])) {
+            ready = false;
+            break;
+        }
+    }
+    if (ready) {
+        bound(vm, &vm->inside);
+        returned = JS_Call(ctx, f, JS_UNDEFINED, argc, argv);
+        if (!is_exception(returned)) {
+            bound(vm, &vm->outside);
+            result = describe(vm, returned, 0);
+        }
+    }
+    if (!result && !vm->pending)
+        raise_js_error(vm);
+    JS_SetMemoryLimit(vm->rt, 0);
+    {
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        for (int i = 0; i < argc; i++)
+            JS_FreeValue(ctx, argv[i]);
+        JS_FreeValue(ctx, returned);
+        JS_FreeValue(ctx, f);
+        kv_forget(vm, true);
+        PyErr_Restore(type, value, trace);
+    }
+    if (!leave(vm))
+        Py_CLEAR(result);
+    return result;
+}
+
+/* -- copies ---------------------------------------------------------------------------------------- */
+
+/* Keep the state as it is now, to be put back by restore(). */
+static PyObject *vm_save(Vm *vm, PyObject *unused)
+{
+    (void)unused;
+    if (vm->busy || !vm->ctx || vm->refs.next != &vm->refs) {
+        PyErr_SetString(PyExc_RuntimeError, "an interpreter is saved between calls only");
+        return NULL;
+    }
+    JS_RunGC(vm->rt);
+    char *copy = malloc(vm->region->top);
+    if (!copy)
+        return PyErr_NoMemory();
+    free(vm->saved);
+    vm->saved = copy;
+    vm->saved_top = vm->region->top;
+    vm->saved_modules = vm->module_count;
+    vm->region->peak = vm->region->top;
+    memcpy(copy, vm->region, vm->saved_top);
+    vm->dirty = false;
+    return PyLong_FromSize_t(vm->saved_top);
+}
+
+/* Back to the state of save(); nothing that ran since has left a trace. */
+static PyObject *vm_restore(Vm *vm, PyObject *unused)
+{
+    (void)unused;
+    if (vm->busy || !vm->saved) {
+        PyErr_SetString(PyExc_RuntimeError, "nothing to restore");
+        return NULL;
+    }
+    vm->impure = false;
+    if (!vm->dirty)
+        Py_RETURN_NONE;
+    size_t peak = vm->region->peak;
+    memcpy(vm->region, vm->saved, vm->saved_top);
+    if (peak > vm->saved_top + REGION_KEEP)
+        region_give_back((char *)vm->region + vm->saved_top + REGION_KEEP,
+                         (char *)vm->region + peak + PAGE);
+    vm->module_count = vm->saved_modules;
+    kv_forget(vm, false);
+    while (vm->refs.next != &vm->refs)
+        release_ref(vm->refs.next);
+    for (int i = 0; i < 3; i++)
+        vm->lazy[i] = JS_UNDEFINED;
+    vm->request = NULL;
+    vm->dirty = false;
+    Py_RETURN_NONE;
+}
+
+/* -- watching a trial run ------------------------------------------------------------------------- */
+
+static JSValue js_watched_date(JSContext *ctx, JSValue self, int argc, JSValue *argv, int magic,
+                               JSValue *data)
+{
+    (void)self;
+    (void)argc;
+    (void)argv;
+    (void)magic;
+    vm_of(ctx)->impure = true;
+    return JS_DupValue(ctx, data[0]);
+}
+
+/* watch(True): whoever touches `Date` is seen in `impure`. watch(False): `Date` is itself again. */
+static PyObject *vm_watch(Vm *vm, PyObject *on)
+{
+    if (!enter(vm))
+        return NULL;
+    JSContext *ctx = vm->ctx;
+    JSValue global = JS_GetGlobalObject(ctx);
+    int done = -1;
+    if (on == Py_True) {
+        vm->impure = false;
+        JSValue date = JS_GetProperty(ctx, global, vm->atom[ATOM_Date]);
+        JSValue getter = JS_NewCFunctionData(ctx, js_watched_date, 0, 0, 1, &date);
+        done = JS_DefinePropertyGetSet(ctx, global, vm->atom[ATOM_Date], getter, JS_UNDEFINED,
+                                       PROP_CONFIGURABLE);
+        JS_FreeValue(ctx, date);
+    } else {
+        bool before = vm->impure;
+        JSPropertyDescriptor d;
+        int there = JS_GetOwnProperty(ctx, &d, global, vm->atom[ATOM_Date]);
+        if (there > 0) {
+            JSValue date = JS_Call(ctx, d.getter, global, 0, NULL);
+            if (!is_exception(date))
+                done = JS_DefinePropertyValue(ctx, global, vm->atom[ATOM_Date], date,
+                                              PROP_WRITABLE | PROP_CONFIGURABLE);
+            JS_FreeValue(ctx, d.value);
+            JS_FreeValue(ctx, d.getter);
+            JS_FreeValue(ctx, d.setter);
+        }
+        vm->impure = before || done < 0;
+        if (done < 0 && JS_HasException(ctx))
+            drop_exception(ctx);
+        done = 0;
+    }
+    JS_FreeValue(ctx, global);
+    if (done < 0)
+        raise_js_error(vm);
+    bool fine = done >= 0;
+    if (!leave(vm) || !fine)
+        return NULL;
+    return PyBool_FromLong(vm->impure);
+}
+
+/* -- making and ending ------------------------------------------------------------------------------ */
+
+/* What the original has not, as far as it would make results depend on more than the input. */
+static const char *const removed[] = {
+    "performance", "queueMicrotask", "atob", "btoa", "DOMException", "WeakRef",
+    "FinalizationRegistry", "DisposableStack", "AsyncDisposableStack", "SuppressedError",
+};
+
+static int define_accessor(JSContext *ctx, JSValue object, JSAtom atom, JSGetterMagic *get,
+                           JSSetterMagic *set, int magic, int flags, JSValue *getter,
+                           JSValue *setter)
+{
+    union {
+        JSGetterMagic *get;
+        JSSetterMagic *set;
+        JSCFunction *plain;
+    } g = {.get = get}, s = {.set = set};
+    *getter = JS_NewCFunction2(ctx, g.plain, "", 0, CFUNC_GETTER_MAGIC, magic);
+    *setter = set ? JS_NewCFunction2(ctx, s.plain, "", 1, CFUNC_SETTER_MAGIC, magic) : JS_UNDEFINED;
+    if (is_exception(*getter) || is_exception(*setter))
+        return -1;
+    if (!is_object(object))
+        return 0;
+    return JS_DefinePropertyGetSet(ctx, object, atom, JS_DupValue(ctx, *getter),
+                                   JS_DupValue(ctx, *setter), flags);
+}
+
+static JSValue magic_function(JSContext *ctx, JSCFunctionMagic *f, const char *name, int length,
+                              int magic)
+{
+    union {
+        JSCFunctionMagic *magic;
+        JSCFunction *plain;
+    } cast = {.magic = f};
+    return JS_NewCFunction2(ctx, cast.plain, name, length, CFUNC_GENERIC_MAGIC, magic);
+}
+
+static int furnish(Vm *vm)
+{
+    JSContext *ctx = vm->ctx;
+    int done = 0;
+    for (int i = 0; i < ATOM_COUNT; i++)
+        vm->atom[i] = JS_NewAtom(ctx, atom_names[i]);
+    JSValue global = JS_GetGlobalObject(ctx);
+    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
+        JSAtom atom = JS_NewAtom(ctx, removed[i]);
+        JS_DeleteProperty(ctx, global, atom, 0);
+        JS_FreeAtom(ctx, atom);
+    }
+    JSValue error = JS_GetPropertyStr(ctx, global, "Error");
+    JSValue proto = JS_GetPropertyStr(ctx, error, "prototype");
+    JS_FreeValue(ctx, global);
+    if (!is_object(error) || !is_object(proto))
+        return -1;
+    JS_SetPropertyStr(ctx, error, "stackTraceLimit", js_int(64));
+    static const char *const v8[] = {"captureStackTrace", "stackTraceLimit", "prepareStackTrace"};
+    for (size_t i = 0; i < 3; i++) {
+        JSAtom atom = JS_NewAtom(ctx, v8[i]);
+        JS_DeleteProperty(ctx, error, atom, 0);
+        JS_FreeAtom(ctx, atom);
+    }
+    JSPropertyDescriptor d;
+    if (JS_GetOwnProperty(ctx, &d, proto, vm->atom[ATOM_stack]) <= 0)
+        return -1;
+    vm->stack_getter = d.getter;
+    JS_FreeValue(ctx, d.value);
+    JS_FreeValue(ctx, d.setter);
+    JSValue getter, setter;
+    done |= define_accessor(ctx, proto, vm->atom[ATOM_stack], js_get_stack, js_set_stack, 0,
+                            PROP_CONFIGURABLE, &getter, &setter);
+    JS_FreeValue(ctx, getter);
+    JS_FreeValue(ctx, setter);
+    JS_FreeValue(ctx, proto);
+    JS_FreeValue(ctx, error);
+
+    for (int i = 0; i < KV_SIZE; i++)
+        vm->kv_method[i] = magic_function(ctx, js_kv_method, kv_ops[i].name, kv_ops[i].argc, i);
+    union {
+        JSGetterMagic *get;
+        JSCFunction *plain;
+    } size = {.get = js_kv_size};
+    vm->kv_method[KV_SIZE] = JS_NewCFunction2(ctx, size.plain, "size", 0, CFUNC_GETTER_MAGIC, KV_SIZE);
+    vm->body_method[BODY_TEXT] = magic_function(ctx, js_body, "text", 0, BODY_TEXT);
+    vm->body_method[BODY_JSON] = magic_function(ctx, js_body, "json", 0, BODY_JSON);
+    vm->body_method[BODY_BUFFER] = magic_function(ctx, js_body, "arrayBuffer", 0, BODY_BUFFER);
+    for (int i = 0; i < 3; i++)
+        done |= define_accessor(ctx, JS_UNDEFINED, 0, js_lazy_get, js_lazy_set, i, 0,
+                                &vm->lazy_getter[i], &vm->lazy_setter[i]);
+    return done < 0 ? -1 : 0;
+}
+
+static JSContext *new_context(JSRuntime *rt)
+{
+    JSContext *ctx = JS_NewContextRaw(rt);
+    if (!ctx)
+        return NULL;
+    if (JS_AddIntrinsicBaseObjects(ctx) || JS_AddIntrinsicDate(ctx) || JS_AddIntrinsicEval(ctx) ||
+        JS_AddIntrinsicRegExp(ctx) || JS_AddIntrinsicJSON(ctx) || JS_AddIntrinsicProxy(ctx) ||
+        JS_AddIntrinsicMapSet(ctx) || JS_AddIntrinsicTypedArrays(ctx) ||
+        JS_AddIntrinsicPromise(ctx)) {
+        JS_FreeContext(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+/* Vm(host, rows, per_request): `rows` as install_row takes them. `per_request` asks for new ccf.kv
+ * and ccf.rpc with each request; otherwise they are made once. An empty table of rows makes a bare
+ * interpreter without `ccf`. */
+static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *host, *rows;
+    int per_request;
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "OO!p", &host, &PyTuple_Type, &rows, &per_request))
+        return NULL;
+    if (!class_js_error) {
+        PyErr_SetString(PyExc_RuntimeError, "configure() comes first");
+        return NULL;
+    }
+    Vm *vm = (Vm *)type->tp_alloc(type, 0);
+    if (!vm)
+        return NULL;
+    vm->refs.next = vm->refs.prev = &vm->refs;
+    vm->host = Py_NewRef(host);
+    vm->rows = Py_NewRef(rows);
+    vm->kv_per_request = per_request;
+    vm->stack_getter = vm->rpc_template = JS_UNDEFINED;
+    for (int i = 0; i < 3; i++)
+        vm->lazy[i] = vm->lazy_getter[i] = vm->lazy_setter[i] = vm->body_method[i] = JS_UNDEFINED;
+    for (int i = 0; i < 8; i++)
+        vm->kv_method[i] = JS_UNDEFINED;
+    vm->inside = vm->outside = (Bounds){(size_t)100 << 20, (size_t)1 << 20, 5000};
+    vm->region = region_new();
+    vm->rt = vm->region ? JS_NewRuntime2(&region_functions, vm->region) : NULL;
+    vm->ctx = vm->rt ? new_context(vm->rt) : NULL;
+    if (!vm->ctx) {
+        Py_DECREF(vm);
+        return PyErr_NoMemory();
+    }
+    JS_SetContextOpaque(vm->ctx, vm);
+    JS_SetInterruptHandler(vm->rt, interrupt, vm);
+    JS_SetModuleLoaderFunc(vm->rt, normalize, load_module, vm);
+    JS_NewClassID(vm->rt, &vm->kv_class);
+    if (JS_NewClass(vm->rt, vm->kv_class, &kv_class_def) < 0 || furnish(vm) < 0) {
+        Py_DECREF(vm);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(rows); i++)
+        if (install_row(vm, PyTuple_GET_ITEM(rows, i)) < 0) {
+            Py_DECREF(vm);
+            return NULL;
+        }
+    if (PyTuple_GET_SIZE(rows)) {
+        JSValue ccf = object_at(vm, "ccf");
+        JSValue rpc = JS_GetProperty(vm->ctx, ccf, vm->atom[ATOM_rpc]);
+        vm->rpc_template = rpc;
+        if (is_object(rpc))
+            JS_DeleteProperty(vm->ctx, ccf, vm->atom[ATOM_rpc], 0);
+        JS_FreeValue(vm->ctx, ccf);
+        vm->kv_per_request = true;
+        int done = fresh_globals(vm, Py_None);
+        vm->kv_per_request = per_request;
+        if (done < 0) {
+            Py_DECREF(vm);
+            return PyErr_NoMemory();
+        }
+    }
+    return (PyObject *)vm;
+}
+
+/* Everything of the script goes with its region; only what it held of Python is released. */
+static void vm_end(Vm *vm)
+{
+    if (vm->region) {
+        kv_forget(vm, false);
+        while (vm->refs.next != &vm->refs)
+            release_ref(vm->refs.next);
+        region_delete(vm->region);
+        vm->region = NULL;
+        vm->rt = NULL;
+        vm->ctx = NULL;
+    }
+    free(vm->saved);
+    vm->saved = NULL;
+    free(vm->modules);
+    vm->modules = NULL;
+    vm->module_count = vm->module_room = 0;
+}
+
+static int vm_traverse(Vm *vm, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(vm));
+    Py_VISIT(vm->host);
+    return 0;
+}
+
+static int vm_clear(Vm *vm)
+{
+    Py_CLEAR(vm->host);
+    return 0;
+}
+
+static void vm_dealloc(Vm *vm)
+{
+    PyTypeObject *type = Py_TYPE(vm);
+    PyObject_GC_UnTrack(vm);
+    vm_end(vm);
+    for (int i = 0; i < vm->natives; i++)
+        Py_CLEAR(vm->native[i].function);
+    Py_CLEAR(vm->rows);
+    Py_CLEAR(vm->host);
+    Py_CLEAR(vm->body);
+    Py_CLEAR(vm->pending);
+    type->tp_free(vm);
+    Py_DECREF(type);
+}
+
+static PyObject *vm_close(Vm *vm, PyObject *unused)
+{
+    (void)unused;
+    if (vm->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "this interpreter is running");
+        return NULL;
+    }
+    vm_end(vm);
+    Py_RETURN_NONE;
+}
+
+/* limits(heap, stack, ms, heap outside, stack outside, ms outside) */
+static PyObject *vm_limits(Vm *vm, PyObject *args)
+{
+    unsigned long long heap, stack, heap_out, stack_out;
+    long long ms, ms_out;
+    if (!PyArg_ParseTuple(args, "KKLKKL", &heap, &stack, &ms, &heap_out, &stack_out, &ms_out))
+        return NULL;
+    vm->inside = (Bounds){heap, stack, ms};
+    vm->outside = (Bounds){heap_out, stack_out, ms_out};
+    Py_RETURN_NONE;
+}
+
+static PyObject *vm_memory(Vm *vm, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromSize_t(vm->region ? vm->region->top : 0);
+}
+
+static PyObject *vm_get_ms(Vm *vm, void *closure)
+{
+    (void)closure;
+    return PyFloat_FromDouble(vm->call_ms);
+}
+
+static PyObject *vm_get_impure(Vm *vm, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(vm->impure);
+}
+
+static PyMethodDef vm_methods[] = {
+    {"compile", (PyCFunction)(void (*)(void))vm_compile, METH_FASTCALL, NULL},
+    {"evaluate", (PyCFunction)vm_evaluate, METH_O, NULL},
+    {"bytecode", (PyCFunction)vm_bytecode, METH_O, NULL},
+    {"look", (PyCFunction)(void (*)(void))vm_look, METH_FASTCALL, NULL},
+    {"prepare", (PyCFunction)(void (*)(void))vm_prepare, METH_FASTCALL, NULL},
+    {"serve", (PyCFunction)(void (*)(void))vm_serve, METH_FASTCALL, NULL},
+    {"call", (PyCFunction)(void (*)(void))vm_call, METH_FASTCALL, NULL},
+    {"save", (PyCFunction)vm_save, METH_NOARGS, NULL},
+    {"restore", (PyCFunction)vm_restore, METH_NOARGS, NULL},
+    {"watch", (PyCFunction)vm_watch, METH_O, NULL},
+    {"limits", (PyCFunction)vm_limits, METH_VARARGS, NULL},
+    {"memory", (PyCFunction)vm_memory, METH_NOARGS, NULL},
+    {"close", (PyCFunction)vm_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef vm_getset[] = {
+    {"call_ms", (getter)vm_get_ms, NULL, NULL, NULL},
+    {"impure", (getter)vm_get_impure, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot vm_slots[] = {
+    {Py_tp_new, vm_new},         {Py_tp_dealloc, vm_dealloc}, {Py_tp_traverse, vm_traverse},
+    {Py_tp_clear, vm_clear},     {Py_tp_methods, vm_methods}, {Py_tp_getset, vm_getset},
+    {0, NULL},
+};
+
+static PyType_Spec vm_spec = {
+    "pyccf.apps.js._native.Vm", sizeof(Vm), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, vm_slots,
+};
+
+/* configure(JsError, JsThrow, BadResult, KvSpace, UNDEFINED, OTHER) */
+static PyObject *native_configure(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *o[6];
+    if (!PyArg_ParseTuple(args, "OOOOOO", &o[0], &o[1], &o[2], &o[3], &o[4], &o[5]))
+        return NULL;
+    PyObject **targets[] = {&class_js_error, &class_js_throw, &class_bad_result,
+                            &class_kv_space, &py_undefined,   &py_other};
+    for (int i = 0; i < 6; i++) {
+        Py_INCREF(o[i]);
+        Py_XSETREF(*targets[i], o[i]);
+    }
+    static const struct {
+        PyObject **target;
+        const char *text;
+    } names[] = {
+        {&str_get, "get"}, {&str_has, "has"}, {&str_set, "set"}, {&str_delete, "delete"},
+        {&str_clear, "clear"}, {&str_size, "size"}, {&str_foreach, "foreach"},
+        {&str_previous_version, "previous_version"}, {&str_open_map, "open_map"},
+        {&str_refusal, "refusal"}, {&str_load_module, "load_module"}, {&str_kind, "kind"},
+        {&str_message, "message"}, {&str_headers, "headers"}, {&str_request, "request"},
+        {&str_caller_object, "caller_object"}, {&str_host, "host"}, {&str_body, "body"},
+        {&str_path, "path"}, {&str_query, "query"}, {&str_method, "method"},
+        {&str_route, "route"}, {&str_params, "params"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!*names[i].target && !(*names[i].target = PyUnicode_InternFromString(names[i].text)))
+            return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef native_methods[] = {
+    {"configure", native_configure, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef native_module = {
+    PyModuleDef_HEAD_INIT, "pyccf.apps.js._native", NULL, -1, native_methods, NULL, NULL, NULL, NULL,
+};
+
+/* The module `_native` with the class Vm: a new reference, or NULL with an exception set. */
+static PyObject *make_native(void)
+{
+    PyObject *module = PyModule_Create(&native_module);
+    PyObject *type = module ? PyType_FromSpec(&vm_spec) : NULL;
+    if (!type || PyModule_AddObject(module, "Vm", type) < 0) {
+        Py_XDECREF(type);
+        Py_XDECREF(module);
+        return NULL;
+    }
+    return module;
+}
+
+/* Put the module into sys.modules under its full name; 0 when that went well. */
+static int pyccf_install_native(void)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *module = make_native();
+    int done = module ? PyDict_SetItemString(PyImport_GetModuleDict(), native_module.m_name, module)
+                      : -1;
+    Py_XDECREF(module);
+    if (done < 0)
+        PyErr_Print();
+    PyGILState_Release(state);
+    return done;
+}
