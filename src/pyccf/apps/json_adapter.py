@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyccf.codec.text import load_json
 from pyccf.errors import RpcError
+from pyccf.http.accept import check_accept
 from pyccf.http.message import query_parameters
 
 if TYPE_CHECKING:
@@ -18,45 +19,6 @@ if TYPE_CHECKING:
     from pyccf.types import Json
 
 JsonHandler = Callable[["Context", "Json"], "Json"]
-
-
-def check_accept(header: str | None) -> None:
-    """Refuse a client that would not take application/json.
-
-    Raises RpcError 406 UnsupportedContentType or 400 InvalidHeaderValue.
-    """
-    if header is None:
-        return
-    matched = False
-    for entry in header.split(",") if header else ():
-        mime, *params = entry.split(";")
-        mime = mime.strip()
-        if "/" not in mime:
-            raise RpcError(
-                400,
-                "InvalidHeaderValue",
-                f"Entry in Accept header is not a valid MIME type: {entry.strip()}",
-            )
-        for param in params:
-            name, eq, value = param.strip().partition("=")
-            if name == "q" and eq:
-                try:
-                    float(value)
-                except ValueError:
-                    raise RpcError(
-                        400,
-                        "InvalidHeaderValue",
-                        "Could not parse q-factor from MIME type in Accept header: "
-                        f"{entry.strip()}",
-                    ) from None
-        matched = matched or mime in ("application/json", "application/*", "*/*")
-    if not matched:
-        raise RpcError(
-            406,
-            "UnsupportedContentType",
-            f"No supported content type in accept header: {header}\n"
-            "Only application/json is currently supported",
-        )
 
 
 def body_json(ctx: Context) -> Json:

@@ -32,9 +32,9 @@ import msgspec
 
 from pyccf.apps.auth import Policy, python_policy
 from pyccf.apps.context import Caller, Context, HistoricalState, Services
-from pyccf.apps.json_adapter import check_accept
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection, Templates
 from pyccf.errors import LocalError, RpcError
+from pyccf.http.accept import check_accept
 from pyccf.http.message import Request, query_parameters
 from pyccf.kv.tx import MapHandle, Tx
 from pyccf.types import Json, SeqNo, TxID
