@@ -301,8 +301,10 @@ def okp_public_pem(jwk: Json) -> str:
 
 
 def okp_private_pem(jwk: Json) -> str:
-    """PEM PKCS#8 of a private OKP JWK; `x` is not looked at."""
+    """PEM PKCS#8 of a private OKP JWK; `x` must be a text, which is not looked at."""
     members = _check_jwk(jwk, "OKP")
+    if not isinstance(members.get("x"), str):
+        raise JwkError("x of the JWK must be a text")
     raw = _member(members, "d")
     key: ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey
     try:

@@ -135,7 +135,7 @@ def test_bad_others() -> None:
     with pytest.raises(JwkError, match="belong together"):
         jwk.ec_private_pem({**ec256, "d": "AQ"})
     okp = jwk.okp_private_jwk(ED.pem())
-    for change in ({"d": "AA"}, {"d": None}, {"crv": "P-256"}, {"kty": "EC"}):
+    for change in ({"d": "AA"}, {"d": None}, {"crv": "P-256"}, {"kty": "EC"}, {"x": None}):
         with pytest.raises(JwkError):
             jwk.okp_private_pem({**okp, **change})
     for change in ({"x": "AA"}, {"x": None}, {"crv": "Ed448"}):
