@@ -1,4 +1,4 @@
-"""Governance requests against endpoints in memory: signed like a member would, run like a node does.
+"""Governance requests against endpoints in memory: signed as by a member, run as by a node.
 
 `Gov` executes one request at a time over the store of a `World`, with the real authentication and
 the real routes; the scripts are whatever the test gives.

@@ -14,7 +14,7 @@ from pyccf.service import tables
 NAMES = {
     name: value
     for name, value in vars(tables).items()
-    if name.isupper() and isinstance(value, str) and value.startswith("public:")
+    if name[0] != "_" and isinstance(value, str) and value.startswith("public:")
 }
 
 
