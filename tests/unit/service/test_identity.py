@@ -1,0 +1,51 @@
+"""Identities of nodes and services."""
+
+from __future__ import annotations
+
+import hashlib
+
+from pyccf.crypto import certs
+from pyccf.crypto.entropy import SeededEntropy
+from pyccf.crypto.keys import Curve
+from pyccf.service.identity import make_node, make_service
+from support.service import NOW, node_identity, service_identity
+
+
+def test_node() -> None:
+    node = node_identity()
+    assert node.node_id == hashlib.sha256(node.key.public.der).hexdigest()
+    assert certs.public_key(node.self_signed_pem) == node.key.public
+    assert certs.csr_public_key(node.csr_pem) == node.key.public
+    begin, end = certs.validity(node.self_signed_pem)
+    assert (begin, end) == (NOW, NOW + 90 * 86400 - 1)
+    assert certs.subject(node.self_signed_pem) == "CN=CCF Node"
+    assert node.encryption_key.public.bits == 2048
+
+
+def test_service() -> None:
+    service = service_identity()
+    assert service.fingerprint == hashlib.sha256(service.key_der).hexdigest()
+    assert service.owns(service.cert_pem)
+    assert not service.owns(node_identity().self_signed_pem)
+    assert certs.check_endorsed(service.cert_pem, service.cert_pem, ignore_time=True, now=NOW)
+
+
+def test_renewed_certificate_is_of_the_same_key() -> None:
+    service = service_identity()
+    renewed = service.certificate(NOW + 5, 3, SeededEntropy(1))
+    assert service.owns(renewed)
+    assert renewed != service.cert_pem
+    assert certs.validity(renewed) == (NOW + 5, NOW + 5 + 3 * 86400 - 1)
+
+
+def test_same_seed_same_identity() -> None:
+    def make(seed: int) -> tuple[str, str, str]:
+        entropy = SeededEntropy(seed)
+        node = make_node(
+            entropy=entropy, not_before=NOW, days=1, sans=["dNSName:a"], curve=Curve.P256
+        )
+        service = make_service(entropy=entropy, not_before=NOW, days=1, curve=Curve.P256)
+        return node.self_signed_pem, node.encryption_key.pem(), service.cert_pem
+
+    assert make(1) == make(1)
+    assert make(1) != make(2)
