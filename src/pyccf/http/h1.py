@@ -67,6 +67,7 @@ class Parser:
         "_body_size",
         "_chunked",
         "_done",
+        "_failed",
         "_fields",
         "_fields_max",
         "_framing",
@@ -89,6 +90,7 @@ class Parser:
         self._fields_max = 2 * limits.max_headers_count
         self._done: list[Request] = []
         self._open = False
+        self._failed: ParseFailure | None = None
         self._target: list[bytes] = []
         self._fields: list[bytes] = []
         self._body: list[bytes] = []
@@ -116,12 +118,15 @@ class Parser:
         """
         was_open = self._open
         done = self._done = []
+        upgraded = None
         try:
             self._http.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            self._after_upgrade(data, upgrade.args[0], was_open)
+            upgraded = upgrade.args[0]
         except HttpParserError as error:
             raise self._failure(error, data, was_open) from None
+        if upgraded is not None:
+            self._after_upgrade(data, upgraded, was_open)
         if self._open:
             self._bound(data)
         return done
@@ -153,7 +158,8 @@ class Parser:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
             if len(body) > self._limits.max_body_size:
-                raise self._body_too_large()
+                self._failed = self._body_too_large()
+                raise self._failed
         else:
             body = b""
         method = self._http.get_method()
@@ -184,6 +190,7 @@ class Parser:
             request = self._done[-1]
             length = request.headers.get("content-length", "0").strip()
             encoding = request.headers.get("transfer-encoding")
+            upgraded = None
             try:
                 if encoding is not None or int(length) > 0:
                     self._done.pop()
@@ -196,19 +203,22 @@ class Parser:
                     self._http.feed_data(f"POST * HTTP/1.1\r\n{name}: {value}\r\n\r\n".encode())
                 self._http.feed_data(data[offset:])
             except HttpParserUpgrade as upgrade:
-                offset += upgrade.args[0]
-                continue
+                upgraded = upgrade.args[0]
             except HttpParserError as error:
                 raise self._failure(error, data, was_open) from None
-            return
+            if upgraded is None:
+                return
+            offset += upgraded
 
     def _judge_header(self, name: bytes, value: bytes) -> None:
         """A header, or trailer, that is too large or one too many. Raises ParseFailure."""
         if max(len(name), len(value)) > self._header_size_max:
-            raise self._oversized(name, value)
-        raise _refused_headers(
-            f"Too many headers (max number allowed: {self._limits.max_headers_count})"
-        )
+            self._failed = self._oversized(name, value)
+        else:
+            self._failed = _refused_headers(
+                f"Too many headers (max number allowed: {self._limits.max_headers_count})"
+            )
+        raise self._failed
 
     def _bound(self, data: bytes) -> None:
         """Hold an unfinished request to the limits. Raises ParseFailure."""
@@ -234,7 +244,7 @@ class Parser:
         self._line = self._line + data if end < 0 else data[end + 1 :]
         if len(self._line) > limits.max_header_size:
             name, colon, value = self._line.partition(b":")
-            value = value.lstrip(b" \t")
+            value = value.lstrip(b" \t").removesuffix(b"\r")
             too_large = max(len(name), len(value)) > limits.max_header_size
             if too_large and b" " not in name and (colon or self._target):
                 raise self._refuse(self._oversized(name, value))
@@ -264,11 +274,10 @@ class Parser:
         return ParseFailure(413, body, JSON_TYPE, "request_payload_too_large")
 
     def _failure(self, error: HttpParserError, data: bytes, was_open: bool) -> ParseFailure:
+        if self._failed is not None:  # raised by a callback, which httptools reports as its own
+            return self._refuse(self._failed)
         if isinstance(error, HttpParserCallbackError):
-            failure = error.__context__
-            if not isinstance(failure, ParseFailure):
-                raise error
-            return self._refuse(failure)
+            raise error
         reason = str(error)
         name, position = _locate(reason, self._replay_prefixes(was_open), data)
         text = (
