@@ -1,0 +1,75 @@
+"""`pyccf app`: install an application by proposal, or show the one that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pyccf.cli.bundle import PythonApp, find_app
+from pyccf.cli.options import Target, connection_options, json_option
+from pyccf.cli.output import Output
+from pyccf.cli.proposal import tell
+from pyccf.client.types import Action
+from pyccf.errors import LocalError
+
+
+@click.group("app")
+def command() -> None:
+    """Install an application, or show the one that runs."""
+
+
+@command.command("deploy")
+@click.argument("app_dir")
+@connection_options("member0")
+@json_option
+def deploy(app_dir: str, target: Target, out: Output) -> None:
+    """Propose to install the JavaScript application in APP_DIR (action set_js_app)."""
+    bundle = find_app(Path(app_dir))
+    if isinstance(bundle, PythonApp):
+        raise LocalError(
+            f"{app_dir} holds a Python application, which is part of the node's program",
+            hint="Start nodes with it: pyccf node --app app:app, or pyccf sandbox APP_DIR.",
+        )
+    args = {"bundle": bundle.as_json(), "disable_bytecode_cache": not bundle.compiles}
+    with target.connect() as client:
+        proposal = client.submit([Action("set_js_app", args)])
+    out.result(proposal)
+    out.line(f"Proposed an application of {len(bundle.modules)} module(s).")
+    tell(out, proposal)
+
+
+@command.command("show")
+@connection_options()
+@json_option
+def show(target: Target, out: Output) -> None:
+    """Show endpoints and modules of the JavaScript application."""
+    with target.connect() as client:
+        endpoints = client.javascript_app(original=True)
+        modules = client.javascript_modules()
+    out.result({"endpoints": endpoints, "modules": modules})
+    rows = [
+        (
+            method,
+            f"/app{url}",
+            str(endpoint.get("mode", "")),
+            f"{endpoint.get('js_module')}:{endpoint.get('js_function')}",
+            ", ".join(_policy(policy) for policy in _list(endpoint.get("authn_policies"))),
+        )
+        for url, methods in endpoints.items()
+        for method, endpoint in methods.items()
+    ]
+    empty = "No JavaScript application is installed."
+    out.table(("method", "path", "mode", "function", "callers"), rows, empty)
+    if modules:
+        out.line(f"Modules: {', '.join(modules)}")
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _policy(policy: object) -> str:
+    if isinstance(policy, dict):
+        return "+".join(str(name) for name in _list(policy.get("all_of")))
+    return str(policy) if policy else "anyone"

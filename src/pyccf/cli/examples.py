@@ -1,0 +1,161 @@
+"""Ready-to-paste curl lines for an application, made from its OpenAPI document.
+
+Values are invented from the schemas so that a record written by one line is the one read by the
+next: every integer is 42, every text "hello". Endpoints that need a bearer token or a signed body
+are left out, since curl alone cannot make those.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from pyccf.codec.text import dump_json
+from pyccf.types import Json
+
+INTEGER = 42
+TEXT = "hello"
+EXAMPLES_MAX = 6
+SCHEMA_DEPTH_MAX = 8
+
+_BUILT_IN = frozenset({"/api", "/commit", "/tx", "/receipt"})
+_VERBS = ("post", "put", "get", "delete")
+_BY_HAND = ("jwt", "cose")
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One request that can be made as it stands."""
+
+    method: str
+    path: str
+    """With /app and query."""
+    body: Json = None
+    has_body: bool = False
+
+
+def examples(document: Json) -> list[Example]:
+    """Requests for an application: first what writes, then what reads, at most EXAMPLES_MAX."""
+    paths = document.get("paths") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(paths, dict):
+        return []
+    found = []
+    for rank, verb in enumerate(_VERBS):
+        for number, (path, operations) in enumerate(paths.items()):
+            operation = operations.get(verb) if isinstance(operations, dict) else None
+            if isinstance(operation, dict) and path.removeprefix("/app") not in _BUILT_IN:
+                example = _example(document, verb, path, operation)
+                if example is not None:
+                    found.append((rank, number, example))
+    chosen = [example for rank, _, example in found if rank < 2][: EXAMPLES_MAX // 2]
+    chosen += [example for rank, _, example in found if rank == 2][: EXAMPLES_MAX - len(chosen)]
+    return chosen
+
+
+def curl(example: Example, url: str, files: Mapping[str, str], *extra: str) -> str:
+    """The curl line of a request; `files` are the values of --cacert, --cert and --key."""
+    words = ["curl"]
+    if example.method == "HEAD":
+        words.append("--head")
+    elif example.method != ("POST" if example.has_body else "GET"):
+        words += ["-X", example.method]
+    words.append(f"{url}{example.path}")
+    for option, path in files.items():
+        words += [f"--{option}", path]
+    if example.has_body:
+        words += ["-H", "content-type: application/json"]
+        words += ["--data-binary", dump_json(example.body).decode()]
+    words += extra
+    return shlex.join(words)
+
+
+def _example(
+    document: Mapping[str, Json], verb: str, path: str, operation: Mapping[str, Json]
+) -> Example | None:
+    if _needs_more_than_curl(operation.get("security")):
+        return None
+    parameters = operation.get("parameters")
+    query: dict[str, str] = {}
+    for parameter in parameters if isinstance(parameters, list) else []:
+        if not isinstance(parameter, dict):
+            continue
+        name = str(parameter.get("name", ""))
+        value = _value(document, parameter.get("example", parameter.get("schema")), 0)
+        if parameter.get("in") == "path":
+            path = path.replace("{" + name + "}", quote(_plain(value), safe=""))
+        elif parameter.get("in") == "query" and parameter.get("required") is True:
+            query[name] = _plain(value)
+    path = path.replace("{id}", str(INTEGER))
+    if "{" in path:
+        return None
+    full = path if path.startswith("/app/") else f"/app{path}"
+    if query:
+        full += "?" + urlencode(query)
+    body, has_body = _body(document, operation)
+    if verb in ("post", "put") and not has_body and "/log/" in path:
+        body, has_body = {"id": INTEGER, "msg": TEXT}, True
+    return Example(verb.upper(), full, body, has_body)
+
+
+def _needs_more_than_curl(security: Json) -> bool:
+    """Whether every way to authenticate is a token or a signature."""
+    if not isinstance(security, list) or not security:
+        return False
+    ways = [name for entry in security if isinstance(entry, dict) for name in entry or [""]]
+    return all(any(mark in name for mark in _BY_HAND) for name in ways)
+
+
+def _plain(value: Json) -> str:
+    return value if isinstance(value, str) else dump_json(value).decode()
+
+
+def _body(document: Mapping[str, Json], operation: Mapping[str, Json]) -> tuple[Json, bool]:
+    body: Json = operation.get("requestBody")
+    for key in ("content", "application/json"):
+        body = body.get(key) if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return None, False
+    if "example" in body:
+        return body["example"], True
+    return _value(document, body.get("schema"), 0), True
+
+
+def _value(document: Mapping[str, Json], schema: Json, depth: int) -> Json:
+    """A value that fits a schema; anything that is no schema stands for itself."""
+    if not isinstance(schema, dict):
+        return TEXT if schema is None else schema
+    if depth > SCHEMA_DEPTH_MAX:
+        return None
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        found: Json = dict(document)
+        for part in reference.removeprefix("#/").split("/"):
+            found = found.get(part) if isinstance(found, dict) else None
+        return _value(document, found, depth + 1)
+    for key in ("example", "default", "const"):
+        if key in schema:
+            return schema[key]
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return choices[0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        options = schema.get(key)
+        if isinstance(options, list) and options:
+            return _value(document, options[0], depth + 1)
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        least = schema.get("minimum")
+        return least if isinstance(least, int) and least > INTEGER else INTEGER
+    if kind == "boolean":
+        return True
+    if kind == "array":
+        return [_value(document, schema.get("items"), depth + 1)]
+    if kind == "object" or "properties" in schema:
+        properties = schema.get("properties")
+        required = schema.get("required")
+        names = properties if isinstance(properties, dict) else {}
+        wanted = required if isinstance(required, list) else list(names)
+        return {str(name): _value(document, names.get(str(name)), depth + 1) for name in wanted}
+    return TEXT

@@ -1,0 +1,82 @@
+"""Making keys and certificates of members and users, as files.
+
+Private keys are written with access for their owner only, and never over a file that exists.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from pyccf.crypto import certs
+from pyccf.crypto.entropy import Entropy
+from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
+from pyccf.errors import LocalError
+from pyccf.types import UnixSeconds
+
+CLOCK_SKEW_S = 300
+"""Certificates are valid from a little before now, for machines whose clocks run late."""
+VALIDITY_DAYS = 365
+
+
+class KeyFiles(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the parts of a new identity lie, and its id: hex SHA-256 of the certificate."""
+
+    id: str
+    cert: str
+    key: str
+    enc_key: str | None = None
+    enc_pub_key: str | None = None
+
+
+def make_identity(
+    folder: Path,
+    name: str,
+    *,
+    entropy: Entropy,
+    now: UnixSeconds,
+    curve: Curve = Curve.P384,
+    days: int = VALIDITY_DAYS,
+    encryption: bool = False,
+) -> KeyFiles:
+    """Make `<name>_cert.pem` and `<name>_key.pem` in a folder.
+
+    With `encryption` also an RSA-2048 pair, `<name>_enc_key.pem` and `<name>_enc_pub.pem`, with
+    which a member takes part in recovery. Raises LocalError if a file exists or cannot be written.
+    """
+    key = PrivateKey.generate(curve, entropy)
+    cert = certs.self_signed(
+        key, f"CN={name}", not_before=now - CLOCK_SKEW_S, days=days, ca=False, entropy=entropy
+    )
+    cert_path, key_path = folder / f"{name}_cert.pem", folder / f"{name}_key.pem"
+    _write(key_path, key.pem(), secret=True)
+    _write(cert_path, cert)
+    if not encryption:
+        return KeyFiles(certs.fingerprint(cert), str(cert_path), str(key_path))
+    pair = RsaPrivateKey.generate(entropy=entropy)
+    secret_path, public_path = folder / f"{name}_enc_key.pem", folder / f"{name}_enc_pub.pem"
+    _write(secret_path, pair.pem(), secret=True)
+    _write(public_path, pair.public.pem())
+    return KeyFiles(
+        certs.fingerprint(cert),
+        str(cert_path),
+        str(key_path),
+        str(secret_path),
+        str(public_path),
+    )
+
+
+def _write(path: Path, text: str, secret: bool = False) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise LocalError(
+            f"{path} exists already and is not replaced", hint="Choose another name or folder."
+        ) from None
+    except OSError as error:
+        raise LocalError(f"Could not write {path}: {error.strerror}") from error

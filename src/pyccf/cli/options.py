@@ -1,0 +1,175 @@
+"""Options that many commands share, and the client they lead to.
+
+Where the service is and who calls is given by options, by environment variables of the same names,
+or taken from a sandbox: its workspace holds `sandbox.json`, which names the address and all keys.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+
+from pyccf.cli.output import Output
+from pyccf.client import Client
+from pyccf.errors import LocalError
+
+WORKSPACE = Path(".pyccf/sandbox")
+"""Where a sandbox lives when it is not told otherwise."""
+SANDBOX_FILE = "sandbox.json"
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Party(msgspec.Struct, frozen=True):
+    """Files of one member or user of a sandbox; users have no encryption key."""
+
+    cert: str
+    key: str
+    enc_key: str | None = None
+
+
+class SandboxNode(msgspec.Struct, frozen=True):
+    """One node of a sandbox."""
+
+    url: str
+    node_id: str
+    pid: int
+
+
+class SandboxInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a sandbox says of itself: printed by --json, kept in `sandbox.json`."""
+
+    nodes: list[SandboxNode]
+    service_cert: str
+    members: list[Party]
+    users: list[Party]
+    ledgers: list[str]
+    workspace: str
+
+    def party(self, name: str) -> Party:
+        """Files of `member0`, `user1` and so on. Raises LocalError."""
+        for kind, parties in (("member", self.members), ("user", self.users)):
+            number = name.removeprefix(kind)
+            if number != name and number.isdigit() and int(number) < len(parties):
+                return parties[int(number)]
+        known = [f"member{i}" for i in range(len(self.members))]
+        known += [f"user{i}" for i in range(len(self.users))]
+        raise LocalError(f"The sandbox has no {name}", hint=f"Known: {', '.join(known)}")
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a service is, and as whom to call it."""
+
+    url: str
+    service_cert: str
+    cert: str | None = None
+    key: str | None = None
+
+    def connect(self) -> Client:
+        """A client; use it in a `with` statement."""
+        return Client(self.url, self.service_cert, cert=self.cert, key=self.key)
+
+
+def read_sandbox(workspace: Path) -> SandboxInfo | None:
+    """What is known of a sandbox, or None if there is none. Raises LocalError for a bad file."""
+    path = workspace / SANDBOX_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SandboxInfo)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise LocalError(
+            f"Could not read {path}: {error}", hint="Start the sandbox again: pyccf sandbox"
+        ) from error
+
+
+def find_target(
+    url: str | None,
+    service_cert: str | None,
+    cert: str | None,
+    key: str | None,
+    workspace: str | None,
+    caller: str | None,
+    default_caller: str | None,
+) -> Target:
+    """Decide where to connect from what was given. Raises LocalError if that is not enough."""
+    if (cert is None) != (key is None):
+        raise LocalError("--cert and --key belong together", hint="Give both, or neither.")
+    if url is not None and workspace is None and caller is None:
+        if service_cert is None:
+            raise LocalError(
+                "--service-cert is missing",
+                hint="Give the service_cert.pem of the service, so that its nodes can be trusted.",
+            )
+        return Target(url, service_cert, cert, key)
+    folder = Path(workspace) if workspace is not None else WORKSPACE
+    sandbox = read_sandbox(folder)
+    if sandbox is None:
+        raise LocalError(
+            f"No service given, and no sandbox in {folder}",
+            hint="Start one with `pyccf sandbox`, or give --url and --service-cert.",
+        )
+    if cert is None and (caller or default_caller):
+        party = sandbox.party(caller or default_caller or "")
+        cert, key = party.cert, party.key
+    return Target(url or sandbox.nodes[0].url, service_cert or sandbox.service_cert, cert, key)
+
+
+def json_option(function: F) -> F:
+    """Add --json; the command gets an `out: Output`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @functools.wraps(function)
+    def command(*args: object, as_json: bool, **kwargs: object) -> object:
+        return function(*args, out=Output(as_json), **kwargs)
+
+    return command  # type: ignore[return-value]
+
+
+def connection_options(default_caller: str | None = None) -> Callable[[F], F]:
+    """Add the options that name a service; the command gets a `target: Target`."""
+
+    def decorate(function: F) -> F:
+        @click.option("--url", envvar="PYCCF_URL", help="Address of a node, https://host:port.")
+        @click.option(
+            "--service-cert",
+            "--cacert",
+            envvar="PYCCF_SERVICE_CERT",
+            help="Certificate of the service (PEM file).",
+        )
+        @click.option("--cert", envvar="PYCCF_CERT", help="Your certificate (PEM file).")
+        @click.option("--key", envvar="PYCCF_KEY", help="Your private key (PEM file).")
+        @click.option(
+            "--workspace",
+            envvar="PYCCF_WORKSPACE",
+            help=f"Take all this from the sandbox in this folder (default {WORKSPACE}).",
+        )
+        @click.option(
+            "--as",
+            "caller",
+            metavar="NAME",
+            help="Call as this party of the sandbox, e.g. member0 or user1"
+            + (f" (default {default_caller})." if default_caller else "."),
+        )
+        @functools.wraps(function)
+        def command(
+            *args: object,
+            url: str | None,
+            service_cert: str | None,
+            cert: str | None,
+            key: str | None,
+            workspace: str | None,
+            caller: str | None,
+            **kwargs: object,
+        ) -> object:
+            target = find_target(url, service_cert, cert, key, workspace, caller, default_caller)
+            return function(*args, target=target, **kwargs)
+
+        return command  # type: ignore[return-value]
+
+    return decorate
