@@ -180,6 +180,12 @@ function hexStrToBuf(text) {
   return bytes.buffer;
 }
 
+function equalBytes(left, right) {
+  const a = new Uint8Array(left);
+  const b = new Uint8Array(right);
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}
+
 function checkLowerHex(value, size, field) {
   const bytes = hexStrToBuf(value);
   if (bytes.byteLength !== size) {
@@ -840,12 +846,13 @@ define(
     if (args.security_policy === "") {
       return;
     }
-    const digest = ccf.bufToStr(
-      ccf.crypto.digest("SHA-256", ccf.strToBuf(args.security_policy)),
-    );
-    const expected = ccf.bufToStr(hexStrToBuf(args.host_data));
-    if (digest !== expected) {
-      throw new Error(`The hash of raw policy ${digest} does not match digest ${expected}`);
+    const digest = ccf.crypto.digest("SHA-256", ccf.strToBuf(args.security_policy));
+    const expected = hexStrToBuf(args.host_data);
+    if (!equalBytes(digest, expected)) {
+      throw new Error(
+        `The hash of raw policy ${ccf.bufToStr(digest)} does not match digest ` +
+          ccf.bufToStr(expected),
+      );
     }
   },
   (args, proposalId) => {
