@@ -9,7 +9,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyccf.codec import cbor, cose
+from pyccf.codec import cbor, cose, json_error
 from pyccf.codec.text import b64, b64url, dump_json, load_json, unb64, unb64url
 from pyccf.crypto import shares
 from pyccf.crypto.entropy import SeededEntropy
@@ -182,3 +182,21 @@ def test_shares_restore_the_secret(n: int, data: st.DataObject) -> None:
 def test_random_shares_combine_or_are_refused(given_shares: list[bytes]) -> None:
     with contextlib.suppress(ShareError):
         shares.combine(given_shares)
+
+
+@given(
+    st.text(alphabet='[]{}",: \n0123456789.eE+-truefalsn\\u8dD', max_size=30).map(str.encode)
+    | st.binary(max_size=20)
+    | values.map(lambda value: dump_json(value)[:-1])  # type: ignore[arg-type]
+)
+def test_what_is_refused_is_explained(data: bytes) -> None:
+    try:
+        load_json(data)
+        message = ""
+    except ValueError as error:
+        message = str(error)
+    if message.startswith("not JSON"):
+        # A NUL ends the text for the reference.
+        assert b"\0" in data
+    else:
+        assert json_error.explain(data) == message

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyccf.codec import cose
-from pyccf.codec.text import unb64
+from pyccf.codec.text import load_json, unb64
 from pyccf.crypto import certs, jwk, wrap
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.jwk import JwkError
@@ -294,3 +294,33 @@ def test_certificates_of_running_nodes_have_our_layouts() -> None:
             assert any(certs.check_endorsed(pem, issuer, ignore_time=True) for issuer in services)
             endorsed += 1
     assert endorsed >= 1
+
+
+# -- JSON -------------------------------------------------------------------------------------
+
+PARSE_ERROR = re.compile(r"\[json\.exception\.(?:parse_error|out_of_range)[^\n]*")
+
+
+def test_json_texts_of_a_running_service() -> None:
+    checked = 0
+    for name in ("gov", "recovery", "common", "node", "join", "errors"):
+        for record in records(f"transcripts/{name}.jsonl"):
+            answer = record.get("response", {}).get("body") or ""
+            if not isinstance(answer, str) or "json.exception.parse_error" not in answer:
+                continue
+            request = record["request"]
+            sent = dict(request.get("headers") or [])
+            body = (
+                unb64(request["body_base64"])
+                if "body_base64" in request
+                else (request.get("body") or "").encode()
+            )
+            if sent.get("content-type") == "application/cose":
+                body = cose.parse_sign1(body, rules=cose.MEMBER).payload or b""
+            with pytest.raises(ValueError) as caught:
+                load_json(body)
+            found = PARSE_ERROR.search(json.loads(answer)["error"]["message"])
+            assert found is not None
+            assert str(caught.value) == found[0], record["name"]
+            checked += 1
+    assert checked >= 4

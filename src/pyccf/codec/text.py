@@ -17,6 +17,7 @@ from typing import cast
 
 import msgspec
 
+from pyccf.codec import json_error
 from pyccf.types import Json
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -109,17 +110,17 @@ def load_json(data: bytes | str) -> Json:
 
     Of a repeated member the last one counts. Integers beyond 64 bits become floats. Raises
     ValueError for malformed text, invalid UTF-8, lone surrogate escapes, numbers out of the
-    range of a double, and nesting deeper than the interpreter can follow.
+    range of a double (all in the reference's words, see `json_error`), and nesting deeper than
+    the interpreter can follow.
     """
     try:
         raw = data.encode() if isinstance(data, str) else bytes(data)
-        if raw.startswith(_BOM):
-            raw = raw[3:]
-        value = cast(Json, _decode(raw))
     except UnicodeError:
-        raise ValueError("not JSON: text is not valid UTF-8") from None
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"not JSON: {error}") from None
+        raise ValueError("not JSON: a lone surrogate") from None
+    try:
+        value = cast(Json, _decode(raw[3:] if raw.startswith(_BOM) else raw))
+    except (UnicodeError, msgspec.MsgspecError) as error:
+        raise ValueError(json_error.explain(raw) or f"not JSON: {error}") from None
     except RecursionError:
         raise ValueError("not JSON: nested too deeply") from None
     if type(value) is int or _WIDE_INTEGER(raw) is not None:
@@ -137,7 +138,9 @@ def _narrow(value: Json) -> Json:
         try:
             return float(value)
         except OverflowError:
-            raise ValueError("not JSON: number out of range") from None
+            raise ValueError(
+                f"[json.exception.out_of_range.406] number overflow parsing '{value}'"
+            ) from None
     return value
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from pyccf.codec import json_error
 from pyccf.codec.text import (
     b64,
     b64url,
@@ -123,11 +124,17 @@ def test_json_integers_beyond_64_bits_read_as_floats() -> None:
         b"1e999",
         b"[] []",
         b"9" * 400,
-        "\ud800",
+        b"[" + b"9" * 400 + b"]",
     ],
 )
-def test_json_reading_refuses(text: bytes | str) -> None:
-    with pytest.raises(ValueError, match="not JSON"):
+def test_json_reading_refuses_in_the_words_of_the_reference(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^\[json\.exception\.(parse_error|out_of_range)"):
+        load_json(text)
+
+
+@pytest.mark.parametrize("text", ["\ud800", b"[]\x00", b"[" + b" " * json_error.TEXT_MAX])
+def test_json_reading_refuses_what_is_not_explained(text: bytes | str) -> None:
+    with pytest.raises(ValueError, match=r"^not JSON"):
         load_json(text)
 
 
