@@ -47,7 +47,12 @@ def require(tx: Tx) -> dict[str, Json]:
 def status(tx: Tx) -> ServiceStatus | None:
     """Status of the service, None before it exists."""
     info = read(tx)
-    return None if info is None else ServiceStatus(info.get("status"))
+    return None if info is None else status_of(info)
+
+
+def status_of(info: dict[str, Json]) -> ServiceStatus:
+    """Status in a row of `service.info`."""
+    return tables.enum_member(info, "status", ServiceStatus, tables.SERVICE_INFO)
 
 
 def set_status(tx: Tx, value: ServiceStatus) -> None:

@@ -40,9 +40,8 @@ class Holders(msgspec.Struct, frozen=True):
 
 def effective_role(info: dict[str, Json], encryption_key: str | None) -> RecoveryRole:
     """Role of a member; unset means Participant with an encryption key, else NonParticipant."""
-    given = info.get("recovery_role")
-    if given is not None:
-        return RecoveryRole(given)
+    if info.get("recovery_role") is not None:
+        return tables.enum_member(info, "recovery_role", RecoveryRole, tables.MEMBERS_INFO)
     return RecoveryRole.NON_PARTICIPANT if encryption_key is None else RecoveryRole.PARTICIPANT
 
 

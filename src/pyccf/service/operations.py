@@ -139,7 +139,7 @@ class Operations:
         if previous is not None:
             _check_pem(previous)
         service = info.require(tx)
-        status = ServiceStatus(service.get("status"))
+        status = info.status_of(service)
         if status in (ServiceStatus.WAITING_FOR_RECOVERY_SHARES, ServiceStatus.OPEN):
             return
         if status is ServiceStatus.RECOVERING:

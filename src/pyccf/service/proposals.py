@@ -155,7 +155,7 @@ class Proposal(msgspec.Struct, frozen=True):
         failures = value.get("vote_failures")
         return cls(
             proposer_id=tables.text_member(value, "proposer_id", tables.PROPOSALS_INFO),
-            state=State(value.get("state")),
+            state=tables.enum_member(value, "state", State, tables.PROPOSALS_INFO),
             ballots={k: str(v) for k, v in _members(value.get("ballots")).items()},
             final_votes=None if votes is None else {k: bool(v) for k, v in _members(votes).items()},
             vote_failures=(

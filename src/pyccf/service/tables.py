@@ -9,17 +9,18 @@ JSON must be is refused with InvalidLedger, since only a corrupt or foreign ledg
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
 
 from pyccf.codec.text import dump_json, load_json
 from pyccf.errors import InvalidLedger
+from pyccf.kv.changes import UNIT as UNIT  # key of a singleton, value of a set's member
 from pyccf.types import Json
 
 if TYPE_CHECKING:
     from pyccf.kv.tx import Tx
 
-UNIT = bytes(8)
-"""Key of a singleton and value of a member of a set (spec: kv-and-tables.md §1)."""
+E = TypeVar("E", bound=Enum)
 
 _GOV = "public:ccf.gov."
 _INTERNAL = "public:ccf.internal."
@@ -161,6 +162,16 @@ def text_member(value: dict[str, Json], name: str, table: str) -> str:
     if isinstance(found, str):
         return found
     raise InvalidLedger(f"Table {table} holds a row without the text {name}")
+
+
+def enum_member(value: dict[str, Json], name: str, kind: type[E], table: str) -> E:
+    """A member that names a value of an enumeration; InvalidLedger when it does not."""
+    try:
+        return kind(value.get(name))
+    except ValueError:
+        raise InvalidLedger(
+            f"Table {table} holds a row whose {name} is no {kind.__name__}: {value.get(name)!r}"
+        ) from None
 
 
 def int_member(value: dict[str, Json], name: str, default: int) -> int:

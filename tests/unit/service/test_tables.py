@@ -10,6 +10,7 @@ from pyccf.errors import InvalidLedger
 from pyccf.kv import changes
 from pyccf.kv.store import Store
 from pyccf.service import tables
+from pyccf.service.info import ServiceStatus
 
 NAMES = {
     name: value
@@ -67,3 +68,10 @@ def test_members_of_rows() -> None:
     assert tables.int_member({"n": True}, "n", 1) == 1
     with pytest.raises(InvalidLedger, match="without the text x"):
         tables.text_member({"x": 1}, "x", "t")
+
+
+def test_values_of_enumerations() -> None:
+    assert tables.enum_member({"s": "Open"}, "s", ServiceStatus, "t") is ServiceStatus.OPEN
+    for row in ({}, {"s": None}, {"s": "open"}, {"s": 5}, {"s": []}):
+        with pytest.raises(InvalidLedger, match="no ServiceStatus"):
+            tables.enum_member(dict(row), "s", ServiceStatus, "t")

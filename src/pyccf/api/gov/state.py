@@ -52,9 +52,7 @@ def get_info(ctx: Context) -> None:
     if created is not None:
         answer["creationTransactionId"] = created
     before = service.get("previous_service_identity_version")
-    text = created if isinstance(created, str) else ""
-    txid = TxID.parse(text)
-    if isinstance(before, int) and txid is not None:
+    if isinstance(before, int):
         view = ctx.services.view_of(before)
         if view is not None:
             answer["previousServiceCreationTransactionId"] = str(TxID(view, before))
