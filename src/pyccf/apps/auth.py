@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pyccf.apps.context import Caller, Context, Cose
-from pyccf.codec.cose import CoseError, Sign1, parse_sign1
+from pyccf.codec import cose
+from pyccf.codec.cose import Sign1, parse_sign1
 from pyccf.codec.text import load_json
 from pyccf.crypto import certs, cosesign
 from pyccf.crypto.keys import PublicKey
@@ -32,7 +33,6 @@ COSE_TYPE = "application/cose"
 COSE_ALGORITHMS = (-7, -35, -36)
 
 GOV_TYPE = "ccf.gov.msg.type"
-GOV_CREATED_AT = "ccf.gov.msg.created_at"
 
 
 class AuthFailure(Exception):
@@ -211,29 +211,18 @@ def _read_envelope(ctx: Context, *, governance: bool) -> Sign1:
     if content_type != COSE_TYPE:
         raise AuthFailure("Content type is not set to application/cose", COSE_CHALLENGE)
     try:
-        envelope = parse_sign1(ctx.request.body)
-        headers = envelope.headers
-        if 1 not in headers:
-            raise CoseError("Missing algorithm in protected header")
-        if 4 not in headers:
-            raise CoseError("Missing kid in protected header")
-        if governance:
-            created_at = headers.get(GOV_CREATED_AT)
-            if created_at is None:
-                raise CoseError("Missing created_at in protected header")
-            if not isinstance(created_at, int) or created_at < 0:
-                raise CoseError("Header parameter created_at must be positive")
-    except CoseError as e:
+        envelope = parse_sign1(ctx.request.body, rules=cose.MEMBER if governance else cose.USER)
+    except cose.CoseError as e:
         raise RpcError(500, "InternalError", str(e)) from None
-    if headers[1] not in COSE_ALGORITHMS:
-        raise AuthFailure(f"Unsupported algorithm: {headers[1]}", COSE_CHALLENGE)
+    if envelope.alg not in COSE_ALGORITHMS:
+        raise AuthFailure(f"Unsupported algorithm: {envelope.alg}", COSE_CHALLENGE)
     return envelope
 
 
 def _signer(ctx: Context, envelope: Sign1, certs_table: str, who: str) -> tuple[str, str]:
     """Id and certificate of the signer after the signature was verified."""
-    kid = envelope.headers[4]
-    assert isinstance(kid, bytes)
+    kid = envelope.kid
+    assert kid is not None, "the rules demand it"
     stored = ctx.tx.map(certs_table).get(kid)
     if stored is None:
         raise AuthFailure(f"Signer is not a known {who}", COSE_CHALLENGE)

@@ -129,7 +129,9 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
             "description": "Auto-generated request body schema",
             "content": {"application/json": {"schema": _ref(request)}},
         }
-    security: list[Json] = [{} if p.scheme == "no_auth" else {p.scheme: []} for p in endpoint.auth if p.scheme]
+    security: list[Json] = [
+        {} if p.scheme == "no_auth" else {p.scheme: []} for p in endpoint.auth if p.scheme
+    ]
     if security:
         out["security"] = security
     return out
