@@ -122,7 +122,7 @@ def _json(path: Path) -> dict[str, Json]:
     try:
         value = load_json(_text(path))
     except ValueError as error:
-        raise LocalError(f"{path} is {error}") from error
+        raise LocalError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise LocalError(f"{path} does not hold a JSON object")
     return value

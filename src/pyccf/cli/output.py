@@ -11,6 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
+TABLE_WIDTH_MAX = 1000
 ID_SHOWN = 16
 """Characters of an identifier that a table shows; --json shows all."""
 
@@ -57,7 +58,11 @@ class Output:
 
         table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
         for row in collected:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(cell, no_wrap=True) for cell in row))
+        # Identifiers must come out whole, to be copied, however narrow the terminal is.
+        wide = self.console.options.update(max_width=TABLE_WIDTH_MAX)
+        needed = self.console.measure(table, options=wide).maximum
+        self.console.width = max(self.console.width, needed)
         self.console.print(table)
 
     def fields(self, rows: Iterable[tuple[str, str]]) -> None:

@@ -141,4 +141,4 @@ def _json(text: str | bytes, where: str) -> object:
     try:
         return load_json(text)
     except ValueError as error:
-        raise LocalError(f"{where} is {error}") from error
+        raise LocalError(f"{where} is not JSON: {error}") from error

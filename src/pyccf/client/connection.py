@@ -83,7 +83,7 @@ class Reply(msgspec.Struct, frozen=True):
         try:
             return load_json(self.body)
         except ValueError as error:
-            raise UnexpectedAnswer(f"The answer is {error}") from error
+            raise UnexpectedAnswer(f"The answer is not JSON: {error}") from error
 
     def text(self) -> str:
         """The body as UTF-8 text."""

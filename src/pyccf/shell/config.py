@@ -311,7 +311,7 @@ def _read_json(base: Path, key: str, name: str | None) -> Json:
     try:
         return load_json(text)
     except ValueError as error:
-        raise ConfigError(f"{key}: file {name!r} is {error}") from error
+        raise ConfigError(f"{key}: file {name!r} is not JSON: {error}") from error
 
 
 def sequence_of_interfaces(config: NodeConfig) -> Sequence[RpcInterface]:
