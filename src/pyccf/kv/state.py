@@ -11,7 +11,6 @@ Pairs are never changed in place: a key is unchanged exactly when its pair is th
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import islice
 from operator import attrgetter
 
 import msgspec
@@ -155,9 +154,9 @@ class State:
         at = bisect_right(views, seqno, key=_first) - 1
         return views[at][1]
 
-    def undone_since(self, seqno: SeqNo) -> islice[Undo]:
+    def undone_since(self, seqno: SeqNo) -> list[Undo]:
         """Undo records of the transactions above `seqno`, ascending."""
-        return islice(self.undo, bisect_right(self.undo, seqno, key=undo_seqno), None)
+        return self.undo[bisect_right(self.undo, seqno, key=undo_seqno) :]
 
 
 def _first(pair: tuple[SeqNo, View]) -> SeqNo:

@@ -206,11 +206,12 @@ class MapHandle:
         found = self.found
         if found is not None:
             self._check(found)
-            old = self._old
-            for undo in state.undone_since(self._seen):
-                if undo.map is found and undo.key not in old:
-                    old[undo.key] = undo.pair
-            self._seen = state.version
+            if self._seen != state.version:
+                old = self._old
+                for undo in state.undone_since(self._seen):
+                    if undo.map is found and undo.key not in old:
+                        old[undo.key] = undo.pair
+                self._seen = state.version
         return self._old
 
     def _past(self, key: bytes) -> Pair | None:

@@ -135,6 +135,16 @@ def test_rule_1_map_that_disappeared() -> None:
         store.commit(tx)
 
 
+def test_rule_1_map_that_never_held_anything_disappeared() -> None:
+    store = Store(view=VIEW)
+    put(store, "m", absent=None)
+    tx = store.tx()
+    tx.map("m").set(b"a", b"1")
+    store.rollback(0, VIEW)
+    with pytest.raises(Conflict, match="rolled back"):
+        store.commit(tx)
+
+
 def test_rule_1_same_seqno_again_is_not_the_same_state() -> None:
     store = Store(view=VIEW)
     put(store, "m", a="1")
