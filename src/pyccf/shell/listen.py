@@ -319,6 +319,7 @@ class _Connection(asyncio.Protocol):
         "_buffered",
         "_deferred",
         "_ending",
+        "_eof",
         "_farewell",
         "_handler",
         "_in_turn",
@@ -349,6 +350,7 @@ class _Connection(asyncio.Protocol):
         self._accepting = False  # bytes that arrive are requests
         self._in_turn = False
         self._ending = False  # nothing more is handled
+        self._eof = False  # the client's side is closed
         self._lingering = False  # our side is closed
         self._output_full = False
         self._reading = True
@@ -391,6 +393,7 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more: what it asked is still answered."""
+        self._eof = True
         if self._lingering or not (self._queue or self._backlog):
             return False
         self._bid_farewell(b"")
@@ -408,7 +411,7 @@ class _Connection(asyncio.Protocol):
 
     def shut(self) -> None:
         """Take no more requests; close when the answers owed are out."""
-        if self._session is None:
+        if self._session is None or self._lingering:
             self.abort()
         elif self._queue or self._backlog:
             self._bid_farewell(b"")
@@ -503,7 +506,10 @@ class _Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Send what is ready, handle what is waiting, as far as the limits allow."""
         session = self._session
+        transport = self._transport
         if session is None or self._in_turn or self._lingering:
+            return
+        if transport is None or transport.is_closing():
             return
         queue = self._queue
         backlog = self._backlog
@@ -598,7 +604,7 @@ class _Connection(asyncio.Protocol):
         if transport is None or self._lingering:
             return
         self._ticks = 0
-        if linger and transport.can_write_eof():
+        if linger and not self._eof and transport.can_write_eof():
             self._lingering = True
             self._set_reading(True)
             transport.write_eof()
@@ -695,9 +701,7 @@ class _TlsConnection(_Connection):
         self._flush()
         if error == lib.SSL_ERROR_WANT_READ:
             return
-        if error == lib.SSL_ERROR_ZERO_RETURN and self.eof_received():
-            return
-        self._finish(linger=False)
+        self._finish(linger=False)  # also when the client said so: RFC 8446 6.1
 
     def _handshake(self, data: bytes) -> None:
         tls = self._tls

@@ -41,6 +41,8 @@ def server_context(cert_pem: str, key_pem: str, alpn: bytes = b"http/1.1") -> SS
         | SSL.OP_NO_COMPRESSION
         | SSL.OP_CIPHER_SERVER_PREFERENCE
     )
+    # One write takes all it is given: memory BIOs are never full.
+    context.clear_mode(lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(_SESSION_CONTEXT)
     context.set_cipher_list(TLS12_CIPHERS)
