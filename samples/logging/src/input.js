@@ -8,7 +8,7 @@ export const MESSAGE_MAX = 4096;
 /** Records in one listing, and by default. */
 export const LIST_MAX = 1000;
 
-const DIGITS = /^[0-9]{1,16}$/;
+const DIGITS = /^(0|[1-9][0-9]{0,15})$/;
 
 /** The query as a Map of names to values; of a repeated name the first value counts. */
 function query(request) {
