@@ -10,7 +10,8 @@
     ├── InvalidReceipt       a receipt that does not verify
     ├── Unavailable          cannot be done now, may be later
     │   ├── Conflict         a transaction read what another one changed since; run it again
-    │   └── CompactedVersion a transaction began at a version that can no longer be read
+    │   ├── CompactedVersion a transaction began at a version that can no longer be read
+    │   └── kv.store.ViewChanged  the view ended before the transaction was committed
     └── StorageError         disk failed; the node must stop
 
 Each has a short machine-readable `code` and `explain()`, two lines a person can act on. Programming
