@@ -20,7 +20,7 @@ MemberId: TypeAlias = str
 UserId: TypeAlias = str
 ProposalId: TypeAlias = str
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 VIEW_MAX = 0x7FFF_FFFF
 """Views above this do not fit the ledger's initialisation vector (spec: ledger.md §4)."""
