@@ -1,10 +1,10 @@
 """Builds the extension through which QuickJS-ng is driven.
 
 The engine itself comes in the wheel `quickjs-ng`, whose shared object exports the engine's C
-interface; `native/abi.h` declares the part that is used. The extension is compiled against CPython's
-own C interface too: a call of a handler then costs no hand-over of the interpreter lock and no
-conversion layer. cffi builds it and brings it in; its only Python-visible functions put the module
-`pyccf.apps.js._native` in place and tell the engine's version.
+interface; `native/abi.h` declares the part that is used. The extension is compiled against
+CPython's own C interface too: a call of a handler then costs no hand-over of the interpreter lock
+and no conversion layer. cffi builds it and brings it in; what it shows to Python puts the module
+`pyccf.apps.js._native` in place and tells the engine's version.
 
 Run as a program it builds in place, beside this file.
 """

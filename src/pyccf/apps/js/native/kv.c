@@ -173,7 +173,8 @@ static JSValue kv_foreach(Vm *vm, PyObject *handle, JSValue self, JSValue f)
 static JSValue kv_call(Vm *vm, PyObject *space, JSValue self, int argc, JSValue *argv, KvOp op)
 {
     JSContext *ctx = vm->ctx;
-    vm->impure = true;
+    if (acts_on_world(vm))
+        return JS_EXCEPTION;
     if (op != KV_SIZE && argc != kv_ops[op].argc)
         return JS_ThrowTypeError(ctx, "Passed %d arguments, but expected %d", argc,
                                  kv_ops[op].argc);
@@ -267,7 +268,8 @@ static JSValue kv_handle(Vm *vm, JSValue kv, JSValue name)
     };
     JSContext *ctx = vm->ctx;
     PyObject *space = kv_space_of(vm, kv);
-    vm->impure = true;
+    if (acts_on_world(vm))
+        return JS_EXCEPTION;
     Slot scratch, *slot = kv_open(vm, space, name, &scratch);
     if (!slot)
         return JS_EXCEPTION;

@@ -72,8 +72,8 @@ static JSValue js_native(JSContext *ctx, JSValue self, int argc, JSValue *argv, 
     if (n->style != STYLE_ANY && (argc < n->min || argc > n->max) &&
         wrong_count(ctx, argc, n->usual, n->style))
         return JS_EXCEPTION;
-    if (!n->pure)
-        vm->impure = true;
+    if (!n->pure && acts_on_world(vm))
+        return JS_EXCEPTION;
     PyObject *few[1 + NATIVE_ARGS_MAX], **args = few;
     const char *spec = n->spec;
     bool star = spec[0] && spec[1] == '*';
@@ -214,7 +214,9 @@ static int install_row(Vm *vm, PyObject *row)
                           &style, &pure, &function))
         return -1;
     JSValue f = JS_EXCEPTION;
-    if (function == Py_None) {
+    if (function == Py_None && !strcmp(name, "kv")) {
+        f = new_kv(vm, Py_None);
+    } else if (function == Py_None) {
         for (size_t i = 0; i < sizeof quick_natives / sizeof *quick_natives; i++)
             if (!strcmp(quick_natives[i].name, name))
                 f = JS_NewCFunction2(ctx, quick_natives[i].function, name, length, CFUNC_GENERIC, 0);

@@ -83,6 +83,21 @@ static JSValue instead(JSContext *ctx, const char *message)
     return JS_ThrowTypeError(ctx, "%s", message);
 }
 
+/* To be asked before a script looks at the world or acts on it: true (with an exception that cannot
+ * be caught) when this is a trial run. */
+static bool acts_on_world(Vm *vm)
+{
+    vm->impure = true;
+    if (!vm->trial)
+        return false;
+    JS_ThrowInternalError(vm->ctx, "interrupted");
+    JSValue e = JS_GetException(vm->ctx);
+    if (is_object(e))
+        JS_SetUncatchableError(vm->ctx, e);
+    JS_Throw(vm->ctx, e);
+    return true;
+}
+
 /* -- text -------------------------------------------------------------------------------------- */
 
 /* One code point; -1 for an invalid sequence. Encoded surrogates and up to six bytes are read. */
@@ -341,7 +356,7 @@ static JSValue new_kv(Vm *vm, PyObject *space);
 static JSValue from_python(Vm *vm, PyObject *o, int depth)
 {
     JSContext *ctx = vm->ctx;
-    if (o == Py_None)
+    if (o == Py_None || o == py_null)
         return JS_NULL;
     if (o == py_undefined)
         return JS_UNDEFINED;

@@ -125,14 +125,16 @@ static PyObject *raise_js_error(Vm *vm)
         }
     }
     JS_FreeValue(ctx, e);
-    if (message && trace) {
-        PyObject *args[] = {message, trace, timed_out ? Py_True : Py_False};
-        PyObject *error = PyObject_Vectorcall(class_js_error, args, 3, NULL);
+    PyObject *ms = PyFloat_FromDouble(vm->call_ms);
+    if (message && trace && ms) {
+        PyObject *args[] = {message, trace, timed_out ? Py_True : Py_False, ms};
+        PyObject *error = PyObject_Vectorcall(class_js_error, args, 4, NULL);
         if (error) {
             PyErr_SetObject(class_js_error, error);
             Py_DECREF(error);
         }
     }
+    Py_XDECREF(ms);
     Py_XDECREF(message);
     Py_XDECREF(trace);
     if (PyErr_Occurred() && vm->pending)
@@ -461,13 +463,13 @@ static PyObject *raise_bad_result(Vm *vm, Response *r, bool with_details)
     return NULL;
 }
 
-/* serve(module, function, context, historical or None) -> (status, headers, body)
+/* serve(module, function, context) -> (status, headers, body)
  * or None if the function is not exported, -1 if it is not a function. */
 static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     long index;
-    if (count != 4 || !PyUnicode_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "serve(module, function, context, historical)");
+    if (count != 3 || !PyUnicode_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "serve(module, function, context)");
         return NULL;
     }
     if (!module_index(vm, args[0], &index) || !enter(vm))
@@ -691,7 +693,7 @@ static PyObject *vm_restore(Vm *vm, PyObject *unused)
         PyErr_SetString(PyExc_RuntimeError, "nothing to restore");
         return NULL;
     }
-    vm->impure = false;
+    vm->impure = vm->trial = false;
     if (!vm->dirty)
         Py_RETURN_NONE;
     size_t peak = vm->region->peak;
@@ -719,11 +721,14 @@ static JSValue js_watched_date(JSContext *ctx, JSValue self, int argc, JSValue *
     (void)argc;
     (void)argv;
     (void)magic;
-    vm_of(ctx)->impure = true;
+    Vm *vm = vm_of(ctx);
+    if (acts_on_world(vm))
+        return JS_EXCEPTION;
     return JS_DupValue(ctx, data[0]);
 }
 
-/* watch(True): whoever touches `Date` is seen in `impure`. watch(False): `Date` is itself again. */
+/* watch(True): from now on a script that looks at the world or acts on it, `Date` included, is
+ * stopped before it does. watch(False): as always; tells whether a script was stopped. */
 static PyObject *vm_watch(Vm *vm, PyObject *on)
 {
     if (!enter(vm))
@@ -733,6 +738,7 @@ static PyObject *vm_watch(Vm *vm, PyObject *on)
     int done = -1;
     if (on == Py_True) {
         vm->impure = false;
+        vm->trial = true;
         JSValue date = JS_GetProperty(ctx, global, vm->atom[ATOM_Date]);
         JSValue getter = JS_NewCFunctionData(ctx, js_watched_date, 0, 0, 1, &date);
         done = JS_DefinePropertyGetSet(ctx, global, vm->atom[ATOM_Date], getter, JS_UNDEFINED,
@@ -740,6 +746,7 @@ static PyObject *vm_watch(Vm *vm, PyObject *on)
         JS_FreeValue(ctx, date);
     } else {
         bool before = vm->impure;
+        vm->trial = false;
         JSPropertyDescriptor d;
         int there = JS_GetOwnProperty(ctx, &d, global, vm->atom[ATOM_Date]);
         if (there > 0) {
@@ -920,18 +927,8 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         }
     if (PyTuple_GET_SIZE(rows)) {
         JSValue ccf = object_at(vm, "ccf");
-        JSValue rpc = JS_GetProperty(vm->ctx, ccf, vm->atom[ATOM_rpc]);
-        vm->rpc_template = rpc;
-        if (is_object(rpc))
-            JS_DeleteProperty(vm->ctx, ccf, vm->atom[ATOM_rpc], 0);
+        vm->rpc_template = JS_GetProperty(vm->ctx, ccf, vm->atom[ATOM_rpc]);
         JS_FreeValue(vm->ctx, ccf);
-        vm->kv_per_request = true;
-        int done = fresh_globals(vm, Py_None);
-        vm->kv_per_request = per_request;
-        if (done < 0) {
-            Py_DECREF(vm);
-            return PyErr_NoMemory();
-        }
     }
     return (PyObject *)vm;
 }
@@ -1058,16 +1055,16 @@ static PyType_Spec vm_spec = {
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, vm_slots,
 };
 
-/* configure(JsError, JsThrow, BadResult, KvSpace, UNDEFINED, OTHER) */
+/* configure(JsError, JsThrow, BadResult, KvSpace, UNDEFINED, NULL, OTHER) */
 static PyObject *native_configure(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *o[6];
-    if (!PyArg_ParseTuple(args, "OOOOOO", &o[0], &o[1], &o[2], &o[3], &o[4], &o[5]))
+    PyObject *o[7];
+    if (!PyArg_ParseTuple(args, "OOOOOOO", &o[0], &o[1], &o[2], &o[3], &o[4], &o[5], &o[6]))
         return NULL;
-    PyObject **targets[] = {&class_js_error, &class_js_throw, &class_bad_result,
-                            &class_kv_space, &py_undefined,   &py_other};
-    for (int i = 0; i < 6; i++) {
+    PyObject **targets[] = {&class_js_error, &class_js_throw, &class_bad_result, &class_kv_space,
+                            &py_undefined,   &py_null,        &py_other};
+    for (int i = 0; i < 7; i++) {
         Py_INCREF(o[i]);
         Py_XSETREF(*targets[i], o[i]);
     }

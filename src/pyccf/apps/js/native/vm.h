@@ -83,6 +83,7 @@ typedef struct {
     uint64_t deadline;
     bool timed_out;
     bool impure; /* looked at the world: tables, chance, clock, or changed it */
+    bool trial;  /* stop a script before it does */
     bool kv_per_request;
 
     Slot slot[SLOTS];
@@ -96,7 +97,7 @@ typedef struct {
 
 /* Set once by `configure`. */
 static PyObject *class_js_error, *class_js_throw, *class_bad_result, *class_kv_space;
-static PyObject *py_undefined, *py_other;
+static PyObject *py_undefined, *py_null, *py_other;
 static PyObject *str_get, *str_has, *str_set, *str_delete, *str_clear, *str_size, *str_foreach,
     *str_previous_version, *str_open_map, *str_refusal, *str_load_module, *str_kind, *str_message,
     *str_headers, *str_request, *str_caller_object, *str_host, *str_body, *str_path, *str_query,

@@ -1,0 +1,113 @@
+"""Functions directly on `ccf`: text, buffers, JSON, identifiers (spec: js-runtime.md §4.2, §4.9).
+
+The four conversions between text, JSON and buffers are part of the native engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyccf.apps.js.engine import JsThrow
+from pyccf.apps.js.host.row import Row
+from pyccf.crypto import certs
+from pyccf.errors import RpcError
+
+if TYPE_CHECKING:
+    from pyccf.apps.js.host.host import Host
+
+PEM_BEGIN = "-----BEGIN"
+
+
+def _enable_date(host: Host, enabled: bool) -> bool:
+    return enabled
+
+
+def _enable_metrics(host: Host, enabled: object) -> bool:
+    if not isinstance(enabled, bool):
+        raise JsThrow("TypeError", "First argument must be a boolean")
+    before = host.metrics
+    host.metrics = enabled
+    return before
+
+
+def _pem_to_id(host: Host, pem: str) -> str:
+    if PEM_BEGIN not in pem:
+        raise JsThrow(
+            "InternalError", f"Failed to parse PEM: PEM constructed with non-PEM data: {pem}"
+        )
+    try:
+        if not plain_pem(pem):
+            raise ValueError("not a certificate in PEM")
+        certs.load(pem)
+        return certs.fingerprint(pem)
+    except ValueError as e:
+        raise JsThrow("InternalError", f"Failed to parse PEM: {e}") from None
+
+
+def plain_pem(pem: str) -> bool:
+    """Whether a text begins with a certificate and has plain line ends, as the original asks."""
+    return pem.startswith("-----BEGIN CERTIFICATE-----") and "\r" not in pem
+
+
+# -- SEV-SNP: TCB versions ------------------------------------------------------------------------
+
+_MILAN, _GENOA, _TURIN = (0x19, 0x01), (0x19, 0x11), (0x1A, 0x01)
+_BEFORE_TURIN = {"microcode": 7, "snp": 6, "tee": 1, "boot_loader": 0}
+_FROM_TURIN = {"microcode": 7, "snp": 3, "tee": 2, "boot_loader": 1, "fmc": 0}
+_LAYOUTS = {_MILAN: _BEFORE_TURIN, _GENOA: _BEFORE_TURIN, _TURIN: _FROM_TURIN}
+CPUID_SIZE = 4
+TCB_SIZE = 8
+
+
+def _nibble(char: int) -> int:
+    """Value of a hex digit. Other characters are not refused but wrap around (recorded)."""
+    if 0x30 <= char <= 0x39:
+        return char - 0x30
+    if 0x41 <= char <= 0x46:
+        return char - 0x41 + 10
+    return (char - 0x61 + 10) & 0xFF
+
+
+def _unhex(text: str) -> bytes:
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) % 2:
+        raise _ended(f"Input string '{text}' is not of even length: {len(raw)}")
+    return bytes((_nibble(raw[i]) << 4 | _nibble(raw[i + 1])) & 0xFF for i in range(0, len(raw), 2))
+
+
+def _ended(message: str) -> RpcError:
+    """Bad input here ends the request instead of throwing (recorded behaviour)."""
+    return RpcError(500, "InternalError", message)
+
+
+def _tcb_policy(host: Host, cpuid_hex: str, tcb_hex: str) -> dict[str, object]:
+    cpuid_bytes = _unhex(cpuid_hex)
+    if len(cpuid_bytes) != CPUID_SIZE:
+        raise _ended(
+            f"Output container of size {CPUID_SIZE} cannot fit decoded hex str {len(cpuid_bytes)}"
+        )
+    cpuid = int.from_bytes(cpuid_bytes, "big")
+    family = (cpuid >> 8 & 0xF) + (cpuid >> 20 & 0xFF)
+    model = (cpuid >> 16 & 0xF) << 4 | (cpuid >> 4 & 0xF)
+    tcb = _unhex(tcb_hex)
+    if len(tcb) != TCB_SIZE:
+        raise _ended(f"Invalid TCB version data size: {len(tcb)}")
+    layout = _LAYOUTS.get((family, model))
+    if layout is None:
+        raise _ended(f"SEV-SNP: Unsupported CPUID family {family} model {model}")
+    raw = tcb[::-1]
+    policy: dict[str, object] = {"hexstring": tcb_hex}
+    policy.update((name, raw[at]) for name, at in layout.items())
+    return policy
+
+
+ROWS = (
+    Row("ccf", "strToBuf", "v", None),
+    Row("ccf", "bufToStr", "v", None),
+    Row("ccf", "jsonCompatibleToBuf", "v", None),
+    Row("ccf", "bufToJsonCompatible", "v", None),
+    Row("ccf", "enableUntrustedDateTime", "t", _enable_date, pure=True),
+    Row("ccf", "enableMetricsLogging", "v", _enable_metrics),
+    Row("ccf", "pemToId", "s", _pem_to_id, pure=True),
+    Row("ccf", "tcbHexToPolicy", "ss", _tcb_policy),
+)

@@ -1,0 +1,173 @@
+"""Interpreters kept ready: fresh ones for every request, and shared ones where an app asks for it.
+
+A request is served by an interpreter nobody used before (spec: js-runtime.md §3.1). Making one
+costs 150 µs and more; so one is made per module, everything compiled, its state saved, and the
+saved state put back before each use. If the module's body neither looked at nor changed anything
+outside (no tables, clock, chance, log, node), the state is saved after running it, else before,
+and it is run again for each request. Whether it did is found out in a trial run that stops at the
+first such act.
+
+Endpoints with `interpreter_reuse` share interpreters by key and access; state lives on between
+requests until the application is replaced or the interpreter falls out of the cache.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from pyccf.apps.js.engine import TIMED_OUT, Interpreter, JsError, JsSetupError
+from pyccf.apps.js.host import rows
+from pyccf.apps.js.host.host import Host
+from pyccf.apps.js.host.row import Scope
+from pyccf.apps.js.modules import compile_module, evaluate_module
+from pyccf.kv.maps import AccessContext
+
+if TYPE_CHECKING:
+    from pyccf.apps.context import Context
+    from pyccf.apps.js.modules import Loader
+    from pyccf.kv.maps import AccessContext
+
+TEMPLATES_MAX: Final = 64
+"""Modules for which a ready interpreter is kept (about 0.5 MB each)."""
+
+
+class Template:
+    """An interpreter whose state is put back before each use."""
+
+    __slots__ = ("evaluated", "interpreter", "module", "stored")
+
+    def __init__(self, host: Host, scope: Scope, stored: str, *, rooted: bool, trial: bool) -> None:
+        """Compile; with `trial`, find out whether the body may be run once for all.
+
+        `host` must be able to load modules. Raises JsSetupError.
+        """
+        self.stored = stored
+        self.interpreter = Interpreter(host, rows(scope))
+        self.module = compile_module(self.interpreter, stored, rooted=rooted)
+        self.interpreter.vm.save()
+        self.evaluated = trial and self._try_body()
+
+    def _try_body(self) -> bool:
+        vm = self.interpreter.vm
+        vm.watch(True)
+        try:
+            vm.evaluate(self.module)
+        except JsError as e:
+            if e.timed_out:
+                raise JsSetupError(TIMED_OUT) from None
+            vm.restore()
+            return False
+        if vm.watch(False):
+            vm.restore()
+            return False
+        vm.save()
+        return True
+
+    def fresh(self) -> Interpreter:
+        """The interpreter in its saved state."""
+        self.interpreter.vm.restore()
+        return self.interpreter
+
+    def close(self) -> None:
+        self.interpreter.vm.close()
+
+
+class Shared:
+    """An interpreter that keeps its state between requests."""
+
+    __slots__ = ("compiled", "evaluated", "interpreter")
+
+    def __init__(self, access: AccessContext) -> None:
+        self.interpreter = Interpreter(Host(access), rows(Scope.APP), per_request=True)
+        self.compiled: dict[str, int] = {}
+        self.evaluated: set[str] = set()
+
+    def module(self, stored: str, *, rooted: bool) -> int:
+        """A module, loaded and run when it is first asked for. Raises JsSetupError."""
+        number = self.compiled.get(stored)
+        if number is None:
+            number = compile_module(self.interpreter, stored, rooted=rooted)
+            self.compiled[stored] = number
+        if stored not in self.evaluated:
+            evaluate_module(self.interpreter, number, stored)
+            self.evaluated.add(stored)
+        return number
+
+
+class Pool:
+    """All interpreters of the application, valid for one state of its modules."""
+
+    def __init__(self) -> None:
+        self._stamp: object = None
+        self._templates: OrderedDict[tuple[str, bool], Template] = OrderedDict()
+        self._flush: object = None
+        self._shared: OrderedDict[str, Shared] = OrderedDict()
+
+    def template(
+        self, stamp: object, stored: str, *, historical: bool, rooted: bool, load: Loader
+    ) -> Template:
+        """The interpreter for one fresh run of a module. Raises JsSetupError.
+
+        `stamp` changes whenever modules do. In historical endpoints bodies are run each time: they
+        may look at the state.
+        """
+        if stamp != self._stamp:
+            self.drop_templates()
+            self._stamp = stamp
+        key = (stored, historical)
+        found = self._templates.get(key)
+        if found is None:
+            host = Host(AccessContext.APP_RO)
+            host.load = load
+            found = Template(host, Scope.APP, stored, rooted=rooted, trial=not historical)
+            host.release()
+            self._templates[key] = found
+            if len(self._templates) > TEMPLATES_MAX:
+                self._templates.popitem(last=False)[1].close()
+        return found
+
+    def shared(self, flush: object, key: str, access: AccessContext, most: int) -> Shared:
+        """The interpreter that requests with this key share; dropped when `flush` changes."""
+        if flush != self._flush:
+            self.drop_shared()
+            self._flush = flush
+        found = self._shared.get(key)
+        if found is None:
+            found = Shared(access)
+            self._shared[key] = found
+        else:
+            self._shared.move_to_end(key)
+        while len(self._shared) > max(most, 1):
+            self._shared.popitem(last=False)[1].interpreter.vm.close()
+        return found
+
+    def forget(self, key: str) -> None:
+        """Close a shared interpreter at once."""
+        found = self._shared.pop(key, None)
+        if found is not None:
+            found.interpreter.vm.close()
+
+    def drop_templates(self) -> None:
+        for template in self._templates.values():
+            template.close()
+        self._templates.clear()
+
+    def drop_shared(self) -> None:
+        for shared in self._shared.values():
+            shared.interpreter.vm.close()
+        self._shared.clear()
+
+    def restore(self) -> None:
+        """Put saved states back ahead of the next requests."""
+        for template in self._templates.values():
+            template.interpreter.vm.restore()
+
+
+def begin(host: Host, ctx: Context, access: AccessContext, load: Loader) -> None:
+    """Tell a host whose request it serves."""
+    host.access = access
+    host.ctx = ctx
+    host.tx = ctx.tx
+    host.machine = ctx.services
+    host.load = load

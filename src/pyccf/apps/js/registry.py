@@ -1,0 +1,467 @@
+"""The JavaScript application that members installed, as endpoints of the node.
+
+Endpoints, modules and runtime options are rows of governance tables (spec: js-runtime.md §1.3); a
+request sees them in the state its transaction reads. What was made of them is kept as long as the
+tables stay at the same version. A handler's failures become error answers here (§3, §6); it is the
+frontend that decides whether the handler's writes are applied.
+
+Deviations to the safe side, beside those of `engine`: a status unknown to HTTP and header names
+that are no tokens are refused with 500 like other unusable results.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from pyccf.apps.auth import js_policy
+from pyccf.apps.context import JSON_TYPE
+from pyccf.apps.js.bytecode import bytecode_in_use, bytecode_size
+from pyccf.apps.js.engine import (
+    THREW,
+    TIMED_OUT,
+    VERSION_TEXT,
+    BadResult,
+    Interpreter,
+    JsError,
+    JsSetupError,
+)
+from pyccf.apps.js.host.historical import state_object
+from pyccf.apps.js.modules import evaluate_module, loader
+from pyccf.apps.js.options import DEFAULT, RuntimeOptions, runtime_options
+from pyccf.apps.js.pool import Pool, begin
+from pyccf.apps.router import (
+    AmbiguousPath,
+    Endpoint,
+    Forwarding,
+    Mode,
+    Redirection,
+    compile_template,
+    template_names,
+)
+from pyccf.codec.text import dump_json, load_json
+from pyccf.http.message import REASONS, error_body
+from pyccf.kv.maps import AccessContext
+from pyccf.service import tables
+
+if TYPE_CHECKING:
+    from pyccf.apps.auth import Policy
+    from pyccf.apps.context import Context
+    from pyccf.kv.tx import Tx
+    from pyccf.types import Json
+
+BAD_STATUS: Final = "Invalid endpoint function return value (status code type)."
+BAD_HEADER: Final = "Invalid endpoint function return value (header type)."
+TXID_HEADER: Final = "x-ms-ccf-transaction-id"
+
+T = TypeVar("T")
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MODES = {mode.value: mode for mode in (Mode.READWRITE, Mode.READONLY, Mode.HISTORICAL)}
+_FORWARDINGS = {forwarding.value: forwarding for forwarding in Forwarding}
+_REDIRECTIONS = {redirection.value: redirection for redirection in Redirection}
+
+
+class BadMetadata(ValueError):
+    """An endpoint's row cannot be used; the text is shown to the client after "Exception: "."""
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What a row says of an endpoint (spec: js-runtime.md §1.2)."""
+
+    module: str
+    function: str
+    mode: Mode
+    forwarding: Forwarding
+    redirection: Redirection
+    auth: tuple[Policy, ...]
+    openapi: dict[str, Json] | None
+    hidden: bool
+    reuse_key: str | None
+
+
+def parse_metadata(raw: bytes) -> Metadata:
+    """Read an endpoint's row. Raises BadMetadata."""
+    try:
+        value = load_json(raw)
+    except ValueError as e:
+        raise BadMetadata(str(e)) from None
+    if not isinstance(value, dict):
+        raise BadMetadata(f"Expected object, found: {_shown(value)}")
+    reuse = value.get("interpreter_reuse")
+    if reuse is not None and (not isinstance(reuse, dict) or not isinstance(reuse.get("key"), str)):
+        raise BadMetadata(f"Missing required field 'key' in object: {_shown(reuse)}")
+    openapi = value.get("openapi")
+    policies = _required(value, "authn_policies")
+    if not isinstance(policies, list):
+        raise BadMetadata(f'Vector object "{_shown(policies)}" is not an array')
+    try:
+        auth = tuple(js_policy(policy) for policy in policies)
+    except ValueError as e:
+        raise BadMetadata(str(e)) from None
+    return Metadata(
+        module=_text(value, "js_module"),
+        function=_text(value, "js_function"),
+        mode=_one_of(_MODES, value.get("mode", "readwrite"), "Mode"),
+        forwarding=_one_of(
+            _FORWARDINGS, _required(value, "forwarding_required"), "ForwardingRequired"
+        ),
+        redirection=_one_of(
+            _REDIRECTIONS, value.get("redirection_strategy", "to_primary"), "RedirectionStrategy"
+        ),
+        auth=auth,
+        openapi=openapi if isinstance(openapi, dict) else None,
+        hidden=value.get("openapi_hidden") is True,
+        reuse_key=str(reuse["key"]) if isinstance(reuse, dict) else None,
+    )
+
+
+def _shown(value: Json) -> str:
+    return dump_json(value).decode()
+
+
+def _required(value: dict[str, Json], name: str) -> Json:
+    # The original looks at the fields in this order.
+    for field in ("forwarding_required", "authn_policies"):
+        if field not in value:
+            raise BadMetadata(f"Missing required field '{field}' in object: {_shown(value)}")
+    return value[name]
+
+
+def _text(value: dict[str, Json], name: str) -> str:
+    found = value.get(name, "")
+    if not isinstance(found, str):
+        raise BadMetadata(f"{name} is not a string: {_shown(found)}")
+    return found
+
+
+def _one_of(table: dict[str, T], value: Json, what: str) -> T:
+    found = table.get(value) if isinstance(value, str) else None
+    if found is None:
+        raise BadMetadata(f"{_shown(value)} is not convertible to {what}")
+    return found
+
+
+class _Entry:
+    """One row of the endpoints table; read when a request first needs it."""
+
+    __slots__ = ("_app", "_made", "_raw", "names", "path", "pattern", "verb")
+
+    def __init__(self, app: JsApp, verb: str, path: str, raw: bytes) -> None:
+        self._app = app
+        self._raw = raw
+        self._made: Endpoint | None = None
+        self.verb = verb
+        self.path = path
+        self.pattern = None if "{" not in path else compile_template(path)
+        self.names = template_names(path)
+
+    def endpoint(self) -> Endpoint:
+        """The endpoint. Raises BadMetadata."""
+        made = self._made
+        if made is None:
+            metadata = parse_metadata(self._raw)
+            handler = Handler(self._app, metadata)
+            self._made = made = Endpoint(
+                verb=self.verb,
+                path=self.path,
+                execute=handler.execute,
+                mode=metadata.mode,
+                forwarding=metadata.forwarding,
+                redirection=metadata.redirection,
+                auth=metadata.auth,
+                hidden=metadata.hidden,
+                openapi=metadata.openapi,
+            )
+        return made
+
+
+class JsApp:
+    """Looks up and runs the endpoints of the installed application."""
+
+    engine_version: Final = VERSION_TEXT
+
+    def __init__(self, *, log_calls: bool = False) -> None:
+        """`log_calls` writes a line per successful call, as the original does by default."""
+        self.log_calls = log_calls
+        self.pool = Pool()
+        self._stamp: object = None
+        self._exact: dict[tuple[str, str], _Entry] = {}
+        self._templated: dict[str, list[_Entry]] = {}
+        self._broken: dict[str, str] = {}
+        """Verbs among whose templates one cannot be used, with the reason."""
+        self._options_stamp: object = None
+        self._options = DEFAULT
+
+    # -- lookup ---------------------------------------------------------------------------------
+
+    def lookup(self, tx: Tx, verb: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """The endpoint and its raw path parameters; None if the application has none.
+
+        Raises AmbiguousPath, and BadMetadata for a row that cannot be used (spec: js-runtime.md
+        §2). The transaction's read id is set afterwards.
+        """
+        handle = tx.map(tables.ENDPOINTS)
+        stamp = (handle.start, tx.rollbacks)
+        if stamp != self._stamp:
+            self._read(tx, stamp)
+        entry = self._exact.get((verb, path))
+        if entry is not None:
+            return entry.endpoint(), {}
+        hits = []
+        if verb in self._broken:
+            raise BadMetadata(self._broken[verb])
+        for row in self._templated.get(verb, ()):
+            assert row.pattern is not None
+            match = row.pattern.fullmatch(path)
+            if match is not None:
+                hits.append((row, match))
+        if not hits:
+            return None
+        if len(hits) > 1:
+            raise AmbiguousPath(path, [row.path for row, _ in hits])
+        row, match = hits[0]
+        return row.endpoint(), dict(zip(row.names, match.groups(), strict=True))
+
+    def verbs(self, tx: Tx, path: str) -> set[str]:
+        """All verbs under which the application knows a path."""
+        handle = tx.map(tables.ENDPOINTS)
+        stamp = (handle.start, tx.rollbacks)
+        if stamp != self._stamp:
+            self._read(tx, stamp)
+        found = {verb for verb, p in self._exact if p == path}
+        for verb, entries in self._templated.items():
+            if any(row.pattern is not None and row.pattern.fullmatch(path) for row in entries):
+                found.add(verb)
+        return found
+
+    def _read(self, tx: Tx, stamp: object) -> None:
+        self._exact.clear()
+        self._templated.clear()
+        self._broken.clear()
+        for key, raw in tx.map(tables.ENDPOINTS).foreach():
+            verb, blank, path = key.decode("utf-8", "replace").partition(" ")
+            if not blank:
+                continue
+            try:
+                entry = _Entry(self, verb, path, raw)
+            except (ValueError, re.error) as e:
+                self._broken.setdefault(verb, str(e))
+                continue
+            self._exact[verb, path] = entry
+            if entry.pattern is not None:
+                self._templated.setdefault(verb, []).append(entry)
+        self._stamp = stamp
+
+    # -- what calls need ---------------------------------------------------------------------------
+
+    def options(self, tx: Tx) -> RuntimeOptions:
+        """Runtime options in force. Raises RpcError 400 when they cannot be read."""
+        handle = tx.map(tables.JS_RUNTIME_OPTIONS)
+        stamp = (handle.start, tx.rollbacks)
+        if stamp != self._options_stamp:
+            self._options = runtime_options(tx)
+            self._options_stamp = stamp
+        return self._options
+
+    def metrics(self, tx: Tx) -> dict[str, Json]:
+        """The document of /node/js_metrics."""
+        options = self.options(tx)
+        return {
+            "bytecode_size": bytecode_size(tx),
+            "bytecode_used": bytecode_in_use(tx),
+            "max_cached_interpreters": options.max_cached_interpreters,
+            "max_execution_time": options.limits.time_ms,
+            "max_heap_size": options.limits.heap_bytes,
+            "max_stack_size": options.limits.stack_bytes,
+        }
+
+    def refill(self) -> None:
+        """The node has time: put interpreters back into their initial state ahead of requests."""
+        self.pool.restore()
+
+
+class Handler:
+    """One exported function as an endpoint."""
+
+    __slots__ = ("_access", "_app", "_function", "_module", "_reuse_key")
+
+    def __init__(self, app: JsApp, metadata: Metadata) -> None:
+        self._app = app
+        self._module = metadata.module
+        self._function = metadata.function
+        writes = metadata.mode is Mode.READWRITE
+        self._access = AccessContext.APP_RW if writes else AccessContext.APP_RO
+        self._reuse_key = (
+            None
+            if metadata.reuse_key is None
+            else f"{metadata.reuse_key} ({'rw' if writes else 'ro'})"
+        )
+
+    def execute(self, ctx: Context) -> None:
+        """Run the function and fill in the response. What the script does wrong is answered."""
+        options = self._app.options(ctx.tx)
+        try:
+            if self._reuse_key is None:
+                served = self._serve_fresh(ctx, options)
+            else:
+                served = self._serve_shared(ctx, options, self._reuse_key)
+        except JsSetupError as e:
+            _fail(ctx, e.text, ())
+            return
+        except JsError as e:
+            self._threw(ctx, options, e)
+            return
+        except BadResult as e:
+            self._bad_result(ctx, options, e)
+            return
+        status, headers, body = served
+        if status not in REASONS:
+            _fail(ctx, BAD_STATUS, ())
+            return
+        if len(headers) > 1 or (headers and "content-type" not in headers):
+            checked = _checked(headers)
+            if checked is None:
+                _fail(ctx, BAD_HEADER, ())
+                return
+            headers = checked
+        ctx.status = status
+        ctx.headers = headers
+        ctx.body = body
+
+    def _serve_fresh(
+        self, ctx: Context, options: RuntimeOptions
+    ) -> tuple[int, dict[str, str], bytes]:
+        tx = ctx.tx
+        historical = ctx.historical
+        modules = tx.map(tables.MODULES)
+        compiled = tx.map(tables.MODULES_VERSION)
+        load = loader(tx)
+        template = self._app.pool.template(
+            (modules.start, compiled.start, tx.rollbacks),
+            self._module,
+            historical=historical is not None,
+            rooted=bytecode_in_use(tx),
+            load=load,
+        )
+        interpreter = template.fresh()
+        host = interpreter.host
+        host.metrics = True
+        begin(host, ctx, self._access, load)
+        try:
+            interpreter.limit(options.limits)
+            shown = None if historical is None else state_object(historical)
+            interpreter.vm.prepare(ctx.request.body, shown)
+            if not template.evaluated:
+                evaluate_module(interpreter, template.module, self._module)
+            return self._serve(ctx, interpreter, template.module)
+        finally:
+            host.release()
+
+    def _serve_shared(
+        self, ctx: Context, options: RuntimeOptions, key: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        tx = ctx.tx
+        flush = tx.map(tables.INTERPRETER_FLUSH)
+        shared = self._app.pool.shared(
+            (flush.start, tx.rollbacks), key, self._access, options.max_cached_interpreters
+        )
+        interpreter = shared.interpreter
+        host = interpreter.host
+        begin(host, ctx, self._access, loader(tx))
+        try:
+            interpreter.limit(options.limits)
+            historical = ctx.historical
+            shown = None if historical is None else state_object(historical)
+            interpreter.vm.prepare(ctx.request.body, shown)
+            number = shared.compiled.get(self._module)
+            if number is None or self._module not in shared.evaluated:
+                number = shared.module(self._module, rooted=bytecode_in_use(tx))
+            return self._serve(ctx, interpreter, number)
+        finally:
+            host.release()
+            if options.max_cached_interpreters == 0:
+                self._app.pool.forget(key)
+
+    def _serve(
+        self, ctx: Context, interpreter: Interpreter, module: int
+    ) -> tuple[int, dict[str, str], bytes]:
+        vm = interpreter.vm
+        served = vm.serve(module, self._function, ctx)
+        if served is None:
+            raise JsSetupError(
+                f"Failed to find export '{self._function}' in module '{self._module}'"
+            )
+        if isinstance(served, int):
+            raise JsSetupError(
+                f"Export '{self._function}' of module '{self._module}' is not a function"
+            )
+        if self._app.log_calls and interpreter.host.metrics:
+            ctx.services.log(
+                "info",
+                "js",
+                f"JS execution complete: Method={ctx.request.method}, Path={ctx.route},"
+                f" Status={served[0]}, ExecMilliseconds={int(vm.call_ms)}",
+            )
+        return served
+
+    # -- failures ---------------------------------------------------------------------------------
+
+    def _threw(self, ctx: Context, options: RuntimeOptions, error: JsError) -> None:
+        if error.timed_out:
+            ctx.services.log(
+                "info",
+                "js",
+                f"JS execution has timed out after {error.call_ms}ms"
+                f" (max is {options.limits.time_ms}ms)",
+            )
+        if options.log_exception_details:
+            ctx.services.log("fail", "app", f"{error.message}\n{error.trace or ''}")
+        _fail(
+            ctx, TIMED_OUT if error.timed_out else THREW, _details(error) if _tells(options) else ()
+        )
+
+    def _bad_result(self, ctx: Context, options: RuntimeOptions, bad: BadResult) -> None:
+        text, details = bad.text, ()
+        headers = _checked(bad.headers) or {}
+        headers.pop("content-type", None)
+        if bad.cause is not None and _tells(options):
+            text = text.removesuffix(".")
+            _fail(ctx, text, _details(bad.cause), headers)
+        else:
+            _fail(ctx, text, details, headers)
+
+
+def _tells(options: RuntimeOptions) -> bool:
+    return options.return_exception_details
+
+
+def _details(error: JsError) -> tuple[Json, ...]:
+    detail: dict[str, Json] = {"code": "JSException", "message": error.message}
+    if error.trace is not None:
+        detail["trace"] = error.trace
+    return (detail,)
+
+
+def _fail(
+    ctx: Context, message: str, details: tuple[Json, ...], headers: dict[str, str] | None = None
+) -> None:
+    """A 500 answer that leaves the decision about writes to the frontend."""
+    ctx.status = 500
+    ctx.headers = {**(headers or {}), "content-type": JSON_TYPE}
+    ctx.body = error_body("InternalError", message, details)
+
+
+def _checked(headers: dict[str, str]) -> dict[str, str] | None:
+    """Headers as they go out: lower case, where a name already in lower case wins; None if bad."""
+    out: dict[str, str] = {}
+    for name, value in headers.items():
+        if _TOKEN.fullmatch(name) is None:
+            return None
+        lower = name.lower()
+        if lower == name or lower not in headers:
+            out[lower] = value
+    out.pop(TXID_HEADER, None)
+    return out
