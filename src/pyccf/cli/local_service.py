@@ -206,22 +206,24 @@ class LocalService:
             )
         addresses = self.folder / "node.rpc_addresses"
         certificate = self.folder / "service_cert.pem"
-        self._wait("the node to start", lambda: addresses.exists() and certificate.exists())
+        self._wait(
+            "the node to start",
+            lambda: addresses.exists() and certificate.exists(),
+            START_TIMEOUT_S,
+        )
         listed = load_json(addresses.read_bytes())
         assert isinstance(listed, dict), "the node writes an object"
         self.url = f"https://{listed[INTERFACE]}"
         shutil.copyfile(certificate, self.workspace / "service_cert.pem")
         with self._client() as client:
-            self._wait("the node to answer", lambda: _answers(client))
+            self._wait("the node to answer", lambda: _answers(client), START_TIMEOUT_S)
         self._report(f"Started node {self._process.pid} at {self.url}")
 
     def _client(self) -> Client:
         first = self.members[0]
         return Client(self.url, self.workspace / "service_cert.pem", cert=first.cert, key=first.key)
 
-    def _wait(
-        self, what: str, done: Callable[[], bool], timeout_s: float = START_TIMEOUT_S
-    ) -> None:
+    def _wait(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not done():
             self.check_running()

@@ -1,0 +1,76 @@
+"""`pyccf ledger` on a recorded ledger, whole and spoiled."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.cli import Run
+from support.vectors import vectors_dir
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A copy of a small real ledger of 22 entries in four files."""
+    source = vectors_dir() / "ccf" / "ledgers" / "acme_containing_service"
+    shutil.copytree(source / "ledger", tmp_path / "ledger")
+    return tmp_path / "ledger"
+
+
+def test_list(run: Run, ledger: Path) -> None:
+    out = run("ledger", "list", ledger).out
+    assert "ledger_14-20.committed" in out
+    files = run("ledger", "list", ledger, "--json").json["files"]
+    assert [(f["first"], f["last"], f["committed"]) for f in files] == [
+        (1, 2, True),
+        (3, 13, True),
+        (14, 20, True),
+        (21, None, False),
+    ]
+
+
+def test_verify(run: Run, ledger: Path) -> None:
+    ran = run("ledger", "verify", ledger)
+    assert (ran.code, ran.err) == (0, "")
+    assert "The ledger is valid." in ran.out
+    assert "2.22" in ran.out
+    report = run("ledger", "verify", ledger, "--json").json
+    assert (report["ok"], report["last_valid"], report["entries"]) == (True, "2.22", 22)
+
+
+def test_the_first_bad_entry_is_named(run: Run, ledger: Path) -> None:
+    path = ledger / "ledger_14-20.committed"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    ran = run("ledger", "verify", ledger)
+    assert (ran.code, ran.out) == (1, "")
+    assert len(ran.err.splitlines()) == 2
+    assert ran.err.startswith("Error: Entry 14 in ledger_14-20.committed is bad: ")
+    ran = run("ledger", "verify", ledger, "--json")
+    assert ran.code == 1
+    assert ran.json["ok"] is False
+    assert ran.json["error"]["seqno"] == 14
+
+
+def test_the_service_can_be_demanded(run: Run, ledger: Path, tmp_path: Path) -> None:
+    common = vectors_dir() / "ccf" / "ledgers" / "acme_containing_service" / "common"
+    right = common / "service_cert.pem"
+    assert right.exists()
+    assert run("ledger", "verify", ledger, "--service-cert", right).code == 0
+    other = vectors_dir() / "ccf" / "ledgers" / "eol_service" / "common" / "service_cert.pem"
+    assert run("ledger", "verify", ledger, "--service-cert", other).code == 1
+    ran = run("ledger", "verify", ledger, "--service-cert", tmp_path / "none")
+    assert ran.code == 1
+    assert "Could not read the certificate" in ran.err
+
+
+def test_no_ledger(run: Run, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        ran = run("ledger", "verify", folder)
+        assert ran.code == 1
+        assert len(ran.err.splitlines()) == 2
+    assert "no ledger files" in run("ledger", "list", tmp_path).out
+    assert run("ledger", "list").code == 2

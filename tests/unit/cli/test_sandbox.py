@@ -1,0 +1,65 @@
+"""`pyccf sandbox` before there is a service: arguments and the default application."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pyccf
+from pyccf.cli import sandbox
+from pyccf.errors import LocalError
+from support.cli import Run
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Puts back what happens on signals."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_more_nodes_than_possible_are_refused(run: Run) -> None:
+    ran = run("sandbox", "--nodes", 2)
+    assert ran.code == 1
+    assert "2 nodes is not possible in this version" in ran.err
+    assert len(ran.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--nodes", "0"], ["--members", "0"], ["--users", "x"], ["--port", "65536"]]
+)
+def test_impossible_numbers_are_refused(run: Run, arguments: list[str]) -> None:
+    ran = run("sandbox", *arguments)
+    assert ran.code == 2
+    assert arguments[0] in ran.err
+
+
+def test_a_folder_without_application(run: Run, tmp_path: Path) -> None:
+    ran = run("sandbox", tmp_path, "--workspace", tmp_path / "ws")
+    assert ran.code == 1
+    assert "There is no application" in ran.err
+    assert not (tmp_path / "ws").exists()
+
+
+def test_the_default_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pyccf, "__file__", str(tmp_path / "a" / "b" / "c" / "__init__.py"))
+    with pytest.raises(LocalError, match="samples/logging is not part of this installation"):
+        sandbox.default_app()
+    (tmp_path / "samples" / "logging").mkdir(parents=True)
+    assert sandbox.default_app() == tmp_path / "samples" / "logging"
+    (tmp_path / "a" / "samples" / "logging").mkdir(parents=True)
+    assert sandbox.default_app() == tmp_path / "a" / "samples" / "logging"
+
+
+def test_the_first_signal_interrupts_and_the_next_is_ignored() -> None:
+    stop = sandbox._stop_on_signals()
+    with pytest.raises(sandbox.Interrupted):
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.is_set()
+    signal.raise_signal(signal.SIGINT)
