@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyccf.api.gov import routes
 from pyccf.api.gov.documents import with_versions
+from pyccf.api.gov.scripts import Scripts
 from pyccf.apps.router import Endpoint
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ class _Deps:
         self.refresh_shares = operations.refresh_shares
 
     def scripts(self, ctx: Context) -> ScriptRunner:
-        from pyccf.api.gov.scripts import Scripts
-
         return Scripts(ctx.services, self._operations)
 
 

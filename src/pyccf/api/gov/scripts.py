@@ -1,0 +1,89 @@
+"""Constitution and ballots on the JavaScript engine, in the terms of `service.proposals`.
+
+Ballots, `validate` and `resolve` may only read; `apply` may write, and has the node's operations at
+hand (spec: governance.md §1.3, §2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pyccf.apps.js import governance
+from pyccf.apps.js.governance import JsArg, JsError, JsResult, JsSetupError
+from pyccf.service.proposals import ScriptFailure, ScriptUnusable, Validation, Vote
+
+if TYPE_CHECKING:
+    from pyccf.apps.context import GovernanceOperations, Services
+    from pyccf.kv.tx import Tx
+    from pyccf.types import MemberId, ProposalId
+
+CONSTITUTION_NAME = "public:ccf.gov.constitution[0]"
+"""Name under which the constitution appears in traces and errors."""
+
+
+class Scripts:
+    """A `ScriptRunner` for one request."""
+
+    def __init__(self, services: Services, operations: GovernanceOperations) -> None:
+        self._services = services
+        self._operations = operations
+
+    def validate(self, tx: Tx, constitution: str, proposal: str) -> Validation:
+        """Run `validate(proposal)`."""
+        result = self._run(tx, constitution, CONSTITUTION_NAME, "validate", [proposal])
+        if not result.is_object:
+            return Validation(is_object=False)
+        valid, description = result.fields.get("valid"), result.fields.get("description")
+        return Validation(
+            is_object=True,
+            valid=valid is not None and valid.truthy,
+            description="" if description is None else description.text,
+        )
+
+    def resolve(
+        self,
+        tx: Tx,
+        constitution: str,
+        proposal: str,
+        proposer_id: MemberId,
+        votes: list[Vote],
+        proposal_id: ProposalId,
+    ) -> str:
+        """Run `resolve(proposal, proposerId, votes, proposalId)`."""
+        listed: JsArg = [{"member_id": vote.member_id, "vote": vote.vote} for vote in votes]
+        args: list[JsArg] = [proposal, proposer_id, listed, proposal_id]
+        return self._run(tx, constitution, CONSTITUTION_NAME, "resolve", args).text
+
+    def apply(self, tx: Tx, constitution: str, proposal: str, proposal_id: ProposalId) -> None:
+        """Run `apply(proposal, proposalId)`."""
+        args: list[JsArg] = [proposal, proposal_id]
+        self._run(tx, constitution, CONSTITUTION_NAME, "apply", args, "GOV_RW")
+
+    def vote(self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId) -> bool:
+        """Run a ballot's `vote(proposal, proposerId)`; what counts is the value's truth."""
+        return self._run(tx, ballot, name, "vote", [proposal, proposer_id]).truthy
+
+    def _run(
+        self,
+        tx: Tx,
+        source: str,
+        name: str,
+        function: str,
+        args: list[JsArg],
+        access: Literal["GOV_RO", "GOV_RW"] = "GOV_RO",
+    ) -> JsResult:
+        try:
+            return governance.run(
+                source,
+                name,
+                function,
+                args,
+                tx=tx,
+                access=access,
+                operations=self._operations if access == "GOV_RW" else None,
+                machine=self._services,
+            )
+        except JsError as e:
+            raise ScriptFailure(e.message, e.trace, e.timed_out) from None
+        except JsSetupError as e:
+            raise ScriptUnusable(e.text) from None
