@@ -22,7 +22,7 @@ EXAMPLES_MAX = 6
 SCHEMA_DEPTH_MAX = 8
 
 _BUILT_IN = frozenset({"/api", "/commit", "/tx", "/receipt"})
-_VERBS = ("post", "put", "get", "delete")
+_VERBS = ("post", "put", "get")
 _BY_HAND = ("jwt", "cose")
 
 
@@ -37,21 +37,31 @@ class Example(msgspec.Struct, frozen=True):
 
 
 def examples(document: Json) -> list[Example]:
-    """Requests for an application: first what writes, then what reads, at most EXAMPLES_MAX."""
+    """Requests for an application, at most EXAMPLES_MAX.
+
+    Where one path can be both written and read, pairs of a write and the read of what it wrote;
+    otherwise whatever writes, then whatever reads.
+    """
     paths = document.get("paths") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(paths, dict):
         return []
-    found = []
-    for rank, verb in enumerate(_VERBS):
-        for number, (path, operations) in enumerate(paths.items()):
-            operation = operations.get(verb) if isinstance(operations, dict) else None
-            if isinstance(operation, dict) and path.removeprefix("/app") not in _BUILT_IN:
+    writes: dict[str, Example] = {}
+    reads: dict[str, Example] = {}
+    for path, operations in paths.items():
+        if not isinstance(operations, dict) or path.removeprefix("/app") in _BUILT_IN:
+            continue
+        for verb in _VERBS:
+            operation = operations.get(verb)
+            if isinstance(operation, dict):
                 example = _example(document, verb, path, operation)
                 if example is not None:
-                    found.append((rank, number, example))
-    chosen = [example for rank, _, example in found if rank < 2][: EXAMPLES_MAX // 2]
-    chosen += [example for rank, _, example in found if rank == 2][: EXAMPLES_MAX - len(chosen)]
-    return chosen
+                    (reads if verb == "get" else writes).setdefault(path, example)
+    half = EXAMPLES_MAX // 2
+    pairs = [path for path in writes if path in reads][:half]
+    if pairs:
+        return [example for path in pairs for example in (writes[path], reads[path])]
+    chosen = list(writes.values())[:half]
+    return chosen + list(reads.values())[: EXAMPLES_MAX - len(chosen)]
 
 
 def curl(example: Example, url: str, files: Mapping[str, str], *extra: str) -> str:

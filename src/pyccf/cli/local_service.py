@@ -106,7 +106,7 @@ class LocalService:
 
         A node that does not stop in time is killed.
         """
-        process, self._process = self._process, None
+        process = self._process
         code: int | None = None
         if process is not None:
             if process.poll() is None:
@@ -116,6 +116,7 @@ class LocalService:
             except subprocess.TimeoutExpired:
                 process.kill()
                 code = process.wait()
+            self._process = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -25,7 +25,7 @@ SANDBOX_FILE = "sandbox.json"
 F = TypeVar("F", bound=Callable[..., object])
 
 
-class Party(msgspec.Struct, frozen=True):
+class Party(msgspec.Struct, frozen=True, omit_defaults=True):
     """Files of one member or user of a sandbox; users have no encryption key."""
 
     cert: str
@@ -41,7 +41,7 @@ class SandboxNode(msgspec.Struct, frozen=True):
     pid: int
 
 
-class SandboxInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+class SandboxInfo(msgspec.Struct, frozen=True):
     """What a sandbox says of itself: printed by --json, kept in `sandbox.json`."""
 
     nodes: list[SandboxNode]

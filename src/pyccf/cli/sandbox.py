@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -102,7 +105,7 @@ def command(
             hint=f"See its log, {service.folder / 'out'}",
         )
     out.line("Stopped. The ledger stays; check it with:")
-    out.line(f"  pyccf ledger verify {service.folder / 'ledger'}")
+    out.line("  " + pyccf_line("ledger", "verify", str(service.folder / "ledger")))
 
 
 class Interrupted(Exception):
@@ -135,6 +138,18 @@ def default_app() -> Path:
     )
 
 
+def pyccf_line(*arguments: str) -> str:
+    """A command line for this very program, whether or not its folder is searched by the shell."""
+    script = Path(sys.executable).with_name("pyccf")
+    if shutil.which("pyccf") == str(script):
+        words = ["pyccf"]
+    elif script.is_file():
+        words = [str(script)]
+    else:
+        words = [sys.executable, "-m", "pyccf.cli.main"]
+    return shlex.join([*words, *arguments])
+
+
 def _tell(out: Output, info: SandboxInfo) -> None:
     """What a person needs to go on: requests to paste, and where everything lies."""
     node, user = info.nodes[0], info.users[0]
@@ -153,9 +168,10 @@ def _tell(out: Output, info: SandboxInfo) -> None:
         out.line("\nThe same, answered once it is committed, with its receipt in a header:\n")
         out.line("  " + curl(wrote, node.url, files, "-i", "-H", "x-pyccf-wait: receipt"))
     out.line("\nProof of a transaction, and its check without the service:\n")
-    where = f"--workspace {info.workspace}"
-    out.line(f"  pyccf receipt get {latest} {where} --output receipt.json")
-    out.line(f"  pyccf receipt verify receipt.json --service-cert {info.service_cert}")
+    where = ("--workspace", info.workspace)
+    out.line("  " + pyccf_line("receipt", "get", str(latest), *where, "--output", "receipt.json"))
+    check = ("--service-cert", info.service_cert)
+    out.line("  " + pyccf_line("receipt", "verify", "receipt.json", *check))
     out.line("\nWhere things are:\n")
     out.fields(
         [

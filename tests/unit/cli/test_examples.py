@@ -50,6 +50,23 @@ def test_what_is_written_is_what_is_read() -> None:
     ]
 
 
+def test_pairs_of_write_and_read_are_preferred() -> None:
+    found = examples(
+        document(
+            _app_admin={"post": BODY},
+            _app_all={"get": {}},
+            _app_log={"get": QUERY, "post": BODY},
+            _app_other={"get": QUERY, "put": BODY},
+        )
+    )
+    assert [(e.method, e.path) for e in found] == [
+        ("POST", "/app/log"),
+        ("GET", "/app/log?id=42"),
+        ("PUT", "/app/other"),
+        ("GET", "/app/other?id=42"),
+    ]
+
+
 def test_paths_without_prefix_and_with_parameters() -> None:
     parameter: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
     found = examples(
