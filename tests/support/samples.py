@@ -1,0 +1,52 @@
+"""The sample applications of this checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+NPM_TIMEOUT_S = 300
+
+
+def sample(name: str) -> Path:
+    """Folder of a sample, built if it needs that."""
+    if name == "logging-ts":
+        _build(SAMPLES / name)
+    return SAMPLES / name
+
+
+@cache
+def _build(folder: Path) -> None:
+    """Type-check and bundle a TypeScript application with npm, as its README says."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed: the TypeScript sample cannot be built")
+    if not _installed(folder):
+        done = _run([npm, "ci", "--no-audit", "--no-fund"], folder)
+        if done.returncode != 0 and _offline(done.stderr):
+            pytest.skip("the npm registry cannot be reached: no TypeScript, no esbuild")
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = _run([npm, "run", "build"], folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _installed(folder: Path) -> bool:
+    """Whether `npm ci` ran here since the lock file last changed."""
+    marker = folder / "node_modules" / ".package-lock.json"
+    lock = folder / "package-lock.json"
+    return marker.exists() and marker.stat().st_mtime >= lock.stat().st_mtime
+
+
+def _offline(text: str) -> bool:
+    return any(word in text for word in ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT"))
+
+
+def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT_S
+    )
