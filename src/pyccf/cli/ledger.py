@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import msgspec
 
+from pyccf.audit import read
 from pyccf.audit import verify as audit
 from pyccf.audit.auditor import Identity
 from pyccf.audit.files import find_chunks
+from pyccf.audit.secrets import recover
 from pyccf.cli.options import json_option
 from pyccf.cli.output import Output
 from pyccf.errors import InvalidLedger, LocalError
+from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.types import TxID
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @click.group("ledger")
@@ -24,11 +30,53 @@ def command() -> None:
     """Read and verify a ledger on disk."""
 
 
+def _enc_keys_option(function: F) -> F:
+    return click.option(
+        "--enc-key",
+        "enc_keys",
+        multiple=True,
+        metavar="FILE",
+        help="Private encryption key of a member (PEM); with enough of them private tables open.",
+    )(function)
+
+
 @command.command("list")
 @click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.option("--files", is_flag=True, help="List the files instead of the entries.")
+@click.option("--first", type=click.IntRange(1), default=1, help="Begin with this seqno.")
+@click.option("--last", type=click.IntRange(1), help="End with this seqno.")
 @json_option
-def list_(directories: tuple[str, ...], out: Output) -> None:
-    """List the files of the ledger in DIR (several directories together hold one ledger)."""
+def list_(
+    directories: tuple[str, ...], files: bool, first: int, last: int | None, out: Output
+) -> None:
+    """List the entries of the ledger in DIR (several directories together hold one ledger)."""
+    if files:
+        _list_files(directories, out)
+        return
+    summaries = read.entries(directories, first, last)
+    if out.as_json:
+        out.result_list("entries", map(msgspec.to_builtins, summaries))
+        return
+    for one in summaries:
+        maps = [f"{name} ({_touched(touched)})" for name, touched in one.maps.items()]
+        if one.private_size:
+            maps.append(f"private ({one.private_size:,} bytes)")
+        mark = "  signature" if one.is_signature else ""
+        out.line(f"{one.view}.{one.seqno}  {one.size:,} bytes{mark}")
+        for text in maps:
+            out.line(f"    {text}")
+
+
+def _touched(touched: read.Touched) -> str:
+    parts = []
+    if touched.writes:
+        parts.append(f"{touched.writes} written")
+    if touched.removes:
+        parts.append(f"{touched.removes} removed")
+    return ", ".join(parts)
+
+
+def _list_files(directories: tuple[str, ...], out: Output) -> None:
     found = find_chunks(directories)
     rows = [
         {
@@ -57,6 +105,18 @@ def list_(directories: tuple[str, ...], out: Output) -> None:
         out.line(f"Left out: {name}")
 
 
+@command.command("show")
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.argument("seqno", type=click.IntRange(1))
+@_enc_keys_option
+@json_option
+def show(directories: tuple[str, ...], seqno: int, enc_keys: tuple[str, ...], out: Output) -> None:
+    """Show the entry SEQNO of the ledger in DIR, with what it wrote to each table."""
+    entry = read.show(directories, seqno, secrets=_secrets(directories, enc_keys)).readable()
+    out.result(entry)
+    out.line(msgspec.json.format(msgspec.json.encode(entry).decode(), indent=2))
+
+
 @command.command("verify")
 @click.argument("directories", nargs=-1, required=True, metavar="DIR...")
 @click.option(
@@ -65,16 +125,25 @@ def list_(directories: tuple[str, ...], out: Output) -> None:
     metavar="FILE",
     help="Also demand that the ledger is of the service with this certificate.",
 )
+@_enc_keys_option
 @json_option
-def verify(directories: tuple[str, ...], service_cert: str | None, out: Output) -> None:
+def verify(
+    directories: tuple[str, ...],
+    service_cert: str | None,
+    enc_keys: tuple[str, ...],
+    out: Output,
+) -> None:
     """Verify the ledger in DIR from its first entry to its last.
 
     Checks the Merkle tree, every signature, the chain of service identities and the layout of the
     files. The exit code is 0 only if all of it holds; otherwise the first bad entry is named.
     """
     pem = None if service_cert is None else _pem(service_cert)
+    secrets = _secrets(directories, enc_keys)
     with _progress(out) as report_progress:
-        report = audit.verify(directories, progress=report_progress, service_cert_pem=pem)
+        report = audit.verify(
+            directories, progress=report_progress, service_cert_pem=pem, secrets=secrets
+        )
     out.result(
         {
             **msgspec.to_builtins(report),
@@ -148,8 +217,15 @@ def _progress(out: Output) -> Iterator[audit.ProgressCallback | None]:
         yield report
 
 
+def _secrets(directories: tuple[str, ...], enc_keys: tuple[str, ...]) -> LedgerSecrets | None:
+    """The ledger's secrets, rebuilt from recovery shares, if keys were given."""
+    if not enc_keys:
+        return None
+    return recover(directories, [_pem(path) for path in enc_keys])
+
+
 def _pem(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise LocalError(f"Could not read the certificate {path}: {error}") from error
+        raise LocalError(f"Could not read the PEM file {path}: {error}") from error

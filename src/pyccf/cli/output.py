@@ -38,6 +38,17 @@ class Output:
             sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
             sys.stdout.flush()
 
+    def result_list(self, name: str, values: Iterable[object]) -> None:
+        """One line of JSON with a list under a name, written piece by piece as values come."""
+        assert self.as_json, "lists for a person are written otherwise"
+        sys.stdout.write(f'{{"{name}":[')
+        separator = ""
+        for value in values:
+            sys.stdout.write(separator + msgspec.json.encode(value).decode())
+            separator = ","
+        sys.stdout.write("]}\n")
+        sys.stdout.flush()
+
     def line(self, text: str = "") -> None:
         """One line for a person, as it is; nothing with --json."""
         if not self.as_json:

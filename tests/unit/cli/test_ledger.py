@@ -19,16 +19,51 @@ def ledger(tmp_path: Path) -> Path:
     return tmp_path / "ledger"
 
 
-def test_list(run: Run, ledger: Path) -> None:
-    out = run("ledger", "list", ledger).out
+def test_list_of_files(run: Run, ledger: Path) -> None:
+    out = run("ledger", "list", ledger, "--files").out
     assert "ledger_14-20.committed" in out
-    files = run("ledger", "list", ledger, "--json").json["files"]
+    files = run("ledger", "list", ledger, "--files", "--json").json["files"]
     assert [(f["first"], f["last"], f["committed"]) for f in files] == [
         (1, 2, True),
         (3, 13, True),
         (14, 20, True),
         (21, None, False),
     ]
+
+
+def test_list_of_entries(run: Run, ledger: Path) -> None:
+    out = run("ledger", "list", ledger).out
+    assert "2.1  " in out
+    assert "    public:ccf.gov.members.certs (" in out
+    assert out.count("  signature\n") == 8
+    found = run("ledger", "list", ledger, "--first", 3, "--last", 5, "--json").json["entries"]
+    assert [entry["seqno"] for entry in found] == [3, 4, 5]
+
+
+def test_show(run: Run, ledger: Path) -> None:
+    shown = run("ledger", "show", ledger, 1, "--json").json
+    assert shown["txid"] == "2.1"
+    assert "public:ccf.gov.service.info" in shown["public"]
+    assert '"txid": "2.1"' in run("ledger", "show", ledger, 1).out
+    assert run("ledger", "show", ledger, 23).code == 1
+    assert run("ledger", "show", ledger, 0).code == 2
+    assert run("ledger", "show", 1).code == 2
+
+
+def test_private_tables_open_with_members_keys(run: Run, tmp_path: Path) -> None:
+    service = vectors_dir() / "ccf" / "ledgers" / "cose_flipflop_service"
+    keys = sorted((service / "common").glob("member*_enc_privk.pem"))
+    assert keys
+    options = [word for key in keys for word in ("--enc-key", str(key))]
+    ran = run("ledger", "verify", service / "ledger", *options)
+    assert ran.code == 0, ran.err
+    listed = run("ledger", "list", service / "ledger", "--json").json["entries"]
+    private = next(entry["seqno"] for entry in listed if entry["private_size"])
+    ran = run("ledger", "show", service / "ledger", private, *options, "--json")
+    assert ran.json["private"]
+    assert "private" not in run("ledger", "show", service / "ledger", private, "--json").json
+    ran = run("ledger", "verify", service / "ledger", "--enc-key", tmp_path / "none")
+    assert "Could not read the PEM file" in ran.err
 
 
 def test_verify(run: Run, ledger: Path) -> None:
@@ -64,7 +99,7 @@ def test_the_service_can_be_demanded(run: Run, ledger: Path, tmp_path: Path) -> 
     assert run("ledger", "verify", ledger, "--service-cert", other).code == 1
     ran = run("ledger", "verify", ledger, "--service-cert", tmp_path / "none")
     assert ran.code == 1
-    assert "Could not read the certificate" in ran.err
+    assert "Could not read the PEM file" in ran.err
 
 
 def test_no_ledger(run: Run, tmp_path: Path) -> None:
@@ -72,5 +107,5 @@ def test_no_ledger(run: Run, tmp_path: Path) -> None:
         ran = run("ledger", "verify", folder)
         assert ran.code == 1
         assert len(ran.err.splitlines()) == 2
-    assert "no ledger files" in run("ledger", "list", tmp_path).out
+    assert "no ledger files" in run("ledger", "list", tmp_path, "--files").out
     assert run("ledger", "list").code == 2
