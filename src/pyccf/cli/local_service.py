@@ -42,7 +42,6 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 GOVERNANCE_TIMEOUT_S = 30.0
 POLL_S = 0.02
-LOG_TAIL_LINES = 5
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal to get when the parent dies."""
 
@@ -241,7 +240,9 @@ class LocalService:
         for name in ("err", "out"):
             lines = (self.folder / name).read_text("utf-8", "replace").strip().splitlines()
             if lines:
-                reason = " / ".join(line.strip() for line in lines[-LOG_TAIL_LINES:])
+                # Of a traceback only the last line says what; else the last two explain.
+                kept = 1 if any(line.startswith("Traceback") for line in lines) else 2
+                reason = " / ".join(line.strip() for line in lines[-kept:])
                 break
         else:
             reason = "it said nothing"
