@@ -46,7 +46,7 @@ if lib.pyccf_install_native() != 0:
 if not TYPE_CHECKING:
     _native = importlib.import_module("pyccf.apps.js._native")
 
-STACK_SCALE: Final = 1.75
+STACK_SCALE: Final = 1.71
 """Bytes of stack this engine needs where the original needs one (engine_differences.md §2)."""
 
 OUTSIDE_HEAP_EXTRA: Final = 32 << 20

@@ -60,19 +60,23 @@ TCB_SIZE = 8
 
 
 def _nibble(char: int) -> int:
-    """Value of a hex digit. Other characters are not refused but wrap around (recorded)."""
+    """Value of a hex digit. Other characters count as themselves (recorded behaviour)."""
     if 0x30 <= char <= 0x39:
         return char - 0x30
     if 0x41 <= char <= 0x46:
         return char - 0x41 + 10
-    return (char - 0x61 + 10) & 0xFF
+    if 0x61 <= char <= 0x66:
+        return char - 0x61 + 10
+    return char
 
 
 def _unhex(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) % 2:
         raise _ended(f"Input string '{text}' is not of even length: {len(raw)}")
-    return bytes((_nibble(raw[i]) << 4 | _nibble(raw[i + 1])) & 0xFF for i in range(0, len(raw), 2))
+    return bytes(
+        (16 * _nibble(raw[i]) + _nibble(raw[i + 1])) & 0xFF for i in range(0, len(raw), 2)
+    )
 
 
 def _ended(message: str) -> RpcError:
@@ -96,7 +100,7 @@ def _tcb_policy(host: Host, cpuid_hex: str, tcb_hex: str) -> dict[str, object]:
     if layout is None:
         raise _ended(f"SEV-SNP: Unsupported CPUID family {family} model {model}")
     raw = tcb[::-1]
-    policy: dict[str, object] = {"hexstring": tcb_hex}
+    policy: dict[str, object] = {"hexstring": tcb.hex()}
     policy.update((name, raw[at]) for name, at in layout.items())
     return policy
 

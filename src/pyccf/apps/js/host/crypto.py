@@ -182,12 +182,13 @@ def _known_curve(key: ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) ->
         raise ValueError(f"Unknown OpenSSL group {key.curve.name}")
 
 
-def _pss(salt: int, digest: hashes.HashAlgorithm, *, signing: bool) -> padding.PSS:
+def _pss(salt: int, digest: hashes.HashAlgorithm, bits: int, *, signing: bool) -> padding.PSS:
+    """Padding for a `saltLength`; `bits` is the size of the key."""
     mask = padding.MGF1(digest)
     if salt == _SALT_DIGEST:
         return padding.PSS(mask, digest.digest_size)
     if salt == _SALT_MAX or (salt == _SALT_AUTO and signing):
-        return padding.PSS(mask, padding.PSS.MAX_LENGTH)
+        return padding.PSS(mask, (bits + 6) // 8 - digest.digest_size - 2)
     if salt == _SALT_AUTO:
         return padding.PSS(mask, padding.PSS.AUTO)
     if salt < 0:
@@ -219,12 +220,12 @@ def _sign(host: Host, options: Options, key_pem: str, data: bytes) -> bytes:
         key: object = _private_key(key_pem)
         if name == "ECDSA":
             if not isinstance(key, ec.EllipticCurvePrivateKey):
-                raise ValueError("not an elliptic curve key")
+                raise ValueError("Unknown OpenSSL group ")
             _known_curve(key)
             return _raw(key.sign(data, ec.ECDSA(digest)), _half(key.curve))
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError("invalid RSA key")
-        salt = _pss(_int32(options.get("saltLength")), digest, signing=True)
+        salt = _pss(_int32(options.get("saltLength")), digest, key.key_size, signing=True)
         return key.sign(data, salt, digest)
     except ValueError as e:
         raise JsThrow("InternalError", f"Failed to sign: {e}") from None
@@ -281,8 +282,13 @@ def _verify_by_certificate(name: str, pem: str, signature: bytes, data: bytes) -
 
 
 def _verify_by_key(name: str, options: Options, pem: str, signature: bytes, data: bytes) -> bool:
-    key = _public_key(pem)
     digest = hashes.SHA256()
+    try:
+        key = _public_key(pem)
+    except ValueError:
+        if name == "ECDSA" or PEM_BEGIN not in pem:
+            raise
+        key = None
     if name == "ECDSA":
         if isinstance(key, ec.EllipticCurvePublicKey):
             if not isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1)):
@@ -292,9 +298,8 @@ def _verify_by_key(name: str, options: Options, pem: str, signature: bytes, data
         return False
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("invalid RSA key")
-    key.verify(
-        signature, data, _pss(_int32(options.get("saltLength")), digest, signing=False), digest
-    )
+    salt = _pss(_int32(options.get("saltLength")), digest, key.key_size, signing=False)
+    key.verify(signature, data, salt, digest)
     return True
 
 

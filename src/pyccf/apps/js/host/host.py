@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from pyccf.apps.js.engine import JsThrow, KvSpace
+from pyccf.apps.js.host.caller import caller_object
 from pyccf.errors import LocalError, RpcError
 from pyccf.kv import maps
 from pyccf.kv.maps import Access, AccessContext
@@ -43,7 +44,7 @@ class HistoricalKv(KvSpace):
 class Host:
     """What the native functions of one interpreter act on."""
 
-    __slots__ = ("access", "app", "ctx", "load", "machine", "metrics", "operations", "tag", "tx")
+    __slots__ = ("access", "ctx", "load", "machine", "metrics", "operations", "tag", "tx")
 
     def __init__(self, access: AccessContext) -> None:
         self.access = access
@@ -58,7 +59,6 @@ class Host:
         """Source of an imported module by its resolved name."""
         self.metrics = True
         """Whether each call is logged (ccf.enableMetricsLogging)."""
-        self.app: object = None
 
     def release(self) -> None:
         """Forget the transaction and all that came with it."""
@@ -94,10 +94,12 @@ class Host:
         """Source of an imported module, None if there is none."""
         return self.load(name)
 
+    def headers_object(self, ctx: Context) -> dict[str, str]:
+        """`request.headers`: names ascending (spec: js-runtime.md §5)."""
+        return dict(sorted(ctx.request.headers.items()))
+
     def caller_object(self, ctx: Context) -> object:
         """`request.caller` (spec: auth.md §6.1)."""
-        from pyccf.apps.js.host.caller import caller_object
-
         return caller_object(ctx.caller)
 
     # -- for native functions -------------------------------------------------------------------

@@ -308,8 +308,7 @@ static JSValue kv_handle(Vm *vm, JSValue kv, JSValue name)
         JS_FreeValue(ctx, size);
         return handle;
     }
-    if (JS_DefinePropertyGetSet(ctx, handle, vm->atom[ATOM_size], size, JS_UNDEFINED,
-                                PROP_CONFIGURABLE | PROP_ENUMERABLE) < 0) {
+    if (JS_DefinePropertyGetSet(ctx, handle, vm->atom[ATOM_size], size, JS_UNDEFINED, 0) < 0) {
         JS_FreeValue(ctx, handle);
         return JS_EXCEPTION;
     }
@@ -323,6 +322,18 @@ static int kv_get_own(JSContext *ctx, JSPropertyDescriptor *desc, JSValue kv, JS
         return 1;
     Vm *vm = vm_of(ctx);
     JSValue name = JS_AtomToString(ctx, prop);
+    size_t len;
+    const char *text = is_exception(name) ? NULL : JS_ToCStringLen2(ctx, &len, name, false);
+    if (!text) {
+        JS_FreeValue(ctx, name);
+        return -1;
+    }
+    size_t cut = strnlen(text, len);
+    if (cut < len) {
+        JS_FreeValue(ctx, name);
+        name = text_from_utf8(ctx, text, cut);
+    }
+    JS_FreeCString(ctx, text);
     if (is_exception(name))
         return -1;
     JSValue handle = kv_handle(vm, kv, name);

@@ -16,8 +16,8 @@
 #define PAGE ((size_t)4096)
 
 typedef struct {
-    size_t class; /* index of the free list */
-    size_t size;  /* usable bytes */
+    size_t class; /* index of the free list, which tells the room there is */
+    size_t size;  /* bytes asked for, as they are charged to the script */
 } Block;
 
 typedef struct Region {
@@ -63,6 +63,13 @@ static inline size_t region_class(size_t size, size_t *rounded)
     return 16 + (log - 8) * 4 + (n - 5);
 }
 
+static inline size_t region_room(size_t class)
+{
+    if (class < 16)
+        return (class + 1) * 16;
+    return (5 + (class - 16) % 4) << ((class - 16) / 4 + 6);
+}
+
 static void *region_malloc(void *opaque, size_t size)
 {
     Region *r = opaque;
@@ -73,6 +80,7 @@ static void *region_malloc(void *opaque, size_t size)
     Block *b = r->free[class];
     if (b) {
         r->free[class] = *(Block **)(b + 1);
+        b->size = size;
         return b + 1;
     }
     if (r->reserve - r->top < rounded + sizeof(Block))
@@ -82,7 +90,7 @@ static void *region_malloc(void *opaque, size_t size)
     if (r->top > r->peak)
         r->peak = r->top;
     b->class = class;
-    b->size = rounded;
+    b->size = size;
     return b + 1;
 }
 
@@ -112,8 +120,9 @@ static void region_free(void *opaque, void *ptr)
     Block *b = (Block *)ptr - 1;
     *(Block **)ptr = r->free[b->class];
     r->free[b->class] = b;
-    if (b->size >= REGION_GIVE_BACK)
-        region_give_back((char *)ptr + sizeof(Block *), (char *)ptr + b->size);
+    size_t room = region_room(b->class);
+    if (room >= REGION_GIVE_BACK)
+        region_give_back((char *)ptr + sizeof(Block *), (char *)ptr + room);
 }
 
 static size_t region_usable_size(const void *ptr)
@@ -126,11 +135,14 @@ static void *region_realloc(void *opaque, void *ptr, size_t size)
     if (!ptr)
         return region_malloc(opaque, size);
     Block *b = (Block *)ptr - 1;
-    if (size <= b->size && size * 2 >= b->size)
+    size_t room = region_room(b->class);
+    if (size <= room && size * 2 >= room) {
+        b->size = size;
         return ptr;
+    }
     void *made = region_malloc(opaque, size);
     if (!made)
-        return size <= b->size ? ptr : NULL;
+        return NULL;
     memcpy(made, ptr, size < b->size ? size : b->size);
     region_free(opaque, ptr);
     return made;

@@ -21,6 +21,9 @@ static JSValue lazy_make(Vm *vm, int which)
     if (which == LAZY_CALLER) {
         PyObject *args[] = {vm->host, vm->context};
         got = PyObject_VectorcallMethod(str_caller_object, args, 2, NULL);
+    } else if (which == LAZY_HEADERS) {
+        PyObject *args[] = {vm->host, vm->context};
+        got = PyObject_VectorcallMethod(str_headers_object, args, 2, NULL);
     } else {
         got = attribute_of_request(vm, str_headers);
     }
@@ -391,6 +394,9 @@ static void response_status(Vm *vm, Response *r, JSValue result)
         r->status = 200;
     else if (status.tag == TAG_INT)
         r->status = status.u.int32;
+    else if (status.tag == TAG_FLOAT64 && status.u.float64 > 0 && status.u.float64 < 1000 &&
+             status.u.float64 == (int)status.u.float64)
+        r->status = (int)status.u.float64; /* this engine's JSON.parse makes no integers */
     else
         r->wrong = bad_status;
     JS_FreeValue(vm->ctx, status);

@@ -261,6 +261,7 @@ static const char *const wording[][3] = {
     {"S", "No number after minus sign|", "unexpected token: '-'"},
     {"S", "Unexpected number|", "unexpected token: '0'"},
     {"S", "Unexpected token '\\u|", "unexpected character"},
+    {"S", "Unexpected token '\\x|", "unexpected character"},
     {"S", "Octal literals are not allowed in strict mode",
      "octal literals are deprecated in strict mode"},
     {"S", "invalid BigInt literal", "invalid bigint literal"},
@@ -288,6 +289,34 @@ static const char *worded(char kind, const char *text)
     return NULL;
 }
 
+/* Word the message of the exception in flight like the original. */
+static JSValue reword(JSContext *ctx)
+{
+    JSValue e = JS_GetException(ctx);
+    if (is_object(e) && JS_IsError(e)) {
+        JSValue name = JS_GetPropertyStr(ctx, e, "name");
+        JSValue message = JS_GetPropertyStr(ctx, e, "message");
+        const char *kind = is_string(name) ? utf8_of(ctx, NULL, name) : NULL;
+        const char *text = is_string(message) ? utf8_of(ctx, NULL, message) : NULL;
+        const char *better = kind && text ? worded(kind[0], text) : NULL;
+        if (better) {
+            JSValue made = JS_NewStringLen(ctx, better, strlen(better));
+            if (!is_exception(made))
+                JS_DefinePropertyValueStr(ctx, e, "message", made,
+                                          PROP_WRITABLE | PROP_CONFIGURABLE);
+        }
+        if (kind)
+            JS_FreeCString(ctx, kind);
+        if (text)
+            JS_FreeCString(ctx, text);
+        JS_FreeValue(ctx, name);
+        JS_FreeValue(ctx, message);
+        if (JS_HasException(ctx))
+            drop_exception(ctx);
+    }
+    return JS_Throw(ctx, e);
+}
+
 /* Parse JSON bytes; syntax errors are worded like the original's. */
 static JSValue parse_json(JSContext *ctx, const char *data, size_t len)
 {
@@ -298,27 +327,7 @@ static JSValue parse_json(JSContext *ctx, const char *data, size_t len)
     copy[len] = 0;
     JSValue v = JS_ParseJSON(ctx, copy, len, "<json>");
     js_free(ctx, copy);
-    if (!is_exception(v))
-        return v;
-    JSValue e = JS_GetException(ctx);
-    const char *better = NULL;
-    if (is_object(e) && JS_IsError(e)) {
-        JSValue message = JS_GetPropertyStr(ctx, e, "message");
-        const char *text = is_string(message) ? utf8_of(ctx, NULL, message) : NULL;
-        if (text) {
-            if (!strcmp(text, "Maximum call stack size exceeded"))
-                better = "stack overflow";
-            else
-                better = worded('S', text);
-            JS_FreeCString(ctx, text);
-        }
-        JS_FreeValue(ctx, message);
-    }
-    if (better) {
-        JS_FreeValue(ctx, e);
-        return JS_ThrowSyntaxError(ctx, "%s", better);
-    }
-    return JS_Throw(ctx, e);
+    return is_exception(v) ? reword(ctx) : v;
 }
 
 /* -- buffers ----------------------------------------------------------------------------------- */

@@ -1077,7 +1077,8 @@ static PyObject *native_configure(PyObject *module, PyObject *args)
         {&str_previous_version, "previous_version"}, {&str_open_map, "open_map"},
         {&str_refusal, "refusal"}, {&str_load_module, "load_module"}, {&str_kind, "kind"},
         {&str_message, "message"}, {&str_headers, "headers"}, {&str_request, "request"},
-        {&str_caller_object, "caller_object"}, {&str_host, "host"}, {&str_body, "body"},
+        {&str_caller_object, "caller_object"},
+        {&str_headers_object, "headers_object"}, {&str_host, "host"}, {&str_body, "body"},
         {&str_path, "path"}, {&str_query, "query"}, {&str_method, "method"},
         {&str_route, "route"}, {&str_params, "params"},
     };

@@ -100,7 +100,7 @@ static PyObject *class_js_error, *class_js_throw, *class_bad_result, *class_kv_s
 static PyObject *py_undefined, *py_null, *py_other;
 static PyObject *str_get, *str_has, *str_set, *str_delete, *str_clear, *str_size, *str_foreach,
     *str_previous_version, *str_open_map, *str_refusal, *str_load_module, *str_kind, *str_message,
-    *str_headers, *str_request, *str_caller_object, *str_host, *str_body, *str_path, *str_query,
+    *str_headers, *str_request, *str_caller_object, *str_headers_object, *str_host, *str_body, *str_path, *str_query,
     *str_method, *str_route, *str_params;
 
 static inline Vm *vm_of(JSContext *ctx)

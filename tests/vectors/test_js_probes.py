@@ -1,0 +1,463 @@
+"""The recorded JavaScript probes of the original, run against our engine.
+
+Each file runs over a store of its own, in order. What differs is in `DIFFERENT`, by name or by the
+beginning of a name (ending in a star), with the reason; a difference that is listed and does not
+occur is an error too. Stack traces are compared without line numbers: our engine always knows the
+line, the original only for functions of several lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pyccf.types import Json
+from support.js_app import Answer, JsBench
+from support.vectors import vectors_dir
+
+Probe = dict[str, Json]
+
+FAST_LIMIT_MS = 300
+"""Time limit in place of the default 5 s, so that endless loops end soon."""
+
+PATHS = {
+    ("run", "rw"): "/probe",
+    ("run", "ro"): "/probe_ro",
+    ("run", "historical"): "/probe_hist",
+    ("raw", "rw"): "/raw",
+    ("raw", "ro"): "/raw_ro",
+    ("raw", "historical"): "/raw_hist",
+}
+
+NEEDS_SECONDS = {
+    "limits.elapsed_4s.details",
+    "limits.default_time.900",
+    "limits.default_time.1200",
+    "limits.default_time.4500",
+    "limits.default_time.5500",
+}
+"""Not run: they wait for the real limit; what they show is in tests/unit/apps_js."""
+
+_GLOBALS = "globals the newer engine brings and that depend on nothing outside stay"
+_PARSE = "messages of JSON.parse caught by the script are the engine's own"
+_ORDER = "committed keys come in ascending order, not in that of a hash trie"
+_NAME_CHECKED = "the rights of the table really used are checked (a hole of the original)"
+_SNP = "verification of SEV-SNP evidence is refused: not part of this version"
+_FLOAT = "JSON.parse gives floats in this engine, so whole floats must do as status codes"
+_NO_TOKEN = "a header name that is no token is refused instead of sent"
+_OVERFLOW = "a caught stack overflow is the engine's RangeError (uncaught it is reworded)"
+_STRINGS = "strings are ropes, hardly charged to the heap, with a maximum length"
+_STAR = "names exported by `export *` can be used as js_function"
+_CYCLE = "modules are always loaded from source, so a cycle runs in that order"
+_REMOVED = "removed on purpose: not in the original, or not deterministic"
+_COLUMNS = "columns are taken out of stack traces on purpose"
+_GLUE = "a header without value does not run into the next one (a defect of the original)"
+
+DIFFERENT: dict[str, dict[str, str]] = {
+    "globals": {
+        "class.ccf_kv['t']": "a handle's prototype is Object.prototype",
+        "globalThis.*": _GLOBALS,
+        "native.typeof_absent": _GLOBALS,
+    },
+    "converters": {"bufToJsonCompatible.dot": "1. is not accepted as JSON"},
+    "kv": {
+        "handle.proto_handle": "a handle's prototype is Object.prototype",
+        "basic.order_after_commit_2": _ORDER,
+        "basic.order_after_commit_3": _ORDER,
+        "basic.prev_version_2": "the seqno of an earlier probe, another one here",
+        "this.fake_gov": _NAME_CHECKED,
+        "handle.fake_private_gov": _NAME_CHECKED,
+        "handle.fake_internal_set": _NAME_CHECKED,
+    },
+    "historical": {"getStateRange.exp0": "receipts are made up here, they only have the form"},
+    "snp": {
+        "verifySnpAttestation.zeros": _SNP,
+        "verifySnpAttestation.undef_uvm": _SNP,
+        "verifySnpAttestation.undef_both": _SNP,
+        "verifySnpAttestation.tcb_num": _SNP,
+    },
+    "crypto": {
+        "generateRsaKeyPair.512": "keys below 1024 bits are refused",
+        "pubJwkToPem.pending_exception": _PARSE,
+        "jwkToPem.pending_exception": _PARSE,
+        "pubRsaJwkToPem.pending_exception": _PARSE,
+        "rsaJwkToPem.pending_exception": _PARSE,
+        "pubEddsaJwkToPem.pending_exception": _PARSE,
+        "eddsaJwkToPem.pending_exception": _PARSE,
+        "wrap.oaepkwp_symbol_size": "aesKeySize follows the rules of a text first",
+    },
+    "responses": {
+        "status.computed_float*": _FLOAT,
+        "status.f64*": _FLOAT,
+        "status.plus_zero*": _FLOAT,
+        "headers.empty_name*": _NO_TOKEN,
+        "headers.space_name*": _NO_TOKEN,
+        "body_getter_throws.details": "the getter's own error is told",
+    },
+    "exceptions": {"bigint_mix.details": "one message of the engine for two of the original"},
+    "reuse": {"raw.oom1": "memory runs out before time does"},
+    "limits": {
+        "recursion.details": "at most 64 frames are traced",
+        "recursion_caught.details": _OVERFLOW,
+        "json_deep.details": _OVERFLOW,
+        "deep_source.details": _OVERFLOW,
+        "alloc_array*": _STRINGS,
+        "repeat.details": _STRINGS,
+        "string_build.details": _STRINGS,
+        "recursion_depth.1MiB": "frames have another size; the limit is scaled to match to 1 %",
+        "huge_array_len.details": "an error object is thrown, not null",
+    },
+    "engine": {
+        "props.Error": _REMOVED,
+        "props.globalThis": _REMOVED,
+        "collections.weakref": _REMOVED,
+        "collections.captureStack": _REMOVED,
+        "syntax.tailcall": "the recording had less stack",
+        "errors.stack_fmt": _COLUMNS,
+        "errors.stack_native": _COLUMNS,
+        "errors.stack_ctor": _COLUMNS,
+        "errors.stack_syntax": _COLUMNS,
+        "throw.error_stack_number": "any value may be assigned to stack, as in the original",
+    },
+    "request": {"headers.case": _GLUE, "headers.nohost": _GLUE},
+    "modules.source": {"m/star.js/f": _STAR},
+    "modules.bytecode": {
+        "m/star.js/f": _STAR,
+        "m/cycle_tdz.js/f": _CYCLE,
+        "reuse.cycle_tdz.js.*": _CYCLE,
+    },
+}
+
+
+@cache
+def _folder() -> Path:
+    return vectors_dir() / "ccf" / "js"
+
+
+def _probes(name: str) -> Iterator[Probe]:
+    with (_folder() / f"{name}.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+@cache
+def _app() -> tuple[dict[str, str], dict[str, dict[str, Json]]]:
+    root = _folder() / "app"
+    modules = {
+        str(path.relative_to(root / "src")): path.read_text(encoding="utf-8")
+        for path in sorted((root / "src").rglob("*"))
+        if path.is_file()
+    }
+    endpoints = {}
+    for url, verbs in json.loads((root / "app.json").read_text())["endpoints"].items():
+        for verb, metadata in verbs.items():
+            offered = [p for p in metadata["authn_policies"] if p == "no_auth"]
+            endpoints[f"{verb.upper()} {url}"] = {**metadata, "authn_policies": offered}
+    return modules, endpoints
+
+
+@pytest.fixture
+def bench() -> JsBench:
+    made = JsBench()
+    made.install(*_app(), bytecode=True)
+    txid = made.write({"public:hist": {b"k": b"v"}, "histpriv": {b"k": b"pv"}})
+    made.past = made.services.states[txid.seqno]
+    made.services.fetched.add(txid.seqno)
+    for _ in range(3):
+        made.write({"public:other": {b"x": b"y"}})
+    return made
+
+
+def _call(bench: JsBench, probe: Probe) -> Answer:
+    path = probe.get("endpoint") or PATHS[str(probe["harness"]), str(probe["mode"])]
+    body = json.dumps({"snippet": probe["snippet"]}).encode()
+    verb = str(probe.get("verb", "POST"))
+    return bench.call(verb, str(path), body, {"host": "x", "content-type": "application/json"})
+
+
+_LINE = re.compile(r"(\(?[^\s():]+):\d+(\)?)$", re.MULTILINE)
+
+
+def _plain(value: Json) -> Json:
+    """Without line numbers in texts that are stack traces."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, str) and "    at " in value:
+        return _LINE.sub(r"\1\2", value)
+    return value
+
+
+def _shape(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {k: _shape(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_shape(v) for v in value[:1]]
+    return type(value).__name__
+
+
+def _observed(answer: Answer) -> dict[str, Json]:
+    headers: dict[str, Json] = {
+        k: v.encode("utf-8", "surrogatepass").decode("latin-1")
+        for k, v in answer.headers.items()
+        if k not in ("content-length", "x-ms-ccf-transaction-id")
+    }
+    length = answer.headers.get("content-length")
+    body = answer.body[: int(length)] if length and length.isdigit() else answer.body
+    if answer.status in (204, 304):
+        # The recording client read no body there.
+        body = b""
+    return {"status": answer.status, "headers": headers, "body": _body(body, headers)}
+
+
+def _body(raw: bytes, headers: dict[str, Json]) -> Json:
+    if headers.get("content-type") == "application/json":
+        try:
+            return {"json": _plain(json.loads(raw))}
+        except ValueError:
+            pass
+    try:
+        return {"text": _plain(raw.decode())}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw).decode()}
+
+
+def _expected(probe: Probe) -> dict[str, Json]:
+    body = probe.get("body")
+    if isinstance(body, dict) and "base64" in body:
+        raw = base64.b64decode(str(body["base64"]))
+        body = _body(raw, {})
+    if body is None:
+        body = {"text": ""}
+    headers = probe.get("headers")
+    if isinstance(headers, dict):
+        headers = {k: v for k, v in headers.items() if k != "x-ms-ccf-transaction-id"}
+    return {
+        "status": probe["status"],
+        "headers": headers,
+        "body": _plain(body),
+    }
+
+
+_OPENSSL = "OpenSSL error:"
+
+
+def _alike(seen: Json, wanted: Json) -> bool:
+    """Equality, but that texts of OpenSSL need not be matched after "OpenSSL error:"."""
+    if isinstance(seen, dict) and isinstance(wanted, dict):
+        return seen.keys() == wanted.keys() and all(_alike(seen[k], wanted[k]) for k in seen)
+    if isinstance(seen, list) and isinstance(wanted, list):
+        return len(seen) == len(wanted) and all(map(_alike, seen, wanted))
+    if isinstance(seen, str) and isinstance(wanted, str) and _OPENSSL in wanted:
+        return seen.startswith(wanted.partition(_OPENSSL)[0])
+    return (type(seen) is type(wanted) and seen == wanted) or (
+        isinstance(seen, (int, float)) and isinstance(wanted, (int, float)) and seen == wanted
+    )
+
+
+def _same(seen: dict[str, Json], wanted: dict[str, Json], volatile: Json) -> bool:
+    if volatile is True:
+        return seen["status"] == wanted["status"] and _shape(seen["body"]) == _shape(wanted["body"])
+    if isinstance(volatile, list):
+        for path in volatile:
+            _cut(seen["body"], str(path))
+            _cut(wanted["body"], str(path))
+    if wanted["headers"] is None:
+        seen = {k: v for k, v in seen.items() if k != "headers"}
+        wanted = {k: v for k, v in wanted.items() if k != "headers"}
+    return _alike(seen, wanted)
+
+
+def _cut(body: Json, path: str) -> None:
+    at = body.get("json", body) if isinstance(body, dict) else body
+    steps = path.split(".")
+    for step in steps[:-1]:
+        at = at[int(step)] if isinstance(at, list) else at.get(step)  # type: ignore[union-attr]
+        if at is None:
+            return
+    if isinstance(at, list):
+        at[int(steps[-1])] = None
+    elif isinstance(at, dict):
+        at.pop(steps[-1], None)
+
+
+def _reason(file: str, name: str) -> str | None:
+    table = DIFFERENT.get(file, {})
+    if name in table:
+        return table[name]
+    for pattern, reason in table.items():
+        if pattern.endswith("*") and name.startswith(pattern[:-1]):
+            return reason
+    return None
+
+
+class Tally:
+    """Compares probe after probe and tells at the end what did not fit the table."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.same = 0
+        self.listed = 0
+        self.wrong: list[str] = []
+
+    def judge(self, name: str, equal: bool, seen: object, wanted: object) -> None:
+        reason = _reason(self.file, name)
+        if equal and reason is None:
+            self.same += 1
+        elif not equal and reason is not None:
+            self.listed += 1
+        elif equal:
+            self.wrong.append(f"{name}: equal although listed: {reason}")
+        else:
+            self.wrong.append(f"{name}:\n   seen   {seen!r:.600}\n   wanted {wanted!r:.600}")
+
+    def close(self) -> None:
+        print(f"{self.file}: {self.same} same, {self.listed} listed, {len(self.wrong)} wrong")
+        assert not self.wrong, "\n".join(self.wrong[:40])
+
+
+PLAIN_FILES = (
+    "globals",
+    "converters",
+    "kv",
+    "rpc",
+    "gov",
+    "consensus",
+    "historical",
+    "console",
+    "snp",
+    "crypto",
+)
+
+
+@pytest.mark.parametrize("file", [*PLAIN_FILES, "responses", "exceptions", "reuse", "limits"])
+def test_probes(bench: JsBench, file: str) -> None:
+    tally = Tally(file)
+    details = False
+    for probe in _probes(file):
+        name = str(probe["name"]).removeprefix(file + ".")
+        if probe.get("node_terminates") or probe.get("node_hangs") or "snippet" not in probe:
+            continue
+        if probe["name"] in NEEDS_SECONDS:
+            continue
+        wants_details = "return_exception_details" in str(probe.get("note", ""))
+        if wants_details != details or file == "reuse":
+            details = wants_details
+            bench.options(return_exception_details=details, max_execution_time_ms=FAST_LIMIT_MS)
+        seen, wanted = _observed(_call(bench, probe)), _expected(probe)
+        if probe.get("verb") == "HEAD":
+            seen["body"] = {"text": ""}
+        if "content-type" not in (probe.get("headers") or {"content-type"}):
+            wanted["headers"] = None  # only what the probe is about was recorded
+        tally.judge(name, _same(seen, wanted, probe.get("volatile")), seen, wanted)
+    tally.close()
+
+
+def test_engine_probes(bench: JsBench) -> None:
+    """Plain JavaScript gives what QuickJS-ng gave in the recording, and mostly what CCF gave."""
+    tally = Tally("engine")
+    for probe in _probes("engine"):
+        name = str(probe["name"]).removeprefix("engine.")
+        if probe.get("quickjs_ng_same") is False:
+            probe = {**probe, "body": {"json": probe["quickjs_ng"]}, "status": 200}
+        seen, wanted = _observed(_call(bench, probe)), _expected(probe)
+        tally.judge(name, _same(seen, wanted, probe.get("volatile")), seen, wanted)
+    tally.close()
+
+
+def test_request_probes(bench: JsBench) -> None:
+    """The request object, for what reaches an endpoint at all."""
+    tally = Tally("request")
+    for probe in _probes("request"):
+        name = str(probe["name"]).removeprefix("request.")
+        sent = probe["request"]
+        assert isinstance(sent, dict)
+        if probe["status"] != 200 or name == "body.chunked":
+            continue  # refused, or decoded, before the application is asked
+        fields: list[bytes] = []
+        for key, value in sent["headers"]:  # type: ignore[union-attr]
+            fields += [str(key).encode("latin-1"), str(value).strip(" ").encode("latin-1")]
+        answer = bench.receive(
+            str(sent["method"]),
+            str(sent["path"]),
+            fields,
+            base64.b64decode(str(sent["body_base64"])),
+        )
+        seen, wanted = _observed(answer), _expected(probe)
+        if sent["method"] == "HEAD":
+            seen["body"] = {"text": ""}
+        for side in (seen, wanted):
+            # In which order the engine lists the members of Object.prototype is its own affair.
+            shown = side["body"].get("json")  # type: ignore[union-attr]
+            if isinstance(shown, dict):
+                shown["body_proto_keys"] = sorted(shown["body_proto_keys"])  # type: ignore
+        tally.judge(name, _same(seen, wanted, probe.get("volatile")), seen, wanted)
+    tally.close()
+
+
+def _module_row(module: str, function: str, mode: str, reuse: bool) -> dict[str, Json]:
+    row: dict[str, Json] = {"js_module": module, "js_function": function, "mode": mode}
+    if reuse:
+        row["interpreter_reuse"] = {"key": f"{module} {function}"}
+    return row
+
+
+@pytest.mark.parametrize("form", ["source", "bytecode"])
+def test_module_probes(form: str) -> None:
+    """Module loading, from an application with all the recorded modules at once."""
+    probes = [p for p in _probes("modules") if str(p["name"]).startswith(f"modules.{form}.")]
+    modules = {str(p["module"]): str(p["source"]) for p in _probes("modules") if "source" in p}
+    endpoints: dict[str, dict[str, Json]] = {}
+    for module in modules:
+        functions = {str(p["function"]) for p in probes if p["module"] == module}
+        for function in functions:
+            for mode in ("readwrite", "readonly"):
+                for reuse in (False, True):
+                    where = f"POST /{mode}/{int(reuse)}/{module}/{function}"
+                    endpoints[where] = _module_row(module, function, mode, reuse)
+    if form == "bytecode":
+        refused = {
+            str(p["module"])
+            for p in _probes("modules")
+            if str(p["name"]).startswith("modules.set_js_app.bytecode.")
+        }
+        modules = {k: v for k, v in modules.items() if k not in refused}
+    bench = JsBench()
+    bench.write({"public:hist": {b"k": b"v"}})
+    bench.options(return_exception_details=True)
+    bench.install(modules, endpoints, bytecode=form == "bytecode")
+    tally = Tally(f"modules.{form}")
+    for probe in probes:
+        name = str(probe["name"]).removeprefix(f"modules.{form}.")
+        if probe.get("node_terminates") or probe["status"] == 404:
+            continue
+        mode = "readonly" if name.startswith("ro/") else "readwrite"
+        reuse = int(name.startswith("reuse."))
+        answer = bench.call("POST", f"/{mode}/{reuse}/{probe['module']}/{probe['function']}")
+        seen, wanted = _observed(answer), _expected(probe)
+        tally.judge(name, _same(seen, wanted, probe.get("volatile")), seen, wanted)
+    tally.close()
+
+
+def test_what_ended_or_blocked_the_original_is_answered(bench: JsBench) -> None:
+    bench.options(max_execution_time_ms=FAST_LIMIT_MS)
+    for probe in _probes("crashes"):
+        answer = _call(bench, probe)
+        name = str(probe["name"])
+        if name in ("kv.handle.in", "kv.handle.has_own"):
+            assert answer.status == 200
+            assert answer.json() in ({"returns": True}, {"returns": [True, True]})
+        elif name == "limits.json_deep_stringify":
+            assert answer.body.endswith(b"Maximum call stack size exceeded")
+        else:
+            assert answer.status == 500, name
+            assert answer.headers["content-type"] == "application/json"
+        again = bench.call("POST", "/raw", b'{"snippet": "return {body: 1}"}')
+        assert (again.status, again.body) == (200, b"1"), name
