@@ -271,6 +271,9 @@ def test_a_python_application(tmp_path: Path) -> None:
 
 def test_told_to_stop_before_it_is_open(tmp_path: Path) -> None:
     one = Sandbox(tmp_path, "--json")
-    time.sleep(0.3)
+    deadline = time.monotonic() + READY_S
+    while not (one.workspace / "node0" / "config.json").exists():  # written before the node starts
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
     assert one.stop(signal.SIGTERM) == 0, one.err.read_text()
     assert one.out.read_text() == ""
