@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py src/pyccf/apps/js/_build.py
+$(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py src/pyccf/apps/js/_build.py $(wildcard src/pyccf/apps/js/native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-tools.txt
