@@ -62,25 +62,36 @@ class Plan(msgspec.Struct, frozen=True):
     port: int = 0
 
 
+class Cancelled(Exception):
+    """Told to stop before the service was open."""
+
+
 class LocalService:
     """One service with one node. `start` opens it, `stop` ends it; the workspace stays."""
 
-    def __init__(self, plan: Plan, report: Report) -> None:
-        """`report` is told each step, in words for a person."""
+    def __init__(
+        self, plan: Plan, report: Report, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`report` is told each step, in words for a person. Once `cancelled` says so, `start`
+        raises Cancelled at its next step.
+        """
         self.plan = plan
         self.workspace = plan.workspace.absolute()
         self.folder = self.workspace / NODE_FOLDER
         self.members: list[KeyFiles] = []
         self.users: list[KeyFiles] = []
         self.url = ""
-        self._report = report
+        self._report_to = report
+        self._cancelled = cancelled
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: TextIO | None = None
 
     # -- the whole way ---------------------------------------------------------------------------
 
     def start(self) -> SandboxInfo:
-        """Make and open the service. Raises PyccfError; then nothing is left running."""
+        """Make and open the service. Raises PyccfError or Cancelled; then nothing is left
+        running.
+        """
         try:
             self._prepare_workspace()
             self._make_parties()
@@ -125,6 +136,11 @@ class LocalService:
         """Raise LocalError if the node has ended by itself."""
         if self._process is not None and self._process.poll() is not None:
             raise self._ended()
+
+    def _report(self, text: str) -> None:
+        self._report_to(text)
+        if self._cancelled():
+            raise Cancelled
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -227,6 +243,8 @@ class LocalService:
         deadline = time.monotonic() + timeout_s
         while not done():
             self.check_running()
+            if self._cancelled():
+                raise Cancelled
             if time.monotonic() > deadline:
                 raise LocalError(
                     f"Waited {timeout_s:g} s in vain for {what}",
@@ -289,6 +307,8 @@ class LocalService:
                 if error.code != "InternalError" or time.monotonic() > deadline:
                     raise
             self.check_running()
+            if self._cancelled():
+                raise Cancelled
             time.sleep(POLL_S)
 
     def _propose(

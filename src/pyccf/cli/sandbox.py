@@ -15,7 +15,7 @@ import click
 import pyccf
 from pyccf.cli.bundle import find_app
 from pyccf.cli.examples import curl, examples
-from pyccf.cli.local_service import LocalService, Plan
+from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
 from pyccf.cli.output import Output
 from pyccf.client import Client
@@ -83,7 +83,7 @@ def command(
     stop = _stop_on_signals()
     folder = default_app() if app_dir is None else Path(app_dir)
     plan = Plan(find_app(folder), Path(workspace), members, users, port)
-    service = LocalService(plan, out.line if verbose else lambda _: None)
+    service = LocalService(plan, out.line if verbose else lambda _: None, stop.is_set)
     out.line(f"Starting a service with the application in {folder} …")
     code = None
     try:
@@ -93,12 +93,13 @@ def command(
             _tell(out, info)
         while not stop.wait(CHECK_S):
             service.check_running()
-    except Interrupted:
+        out.line("Stopping …")
+    except Cancelled:
         out.line("Stopping …")
     finally:
         code = service.stop()
     if code is None:
-        return  # interrupted before there was a node
+        return  # stopped before there was anything open
     if code != 0:
         raise LocalError(
             f"The node did not stop cleanly (exit code {code})",
@@ -108,18 +109,12 @@ def command(
     out.line("  " + pyccf_line("ledger", "verify", str(service.folder / "ledger")))
 
 
-class Interrupted(Exception):
-    """Told to stop before the service was open."""
-
-
 def _stop_on_signals() -> threading.Event:
-    """SIGINT and SIGTERM set the event that is returned; before it is waited on, they interrupt."""
+    """The event that SIGINT and SIGTERM set."""
     stop = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if not stop.is_set():
-            stop.set()
-            raise Interrupted
+        stop.set()
 
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)

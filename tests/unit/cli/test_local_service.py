@@ -78,6 +78,15 @@ def test_a_node_that_hangs_is_given_up_and_ended(
     assert service.stop() is None
 
 
+def test_a_start_can_be_cancelled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_node(monkeypatch, tmp_path, "exec sleep 60")
+    node_started = (tmp_path / "ws" / "node0" / "err").exists
+    service = LocalService(Plan(APP, tmp_path / "ws"), quiet, node_started)
+    with pytest.raises(local_service.Cancelled):
+        service.start()
+    assert service.stop() is None
+
+
 def test_an_earlier_sandbox_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_node(monkeypatch, tmp_path, "exit 1")
     for _ in range(2):
