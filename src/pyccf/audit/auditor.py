@@ -27,13 +27,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pyccf.codec.text import dump_json, load_json
+from pyccf.codec.text import b64, dump_json, load_json
 from pyccf.crypto import certs
 from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
 from pyccf.kv.changes import UNIT
 from pyccf.ledger import endorsement, signature
+from pyccf.ledger.certchain import endorsed_by, key_of
 from pyccf.ledger.entry import Z32, EntryType, ParsedEntry
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.ledger.signature import SIGNATURES, Signature
@@ -50,6 +51,9 @@ NODE_STATUSES = frozenset(("Pending", "Trusted", "Retired"))
 
 _sha256 = hashlib.sha256
 _NONCE = "0" * 64
+_MEMBERS = frozenset(
+    ["cert", "commit_seqno", "commit_view", "hashed_nonce", "node", "root", "seqno", "sig", "view"]
+)
 
 MapWrites = Mapping[bytes, bytes | None]
 
@@ -275,7 +279,7 @@ class Auditor:
         if node is not None and node.key is not None and signed.cert == node.cert:
             return node.key
         try:
-            key = certs.public_key(signed.cert)
+            key = key_of(signed.cert)
         except ValueError:
             return None
         return key if key.id == signed.node else None
@@ -290,8 +294,10 @@ class Auditor:
         if not signed.cert or signed.cert == node.cert:
             return
         # Renewed since, or about to be: the same key, endorsed by the service.
-        if self._key_beside(signed, node) != node.key or not certs.check_endorsed(
-            signed.cert, self.identities[-1].cert, ignore_time=True
+        if (
+            self._key_beside(signed, node) != node.key
+            or not endorsed_by(signed.cert, self.identities[-1].cert)
+            or certs.der_to_pem(certs.pem_to_der(signed.cert)) != signed.cert
         ):
             raise _bad(entry, f"carries a certificate that is not that of node {signed.node}")
 
@@ -305,7 +311,7 @@ class Auditor:
             raise _bad(entry, f"holds a malformed tree: {error}") from None
         if blob.size != entry.seqno or blob.root_before(blob.size) != root:
             raise _bad(entry, "holds another tree than the one it signs")
-        self._check_form(entry)
+        self._check_form(entry, signed)
         if signed.cose is not None:
             assert self._service_key is not None, "a ledger begins with a service"
             fault = signature.cose_fault(signed, self._service_key)
@@ -313,7 +319,7 @@ class Auditor:
                 raise _bad(entry, f"has a COSE signature that {fault}")
             self.cose_signatures += 1
 
-    def _check_form(self, entry: ParsedEntry) -> None:
+    def _check_form(self, entry: ParsedEntry, signed: Signature) -> None:
         """A signature is written in one way only. This guards the last one of a ledger, whose own
         bytes no further signature covers."""
         if entry.claims is not None and entry.claims != Z32:
@@ -324,8 +330,20 @@ class Auditor:
             raise _bad(entry, "is a signature transaction, but not written as one")
         row = maps[SIGNATURES][UNIT] or b""
         value = load_json(row)
-        if dump_json(value) != row or not isinstance(value, dict):
+        if (
+            dump_json(value) != row
+            or not isinstance(value, dict)
+            or value.get("sig") != b64(signed.sig)
+            or value.get("root") != signed.root.hex()
+        ):
             raise _bad(entry, "has a signature that is not in canonical form")
+        if value.keys() - _MEMBERS and _MEMBERS - value.keys():
+            # Other versions may know more members or fewer, but do not rename them.
+            raise _bad(entry, f"has a signature with the members {sorted(value)}")
+        if signed.cose is not None and maps[signature.COSE_SIGNATURES][UNIT] != dump_json(
+            b64(signed.cose)
+        ):
+            raise _bad(entry, "has a COSE signature that is not in canonical form")
         committed = value.get("commit_seqno", 0)
         if not isinstance(committed, int) or committed >= entry.seqno:
             raise _bad(entry, "says that it is committed already")
@@ -464,9 +482,7 @@ class Auditor:
             public = _key(entry, cert, f"certificate of node {node_id}")
             if public.id != node_id:
                 raise _bad(entry, f"gives node {node_id} the certificate of another node")
-            if not self.identities or not certs.check_endorsed(
-                cert, self.identities[-1].cert, ignore_time=True
-            ):
+            if not self.identities or not endorsed_by(cert, self.identities[-1].cert):
                 raise _bad(
                     entry, f"gives node {node_id} a certificate that the service did not endorse"
                 )
@@ -584,6 +600,6 @@ def _json_text(entry: ParsedEntry, rows: MapWrites, what: str) -> str:
 
 def _key(entry: ParsedEntry, cert: str, what: str) -> PublicKey:
     try:
-        return certs.public_key(cert)
+        return key_of(cert)
     except ValueError:
         raise _bad(entry, f"has a {what} that cannot be read") from None

@@ -156,6 +156,7 @@ class ChunkReader:
         seqno, at = self.name.first, FIRST_OFFSET
         positions = array("I")
         previous = 0
+        keep = self.completed or self.name.committed
         while (len(positions) < count) if count is not None else (at < end):
             prefix = read(PREFIX_SIZE)
             length = self._length(prefix, seqno, at, end, previous)
@@ -164,12 +165,12 @@ class ChunkReader:
                 return
             self.at = previous = at
             data = prefix + read(length - PREFIX_SIZE)
-            if self.completed:
+            if keep:
                 positions.append(at)
             yield data
             at += length
             seqno += 1
-        if self.completed or self.name.committed:
+        if keep:
             self._check_table(positions, at, seqno)
 
     def _length(self, prefix: bytes, seqno: SeqNo, at: int, end: int, previous: int) -> int:
@@ -179,6 +180,7 @@ class ChunkReader:
         what has a wrong length.
         """
         reason = ""
+        too_long = False
         if len(prefix) < PREFIX_SIZE:
             reason = "The entry is cut off."
         else:
@@ -192,11 +194,12 @@ class ChunkReader:
                     reason = f"Found entry {iv_seqno} where entry {seqno} must be."
                 elif at + length > end:
                     reason = f"The entry claims {length} bytes, of which {end - at} are there."
+                    too_long = True
                 else:
                     return length
         if previous and self._begins_elsewhere(seqno, at, previous):
             raise self._bad(seqno - 1, "The entry's length is wrong.")
-        if self._own_length_wrong(prefix, seqno, at):
+        if too_long and self._begins_elsewhere(seqno + 1, -1, at):
             raise self._bad(seqno, "The entry's length is wrong.")
         incomplete = not self.completed and not self.name.committed
         if incomplete and self._is_torn(prefix, seqno, at):
@@ -229,12 +232,6 @@ class ChunkReader:
             return is_signature(parse(data[:2] + body.to_bytes(6, "little") + data[HEADER_SIZE:]))
         except InvalidLedger:
             return False
-
-    def _own_length_wrong(self, prefix: bytes, seqno: SeqNo, at: int) -> bool:
-        """Whether this is entry `seqno`, but not as long as it says: the next begins earlier."""
-        if len(prefix) < PREFIX_SIZE or _IV.unpack_from(prefix, _IV_AT)[0] != seqno:
-            return False
-        return self._begins_elsewhere(seqno + 1, -1, at)
 
     def _begins_elsewhere(self, seqno: SeqNo, at: int, previous: int) -> bool:
         """Whether entry `seqno` begins at another offset than `at`, after the one at `previous`."""

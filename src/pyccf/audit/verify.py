@@ -18,8 +18,8 @@ import msgspec
 
 from pyccf.audit.auditor import Auditor, Identity
 from pyccf.audit.files import ChunkFile, ChunkReader, StrPath, find_chunks
-from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger, LocalError
+from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, ParsedEntry, parse
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.ledger.signature import is_signature
@@ -94,7 +94,7 @@ def verify(
     expected_key = None
     if service_cert_pem is not None:
         try:
-            expected_key = certs.public_key(service_cert_pem).id
+            expected_key = key_of(service_cert_pem).id
         except ValueError as error:
             raise LocalError(f"The service certificate cannot be read: {error}.") from None
     found = find_chunks(directories, include_recovery=include_recovery)

@@ -21,9 +21,10 @@ import msgspec
 
 from pyccf.codec import cbor, cose
 from pyccf.codec.text import b64, unb64
-from pyccf.crypto import certs, cosesign
+from pyccf.crypto import cosesign
 from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidReceipt, LocalError
+from pyccf.ledger.certchain import endorsed_by, key_of
 from pyccf.ledger.entry import DIGEST_SIZE, ParsedEntry
 from pyccf.ledger.signature import CCF_V1, VDS_CCF_LEDGER_SHA256, Signature
 from pyccf.ledger.signature import parse as parse_signature
@@ -194,7 +195,7 @@ def verify_json_receipt(
     cert = _member(receipt, "cert")
     node = _member(receipt, "node_id")
     try:
-        key = certs.public_key(cert)
+        key = key_of(cert)
     except ValueError as error:
         raise InvalidReceipt(f"The node certificate cannot be read: {error}.") from None
     if key.id != node:
@@ -262,10 +263,9 @@ def _endorsements(receipt: Mapping[str, Json]) -> list[str]:
 def _check_chain(
     cert: str, endorsements: list[str], service_cert_pem: str, now: UnixSeconds | None
 ) -> None:
-    at = 0 if now is None else now
     current = cert
     for issuer in [*endorsements, service_cert_pem]:
-        if not certs.check_endorsed(current, issuer, ignore_time=now is None, now=at):
+        if not endorsed_by(current, issuer, now):
             whose = "the service" if issuer is service_cert_pem else "the endorsed service"
             raise InvalidReceipt(f"The certificate that signed is not endorsed by {whose}.")
         current = issuer

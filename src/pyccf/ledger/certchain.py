@@ -1,0 +1,38 @@
+"""Certificates as they stand in ledgers and receipts, where anybody may have changed a byte.
+
+Two questions only: which key is in it, and did that one issue it. Whatever cannot be read is
+answered, never raised as an error of the certificate library, which has others than ValueError for
+certificates that can be read but not understood. (spec: crypto.md §1)
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from pyccf.crypto import certs
+from pyccf.crypto.keys import PublicKey
+from pyccf.types import UnixSeconds
+
+_ODD = (x509.InvalidVersion, TypeError)
+"""An X.509 version that does not exist; a name attribute of a type it cannot have."""
+
+
+def key_of(certificate: str) -> PublicKey:
+    """The public key of a PEM certificate. ValueError when it cannot be read."""
+    try:
+        return certs.public_key(certificate)
+    except _ODD:
+        raise ValueError("not a certificate") from None
+
+
+def endorsed_by(certificate: str, issuer: str, now: UnixSeconds | None = None) -> bool:
+    """Whether `issuer`, a CA, issued `certificate` or is it; dates count only when `now` is given.
+
+    False when either cannot be read.
+    """
+    try:
+        return certs.check_endorsed(
+            certificate, issuer, ignore_time=now is None, now=0 if now is None else now
+        )
+    except _ODD:
+        return False
