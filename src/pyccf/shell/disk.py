@@ -174,7 +174,12 @@ class LedgerDisk:
                 self._files.close(fd)
                 self._ignore(file)
                 return
-            self._open.append(_OpenChunk(path, fd, name.first, positions, end, completed))
+            opened = _OpenChunk(path, fd, name.first, positions, end, completed)
+            self._open.append(opened)
+            if not completed and self._files.read(fd, positions[-1], 2)[1] & FORCE_CHUNK_AFTER:
+                # The entry that ends the chunk is there, its table was lost: chunks must end
+                # where the primary said, on every node.
+                self._complete(opened)
 
     def _layout(self, fd: int, size: int) -> tuple[array[int], int, bool]:
         """Positions, end of the entries and whether complete. InvalidLedger for wrong content.
