@@ -86,6 +86,14 @@ class Request:
             self._fields = None
         return headers
 
+    def has_header(self, name: bytes) -> bool:
+        """Whether a header was sent (`name` in lower case), found without decoding all of them."""
+        fields = self._fields
+        if fields is None:
+            return name.decode("latin-1") in self.headers
+        size = len(name)
+        return any(len(field) == size and field.lower() == name for field in fields[::2])
+
     def __repr__(self) -> str:
         return f"Request({self.method} {self.target!r}, {len(self.body)} bytes)"
 

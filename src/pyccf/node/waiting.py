@@ -19,6 +19,7 @@ from pyccf.http.message import Request
 from pyccf.types import Millis, TxID
 
 WAIT_HEADER = "x-pyccf-wait"
+_WAIT_HEADER = WAIT_HEADER.encode()
 TIMEOUT_HEADER = "x-pyccf-wait-timeout-ms"
 RECEIPT_HEADER = "x-pyccf-receipt"
 
@@ -54,9 +55,9 @@ def parse_wish(request: Request) -> Wish | None:
 
     Raises RpcError 400 InvalidHeaderValue.
     """
-    kind = request.headers.get(WAIT_HEADER)
-    if kind is None:
+    if not request.has_header(_WAIT_HEADER):
         return None
+    kind = request.headers[WAIT_HEADER]
     if kind not in ("commit", "receipt"):
         raise RpcError(
             400,

@@ -49,8 +49,10 @@ from pyccf.shell.package import digest_of_code, digest_of_file
 from pyccf.types import Json
 
 VERSION_TEXT = f"CCF host: {CCF_VERSION}\nPlatform: Virtual"
-FETCH_BYTES_MAX = 64 * 1024 * 1024
-"""Most that one read of history takes into memory."""
+GC_YOUNG_OBJECTS = 50_000
+"""Objects made and not freed between two looks of the collector at the youngest ones."""
+GC_MIDDLE_RUNS = 20
+GC_FULL_RUNS = 100
 
 
 def main(
@@ -203,9 +205,11 @@ class Program:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signalled, number)
-        # What exists now lives for ever; the collector need not look at it again.
+        # What exists now lives for ever; the collector need not look at it again. What a request
+        # leaves behind is freed by reference counts, so it may look seldom.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_YOUNG_OBJECTS, GC_MIDDLE_RUNS, GC_FULL_RUNS)
         self._tick()
         await self._stopping.wait()
         self._finish()

@@ -155,3 +155,12 @@ def test_error_documents() -> None:
         b"HTTP/1.1 503 SERVICE_UNAVAILABLE\r\ncontent-length: 36\r\n"
         b'content-type: application/json\r\n\r\n{"error":{"code":"A","message":"b"}}'
     )
+
+
+def test_a_header_is_found_without_decoding_all() -> None:
+    request = Request.received("GET", "/x", [b"X-Pyccf-Wait", b"commit", b"a", b"x-b"], b"")
+    assert request.has_header(b"x-pyccf-wait")
+    assert not request.has_header(b"x-b")
+    assert request.headers["x-pyccf-wait"] == "commit"
+    assert request.has_header(b"x-pyccf-wait")
+    assert not request.has_header(b"x-b")
