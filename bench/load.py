@@ -6,6 +6,7 @@ other. Needs wrk on PATH (`apt-get install wrk`); refuses to run without.
 
 from __future__ import annotations
 
+import resource
 import shutil
 import statistics
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.servers import Server
+from bench.servers import Server, machine_cpu_s
 
 SCRIPT = Path(__file__).with_name("records.lua")
 WRK_MARGIN_S = 30
@@ -82,6 +83,8 @@ class Round(msgspec.Struct, frozen=True):
     """Processor time of the server per request."""
     cpu_share: float
     """Part of one core that the server used: well below 1, the load was not enough."""
+    others_share: float
+    """Part of one core that neither the server nor wrk used: the machine was not ours alone."""
     errors: int
 
 
@@ -96,6 +99,7 @@ class Figure(msgspec.Struct, frozen=True):
     p99_ms: float
     cpu_us: float
     cpu_share: float
+    others_share: float
     errors: int
     rounds: list[Round]
 
@@ -120,9 +124,10 @@ def wrk(target: Target, connections: int, seconds: int) -> Counted:
 
 def one_round(target: Target, connections: int, seconds: int) -> Round:
     """One measured run."""
-    before = target.server.cpu_s()
+    before, ours_before, all_before = target.server.cpu_s(), _children_s(), machine_cpu_s()
     counted = wrk(target, connections, seconds)
     used = target.server.cpu_s() - before
+    others = machine_cpu_s() - all_before - (_children_s() - ours_before) - used
     requests = max(counted.requests, 1)
     took_s = counted.duration_us / 1e6
     return Round(
@@ -133,15 +138,23 @@ def one_round(target: Target, connections: int, seconds: int) -> Round:
         max_ms=counted.max_us / 1000,
         cpu_us=round(1e6 * used / requests, 2),
         cpu_share=round(used / took_s, 3),
+        others_share=round(max(others, 0.0) / took_s, 3),
         errors=counted.errors.total,
     )
+
+
+def _children_s() -> float:
+    """Processor time of the children that have ended, such as wrk."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def summary(target: str, connections: int, rounds: list[Round]) -> Figure:
     """Medians of rounds; errors are added up."""
 
     def median(name: str) -> float:
-        return round(statistics.median(getattr(r, name) for r in rounds), 3)
+        values: list[float] = [getattr(r, name) for r in rounds]
+        return round(statistics.median(values), 3)
 
     return Figure(
         target=target,
@@ -152,6 +165,7 @@ def summary(target: str, connections: int, rounds: list[Round]) -> Figure:
         p99_ms=median("p99_ms"),
         cpu_us=median("cpu_us"),
         cpu_share=median("cpu_share"),
+        others_share=median("others_share"),
         errors=sum(r.errors for r in rounds),
         rounds=rounds,
     )

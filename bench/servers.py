@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from pyccf.client import Client
+from pyccf.types import Json
 
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
@@ -112,7 +113,7 @@ class Service(_Process):
         with self.client() as client:
             for first in range(0, keys, FILL_BATCH):
                 count = min(FILL_BATCH, keys - first)
-                body = {"first": first, "count": count, "msg": MESSAGE}
+                body: Json = {"first": first, "count": count, "msg": MESSAGE}
                 reply = client.post("/app/fill", json=body, wait="commit")
                 size = reply.check().json()
             if size != keys:
@@ -129,6 +130,12 @@ def cpu_s(pid: int) -> float:
     text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     fields = text.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_cpu_s() -> float:
+    """User, nice and system time of all processes on this machine, in seconds (proc(5))."""
+    first = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+    return sum(int(word) for word in first.split()[1:4]) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_bytes(pid: int) -> int:
