@@ -291,6 +291,10 @@ class Auditor:
             raise _bad(entry, f"is signed by node {signed.node}, which is not trusted yet")
         if node.key is None:
             raise _bad(entry, f"is signed by node {signed.node}, which has no certificate")
+        if node.status == "Retired" and not endorsed_by(node.cert, self.identities[-1].cert):
+            # A node on its way out still signs, so that the network can go on without it; but one
+            # that a recovery retired belongs to the service before.
+            raise _bad(entry, f"is signed by node {signed.node}, which is retired")
         if not signed.cert or signed.cert == node.cert:
             return
         # Renewed since, or about to be: the same key, endorsed by the service.
