@@ -21,6 +21,7 @@ from pyccf.ledger import receipt as receipts
 from pyccf.ledger.entry import ParsedEntry, parse
 from pyccf.ledger.history import History
 from pyccf.node.frontend import NeedsHistory
+from pyccf.service import tables
 from pyccf.types import Json, Millis, SeqNo, TxID
 
 if TYPE_CHECKING:
@@ -188,4 +189,7 @@ def adapt(node: Node, ctx: Context, text: str | None) -> None:
             f"Only committed transactions can be queried. Transaction {txid} is {status.value}",
             headers={"cache-control": "no-cache"} if pending else None,
         )
+    # A receipt counts for the service identity of the state that the request reads, which the
+    # answer therefore names.
+    ctx.tx.map(tables.SERVICE_INFO)
     ctx.historical = node.historical.get(txid.seqno)
