@@ -337,19 +337,20 @@ class Replay:
         """Have the members propose and accept something that was not recorded."""
         path = "/gov/members/proposals"
         version = "?api-version=2024-07-01"
-        created = self._cose("member0", "proposal", {"actions": list(actions)})
-        reply = self._post(f"{path}:create{version}", created)
+        created = self.sign("member0", "proposal", {"actions": list(actions)})
+        reply = self.post(f"{path}:create{version}", created)
         proposal = reply["proposalId"]
         for name in ("member0", "member1"):
             if reply["proposalState"] == "Accepted":
                 break
             vote = {"ballot": "export function vote () { return true }"}
-            signed = self._cose(name, "ballot", vote, proposal)
+            signed = self.sign(name, "ballot", vote, proposal)
             member = self.clients[name].id
-            reply = self._post(f"{path}/{proposal}/ballots/{member}:submit{version}", signed)
+            reply = self.post(f"{path}/{proposal}/ballots/{member}:submit{version}", signed)
         assert reply["proposalState"] == "Accepted"
 
-    def _cose(self, name: str, kind: str, payload: Any, proposal: str = "") -> bytes:
+    def sign(self, name: str, kind: str, payload: Any, proposal: str = "") -> bytes:
+        """A governance message of a member; no payload is no bytes."""
         signer = self.clients[name]
         pairs = [
             _header("1", signer.key.public.curve.cose_alg),
@@ -360,13 +361,15 @@ class Replay:
         if proposal:
             pairs.append(_header("ccf.gov.msg.proposal_id", proposal))
         protected = cbor.mapping(pairs)
-        return cosesign.sign1(signer.key, protected, json.dumps(payload).encode(), detached=False)
+        raw = b"" if payload is None else json.dumps(payload).encode()
+        return cosesign.sign1(signer.key, protected, raw, detached=False)
 
-    def _post(self, target: str, body: bytes) -> Any:
+    def post(self, target: str, body: bytes, status: int = 200) -> Any:
+        """The JSON answer to a signed body (None: there is none)."""
         headers = {"content-type": "application/cose"}
         reply = self.service.call("POST", target, body, headers=headers)
-        assert reply.status == 200, reply.body
-        return reply.json
+        assert reply.status == status, reply.body
+        return reply.json if reply.body else None
 
     def play(self, exchange: dict[str, Any]) -> tuple[Answer, list[str]]:
         """Our answer to an exchange, and how it differs from the recorded one."""
