@@ -14,9 +14,14 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from pyccf.apps.js import governance
+from pyccf.apps.js.engine import Limits
+from pyccf.errors import RpcError
+from pyccf.service import tables
 from pyccf.types import Json
 from support.js_app import Answer, JsBench
 from support.vectors import vectors_dir
@@ -126,6 +131,9 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "throw.error_stack_number": "any value may be assigned to stack, as in the original",
     },
     "request": {"headers.case": _GLUE, "headers.nohost": _GLUE},
+    "governance.validate": {"validate.globalThis.names": _GLOBALS},
+    "governance.resolve": {"resolve.globalThis.names": _GLOBALS},
+    "governance.apply": {"apply.globalThis.names": _GLOBALS},
     "modules.source": {"m/star.js/f": _STAR},
     "modules.bytecode": {
         "m/star.js/f": _STAR,
@@ -461,3 +469,114 @@ def test_what_ended_or_blocked_the_original_is_answered(bench: JsBench) -> None:
             assert answer.headers["content-type"] == "application/json"
         again = bench.call("POST", "/raw", b'{"snippet": "return {body: 1}"}')
         assert (again.status, again.body) == (200, b"1"), name
+
+
+_GOVERNANCE = """
+export function probe(input) {
+  let out;
+  try {
+    out = {returns: describe(new Function("request", "K", "H", input)(undefined, undefined, H))};
+  } catch (e) {
+    out = {throws: describe(e)};
+  }
+  return {result: JSON.stringify(out)};
+}
+export function plain(input) { return new Function("K", "H", input)(undefined, H); }
+"""
+
+_NO_HANDS = frozenset(
+    [
+        "open.garbage",
+        "chunk",
+        "chunk.args",
+        "snapshot",
+        "snapshot.args",
+        "secretseqno",
+        "endorse.badcsr",
+        "endorse.badpem",
+        "netcert",
+        "netcert.baddate",
+        "netcert.iso",
+        "netcert.isoT",
+        "netcert.isoOff",
+        "netcert.short",
+        "netcert.zero",
+        "netcert.neg",
+        "netcert.str",
+        "jwt.bad",
+        "jwt.empty",
+        "jwt.badkey",
+        "jwt.nokid",
+        "jwtrm.absent",
+    ]
+)
+"""What these do is the node's affair; that they are asked for rightly is in tests/unit."""
+
+
+def _gov_harness() -> str:
+    probe = (_folder() / "app" / "src" / "probe.js").read_text(encoding="utf-8")
+    kept = probe.split("export function run")[0].replace(
+        "export function describe", "function describe"
+    )
+    return "\n".join(line for line in kept.splitlines() if "import " not in line) + _GOVERNANCE
+
+
+@pytest.mark.parametrize("phase", ["validate", "resolve", "apply"])
+def test_governance_probes(bench: JsBench, phase: str) -> None:
+    """Globals, tables and functions as the constitution sees them."""
+    tally = Tally(f"governance.{phase}")
+    bench.write({"public:ccf.internal.signatures": {bytes(8): b"{}"}})
+    access: Literal["GOV_RO", "GOV_RW"] = "GOV_RW" if phase == "apply" else "GOV_RO"
+    source = _gov_harness()
+    for probe in _probes("governance"):
+        name = str(probe["name"]).removeprefix("governance.")
+        if not name.startswith(phase + ".") or "snippet" not in probe:
+            continue
+        short = name.removeprefix(phase + ".")
+        if phase == "apply" and short in _NO_HANDS:
+            continue
+        tx = bench.store.tx()
+        seen: Json
+        try:
+            made = governance.run(
+                source,
+                "public:ccf.gov.constitution[0]",
+                "probe",
+                [str(probe["snippet"])],
+                tx=tx,
+                access=access,
+                limits=Limits(),
+                machine=bench.services,
+            )
+            seen = json.loads(made.fields["result"].text)
+        except RpcError as e:
+            seen = {"json": {"error": {"code": e.code, "message": e.message}}}
+        wanted = probe.get("result") or probe.get("body")
+        tally.judge(name, _alike(seen, wanted), seen, wanted)
+    tally.close()
+
+
+def test_endpoint_metadata_probes(bench: JsBench) -> None:
+    """Rows of the endpoints table that are broken or minimal."""
+    tally = Tally("endpoint_metadata")
+    for probe in _probes("endpoint_metadata"):
+        name = str(probe["name"]).removeprefix("endpoint_metadata.")
+        sent = probe["request"]
+        assert isinstance(sent, dict)
+        path = str(sent["path"]).removeprefix("/app")
+        row = {f"GET {path}".encode(): str(probe["stored_metadata"]).encode()}
+        bench.write({tables.ENDPOINTS: row})
+        seen: Json
+        try:
+            answer = bench.call("GET", path)
+            seen = json.loads(answer.body)
+            if answer.status == 200:
+                # What the request looked like is for the request probes.
+                seen = {"keys": seen["keys"]}  # type: ignore
+        except ValueError as e:
+            seen = {"error": {"code": "InternalError", "message": f"Exception: {e}"}}
+        wanted = probe["body"]["json"]  # type: ignore
+        if probe["status"] == 200:
+            wanted = {"keys": wanted["keys"]}
+        tally.judge(name, seen == wanted, seen, wanted)
+    tally.close()

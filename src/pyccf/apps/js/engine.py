@@ -3,8 +3,9 @@
 `Interpreter` wraps a native `Vm`. It runs a script as the original does (spec: js-runtime.md §3):
 modules by name, an error while a module body runs goes unnoticed, promises are never pumped, every
 call has a bound of memory, stack and time. Deviations, all to the safe side: module loading and
-the conversion of results are bounded too, by the larger of the configured limits and the defaults;
-the stack is never promised more than the thread has; bytecode of the ledger is never executed.
+the conversion of results are bounded too, in memory and stack (loading also in time) by the larger
+of the configured limits and the defaults; the stack is never promised more than the thread has;
+bytecode of the ledger is never executed.
 
 `save` keeps the whole state of an interpreter, `restore` puts it back: what ran in between leaves
 no trace. A fresh interpreter so costs a copy of its memory (about 200 KB).

@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from pyccf.apps.js.bytecode import bytecode_in_use
 from pyccf.apps.js.engine import TIMED_OUT, Interpreter, JsError, JsSetupError
 from pyccf.apps.js.host import rows
-from pyccf.apps.js.host.host import Host
+from pyccf.apps.js.host.host import Host, nothing
 from pyccf.apps.js.host.row import Scope
-from pyccf.apps.js.modules import compile_module, evaluate_module
+from pyccf.apps.js.modules import compile_module, evaluate_module, loader
 from pyccf.kv.maps import AccessContext
 
 if TYPE_CHECKING:
-    from pyccf.apps.context import Context
-    from pyccf.apps.js.modules import Loader
     from pyccf.kv.maps import AccessContext
+    from pyccf.kv.tx import Tx
 
 TEMPLATES_MAX: Final = 64
 """Modules for which a ready interpreter is kept (about 0.5 MB each)."""
@@ -64,11 +64,6 @@ class Template:
         vm.save()
         return True
 
-    def fresh(self) -> Interpreter:
-        """The interpreter in its saved state."""
-        self.interpreter.vm.restore()
-        return self.interpreter
-
     def close(self) -> None:
         self.interpreter.vm.close()
 
@@ -76,22 +71,27 @@ class Template:
 class Shared:
     """An interpreter that keeps its state between requests."""
 
-    __slots__ = ("compiled", "evaluated", "interpreter")
+    __slots__ = ("_compiled", "evaluated", "interpreter")
 
     def __init__(self, access: AccessContext) -> None:
         self.interpreter = Interpreter(Host(access), rows(Scope.APP), per_request=True)
-        self.compiled: dict[str, int] = {}
-        self.evaluated: set[str] = set()
+        self._compiled: dict[str, int] = {}
+        self.evaluated: dict[str, int] = {}
+        """Numbers of modules that can be called, by stored name."""
 
-    def module(self, stored: str, *, rooted: bool) -> int:
-        """A module, loaded and run when it is first asked for. Raises JsSetupError."""
-        number = self.compiled.get(stored)
+    def load(self, stored: str, tx: Tx) -> int:
+        """Load a module and run its body. Raises JsSetupError."""
+        number = self._compiled.get(stored)
         if number is None:
-            number = compile_module(self.interpreter, stored, rooted=rooted)
-            self.compiled[stored] = number
-        if stored not in self.evaluated:
-            evaluate_module(self.interpreter, number, stored)
-            self.evaluated.add(stored)
+            host = self.interpreter.host
+            host.load = loader(tx)
+            try:
+                number = compile_module(self.interpreter, stored, rooted=bytecode_in_use(tx))
+            finally:
+                host.load = nothing
+            self._compiled[stored] = number
+        evaluate_module(self.interpreter, number, stored)
+        self.evaluated[stored] = number
         return number
 
 
@@ -104,9 +104,7 @@ class Pool:
         self._flush: object = None
         self._shared: OrderedDict[str, Shared] = OrderedDict()
 
-    def template(
-        self, stamp: object, stored: str, *, historical: bool, rooted: bool, load: Loader
-    ) -> Template:
+    def template(self, stamp: object, stored: str, historical: bool, tx: Tx) -> Template:
         """The interpreter for one fresh run of a module. Raises JsSetupError.
 
         `stamp` changes whenever modules do. In historical endpoints bodies are run each time: they
@@ -119,8 +117,10 @@ class Pool:
         found = self._templates.get(key)
         if found is None:
             host = Host(AccessContext.APP_RO)
-            host.load = load
-            found = Template(host, Scope.APP, stored, rooted=rooted, trial=not historical)
+            host.load = loader(tx)
+            found = Template(
+                host, Scope.APP, stored, rooted=bytecode_in_use(tx), trial=not historical
+            )
             host.release()
             self._templates[key] = found
             if len(self._templates) > TEMPLATES_MAX:
@@ -162,12 +162,3 @@ class Pool:
         """Put saved states back ahead of the next requests."""
         for template in self._templates.values():
             template.interpreter.vm.restore()
-
-
-def begin(host: Host, ctx: Context, access: AccessContext, load: Loader) -> None:
-    """Tell a host whose request it serves."""
-    host.access = access
-    host.ctx = ctx
-    host.tx = ctx.tx
-    host.machine = ctx.services
-    host.load = load

@@ -12,7 +12,7 @@ that are no tokens are refused with 500 like other unusable results.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -29,9 +29,9 @@ from pyccf.apps.js.engine import (
     JsSetupError,
 )
 from pyccf.apps.js.host.historical import state_object
-from pyccf.apps.js.modules import evaluate_module, loader
+from pyccf.apps.js.modules import evaluate_module
 from pyccf.apps.js.options import DEFAULT, RuntimeOptions, runtime_options
-from pyccf.apps.js.pool import Pool, begin
+from pyccf.apps.js.pool import Pool
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
@@ -57,6 +57,15 @@ BAD_HEADER: Final = "Invalid endpoint function return value (header type)."
 TXID_HEADER: Final = "x-ms-ccf-transaction-id"
 
 T = TypeVar("T")
+
+Served: TypeAlias = tuple[int, dict[str, str], bytes]
+"""Status, headers, body."""
+
+_ENDPOINTS = tables.ENDPOINTS
+_MODULES = tables.MODULES
+_MODULES_VERSION = tables.MODULES_VERSION
+_INTERPRETER_FLUSH = tables.INTERPRETER_FLUSH
+_RUNTIME_OPTIONS = tables.JS_RUNTIME_OPTIONS
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MODES = {mode.value: mode for mode in (Mode.READWRITE, Mode.READONLY, Mode.HISTORICAL)}
@@ -203,7 +212,7 @@ class JsApp:
         Raises AmbiguousPath, and BadMetadata for a row that cannot be used (spec: js-runtime.md
         §2). The transaction's read id is set afterwards.
         """
-        handle = tx.map(tables.ENDPOINTS)
+        handle = tx.map(_ENDPOINTS)
         stamp = (handle.start, tx.rollbacks)
         if stamp != self._stamp:
             self._read(tx, stamp)
@@ -227,7 +236,7 @@ class JsApp:
 
     def verbs(self, tx: Tx, path: str) -> set[str]:
         """All verbs under which the application knows a path."""
-        handle = tx.map(tables.ENDPOINTS)
+        handle = tx.map(_ENDPOINTS)
         stamp = (handle.start, tx.rollbacks)
         if stamp != self._stamp:
             self._read(tx, stamp)
@@ -241,7 +250,7 @@ class JsApp:
         self._exact.clear()
         self._templated.clear()
         self._broken.clear()
-        for key, raw in tx.map(tables.ENDPOINTS).foreach():
+        for key, raw in tx.map(_ENDPOINTS).foreach():
             verb, blank, path = key.decode("utf-8", "replace").partition(" ")
             if not blank:
                 continue
@@ -259,7 +268,7 @@ class JsApp:
 
     def options(self, tx: Tx) -> RuntimeOptions:
         """Runtime options in force. Raises RpcError 400 when they cannot be read."""
-        handle = tx.map(tables.JS_RUNTIME_OPTIONS)
+        handle = tx.map(_RUNTIME_OPTIONS)
         stamp = (handle.start, tx.rollbacks)
         if stamp != self._options_stamp:
             self._options = runtime_options(tx)
@@ -331,65 +340,70 @@ class Handler:
         ctx.headers = headers
         ctx.body = body
 
-    def _serve_fresh(
-        self, ctx: Context, options: RuntimeOptions
-    ) -> tuple[int, dict[str, str], bytes]:
+    def _serve_fresh(self, ctx: Context, options: RuntimeOptions) -> Served:
         tx = ctx.tx
         historical = ctx.historical
-        modules = tx.map(tables.MODULES)
-        compiled = tx.map(tables.MODULES_VERSION)
-        load = loader(tx)
         template = self._app.pool.template(
-            (modules.start, compiled.start, tx.rollbacks),
+            (tx.map(_MODULES).start, tx.map(_MODULES_VERSION).start, tx.rollbacks),
             self._module,
-            historical=historical is not None,
-            rooted=bytecode_in_use(tx),
-            load=load,
+            historical is not None,
+            tx,
         )
-        interpreter = template.fresh()
+        interpreter = template.interpreter
+        interpreter.limit(options.limits)
         host = interpreter.host
+        host.access = self._access
+        host.ctx = ctx
+        host.tx = tx
+        host.machine = ctx.services
         host.metrics = True
-        begin(host, ctx, self._access, load)
+        body = ctx.request.body
         try:
-            interpreter.limit(options.limits)
-            shown = None if historical is None else state_object(historical)
-            interpreter.vm.prepare(ctx.request.body, shown)
-            if not template.evaluated:
+            if template.evaluated:
+                served = interpreter.vm.serve(template.module, self._function, ctx, body, True)
+            else:
+                interpreter.vm.restore()
+                shown = None if historical is None else state_object(historical)
+                interpreter.vm.prepare(body, shown)
                 evaluate_module(interpreter, template.module, self._module)
-            return self._serve(ctx, interpreter, template.module)
+                served = interpreter.vm.serve(template.module, self._function, ctx, body, False)
+            return self._result(ctx, interpreter, served)
         finally:
-            host.release()
+            host.ctx = host.tx = host.machine = None
 
-    def _serve_shared(
-        self, ctx: Context, options: RuntimeOptions, key: str
-    ) -> tuple[int, dict[str, str], bytes]:
+    def _serve_shared(self, ctx: Context, options: RuntimeOptions, key: str) -> Served:
         tx = ctx.tx
-        flush = tx.map(tables.INTERPRETER_FLUSH)
-        shared = self._app.pool.shared(
-            (flush.start, tx.rollbacks), key, self._access, options.max_cached_interpreters
+        pool = self._app.pool
+        shared = pool.shared(
+            (tx.map(_INTERPRETER_FLUSH).start, tx.rollbacks),
+            key,
+            self._access,
+            options.max_cached_interpreters,
         )
         interpreter = shared.interpreter
+        interpreter.limit(options.limits)
         host = interpreter.host
-        begin(host, ctx, self._access, loader(tx))
+        host.ctx = ctx
+        host.tx = tx
+        host.machine = ctx.services
+        body = ctx.request.body
         try:
-            interpreter.limit(options.limits)
             historical = ctx.historical
             shown = None if historical is None else state_object(historical)
-            interpreter.vm.prepare(ctx.request.body, shown)
-            number = shared.compiled.get(self._module)
-            if number is None or self._module not in shared.evaluated:
-                number = shared.module(self._module, rooted=bytecode_in_use(tx))
-            return self._serve(ctx, interpreter, number)
+            interpreter.vm.prepare(body, shown)
+            number = shared.evaluated.get(self._module)
+            if number is None:
+                number = shared.load(self._module, tx)
+            served = interpreter.vm.serve(number, self._function, ctx, body, False)
+            return self._result(ctx, interpreter, served)
         finally:
-            host.release()
+            host.ctx = host.tx = host.machine = None
             if options.max_cached_interpreters == 0:
-                self._app.pool.forget(key)
+                pool.forget(key)
 
-    def _serve(
-        self, ctx: Context, interpreter: Interpreter, module: int
-    ) -> tuple[int, dict[str, str], bytes]:
-        vm = interpreter.vm
-        served = vm.serve(module, self._function, ctx)
+    def _result(
+        self, ctx: Context, interpreter: Interpreter, served: Served | Literal[-1] | None
+    ) -> Served:
         if served is None:
             raise JsSetupError(
                 f"Failed to find export '{self._function}' in module '{self._module}'"
@@ -403,7 +417,7 @@ class Handler:
                 "info",
                 "js",
                 f"JS execution complete: Method={ctx.request.method}, Path={ctx.route},"
-                f" Status={served[0]}, ExecMilliseconds={int(vm.call_ms)}",
+                f" Status={served[0]}, ExecMilliseconds={int(interpreter.vm.call_ms)}",
             )
         return served
 

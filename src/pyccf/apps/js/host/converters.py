@@ -74,9 +74,7 @@ def _unhex(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) % 2:
         raise _ended(f"Input string '{text}' is not of even length: {len(raw)}")
-    return bytes(
-        (16 * _nibble(raw[i]) + _nibble(raw[i + 1])) & 0xFF for i in range(0, len(raw), 2)
-    )
+    return bytes((16 * _nibble(raw[i]) + _nibble(raw[i + 1])) & 0xFF for i in range(0, len(raw), 2))
 
 
 def _ended(message: str) -> RpcError:

@@ -55,7 +55,7 @@ class Host:
         """The request, in application endpoints."""
         self.machine: Machine | None = None
         self.operations: GovernanceOperations | None = None
-        self.load: Callable[[str], bytes | None] = _nothing
+        self.load: Callable[[str], bytes | None] = nothing
         """Source of an imported module by its resolved name."""
         self.metrics = True
         """Whether each call is logged (ccf.enableMetricsLogging)."""
@@ -66,6 +66,7 @@ class Host:
         self.ctx = None
         self.machine = None
         self.operations = None
+        self.load = nothing
 
     # -- called by the engine -------------------------------------------------------------------
 
@@ -116,5 +117,6 @@ class Host:
         return self.ctx
 
 
-def _nothing(name: str) -> bytes | None:
+def nothing(name: str) -> bytes | None:
+    """A loader without modules."""
     return None

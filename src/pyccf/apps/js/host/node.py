@@ -45,13 +45,13 @@ def _rekey(host: Host) -> None:
 
 
 def _open(host: Host, previous: object, following: object) -> None:
-    operations, tx = _hands(host)
     if previous is not UNDEFINED and not isinstance(previous, bytes):
         raise JsThrow("TypeError", "Previous service identity argument is not an array buffer")
     if following is UNDEFINED:
         raise JsThrow("InternalError", "Proposal requires a service identity")
     if not isinstance(following, bytes):
         raise JsThrow("TypeError", "Next service identity argument is not an array buffer")
+    operations, tx = _hands(host)
     operations.transition_service_to_open(
         tx,
         previous.decode("utf-8", "replace") if isinstance(previous, bytes) else None,
@@ -98,8 +98,8 @@ def _days(days: int) -> int:
 def _refresh_bytecode(host: Host) -> None:
     from pyccf.apps.js.bytecode import refresh_bytecode
 
-    _, tx = _hands(host)
-    refresh_bytecode(tx)
+    assert host.tx is not None, "constitutions run for a transaction"
+    refresh_bytecode(host.tx)
 
 
 def _data(text: object) -> Json:

@@ -244,6 +244,24 @@ static JSValue shown(JSContext *ctx, JSValue v)
     return json;
 }
 
+/* A plain object with these members; takes the values over, also when it fails. (The engine's own
+ * JS_NewObjectFrom frees a value twice when memory runs out, and calls setters of the prototype.) */
+static JSValue object_from(JSContext *ctx, int count, const JSAtom *atoms, const JSValue *values)
+{
+    JSValue object = JS_NewObject(ctx);
+    int i = 0;
+    if (!is_exception(object))
+        while (i < count &&
+               JS_DefinePropertyValue(ctx, object, atoms[i], values[i], PROP_CWE) >= 0)
+            i++;
+    if (!is_exception(object) && i == count)
+        return object;
+    for (i += !is_exception(object); i < count; i++)
+        JS_FreeValue(ctx, values[i]);
+    JS_FreeValue(ctx, object);
+    return JS_EXCEPTION;
+}
+
 /* -- JSON -------------------------------------------------------------------------------------- */
 
 /* Messages the original engine words differently. A bar ends a beginning that is compared;

@@ -56,6 +56,14 @@ static void bound(Vm *vm, const Bounds *b)
     vm->timed_out = false;
 }
 
+/* Bounds for looking at what a call gave: memory as outside of it, time as within. */
+static void bound_result(Vm *vm)
+{
+    Bounds b = vm->outside;
+    b.time_ms = vm->inside.time_ms;
+    bound(vm, &b);
+}
+
 /* Begin to use the interpreter; NULL result means it is in use already. */
 static bool enter(Vm *vm)
 {
@@ -65,6 +73,10 @@ static bool enter(Vm *vm)
     }
     if (!vm->ctx) {
         PyErr_SetString(PyExc_RuntimeError, "this interpreter is closed");
+        return false;
+    }
+    if (vm->spent) {
+        PyErr_SetString(PyExc_RuntimeError, "this interpreter has to be restored first");
         return false;
     }
     vm->busy = true;
@@ -111,7 +123,7 @@ static PyObject *raise_js_error(Vm *vm)
     JSContext *ctx = vm->ctx;
     bool timed_out = vm->timed_out;
     JSValue e = JS_GetException(ctx);
-    bound(vm, &vm->outside);
+    bound_result(vm);
     PyObject *trace = Py_None;
     Py_INCREF(trace);
     PyObject *message = text_or_empty(vm, shown(ctx, e));
@@ -433,6 +445,68 @@ static PyObject *vm_look(Vm *vm, PyObject *const *args, Py_ssize_t count)
     return result;
 }
 
+/* -- copies ---------------------------------------------------------------------------------------- */
+
+/* Keep the state as it is now, to be put back by restore(). */
+static PyObject *vm_save(Vm *vm, PyObject *unused)
+{
+    (void)unused;
+    if (vm->busy || !vm->ctx || vm->refs.next != &vm->refs) {
+        PyErr_SetString(PyExc_RuntimeError, "an interpreter is saved between calls only");
+        return NULL;
+    }
+    JS_RunGC(vm->rt);
+    char *copy = malloc(vm->region->top);
+    if (!copy)
+        return PyErr_NoMemory();
+    free(vm->saved);
+    vm->saved = copy;
+    vm->saved_top = vm->region->top;
+    vm->saved_modules = vm->module_count;
+    vm->region->peak = vm->region->top;
+    memcpy(copy, vm->region, vm->saved_top);
+    vm->dirty = false;
+    return PyLong_FromSize_t(vm->saved_top);
+}
+
+/* What the last request left outside the region. */
+static void forget_request(Vm *vm)
+{
+    kv_forget(vm, false);
+    while (vm->refs.next != &vm->refs)
+        release_ref(vm->refs.next);
+    for (int i = 0; i < 3; i++)
+        vm->lazy[i] = JS_UNDEFINED;
+    vm->request = NULL;
+}
+
+static void put_back(Vm *vm)
+{
+    vm->impure = vm->trial = false;
+    if (!vm->dirty)
+        return;
+    size_t peak = vm->region->peak;
+    memcpy(vm->region, vm->saved, vm->saved_top);
+    if (peak > vm->saved_top + REGION_KEEP)
+        region_give_back((char *)vm->region + vm->saved_top + REGION_KEEP,
+                         (char *)vm->region + peak + PAGE);
+    vm->module_count = vm->saved_modules;
+    forget_request(vm);
+    vm->dirty = vm->spent = false;
+}
+
+/* Back to the state of save(); nothing that ran since has left a trace. */
+static PyObject *vm_restore(Vm *vm, PyObject *unused)
+{
+    (void)unused;
+    if (vm->busy || !vm->saved) {
+        PyErr_SetString(PyExc_RuntimeError, "nothing to restore");
+        return NULL;
+    }
+    put_back(vm);
+    Py_RETURN_NONE;
+}
+
 /* -- calls ------------------------------------------------------------------------------------------ */
 
 static PyObject *raise_bad_result(Vm *vm, Response *r, bool with_details)
@@ -463,17 +537,30 @@ static PyObject *raise_bad_result(Vm *vm, Response *r, bool with_details)
     return NULL;
 }
 
-/* serve(module, function, context) -> (status, headers, body)
- * or None if the function is not exported, -1 if it is not a function. */
+/* serve(module, function, context, body, fresh) -> (status, headers, body)
+ * or None if the function is not exported, -1 if it is not a function.
+ * With `fresh` the saved state is put back first. */
 static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     long index;
-    if (count != 3 || !PyUnicode_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "serve(module, function, context)");
+    if (count != 5 || !PyUnicode_Check(args[1]) || !PyBytes_Check(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "serve(module, function, context, body, fresh)");
         return NULL;
     }
-    if (!module_index(vm, args[0], &index) || !enter(vm))
+    if (!module_index(vm, args[0], &index))
         return NULL;
+    bool passing = vm->saved != NULL; /* what the script leaves is overwritten, not freed */
+    if (args[4] == Py_True) {
+        if (vm->busy || !vm->saved) {
+            PyErr_SetString(PyExc_RuntimeError, "nothing to restore");
+            return NULL;
+        }
+        put_back(vm);
+    }
+    if (!enter(vm))
+        return NULL;
+    Py_INCREF(args[3]);
+    Py_XSETREF(vm->body, args[3]);
     JSContext *ctx = vm->ctx;
     PyObject *result = NULL;
     bool missing = false;
@@ -506,7 +593,7 @@ static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
         raise_js_error(vm);
         goto done;
     }
-    bound(vm, &vm->outside);
+    bound_result(vm);
     r = respond(vm, returned);
     if (vm->pending)
         goto done;
@@ -522,9 +609,9 @@ static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
         Py_XDECREF(status);
     }
 done:
-    /* What is left to do for the script runs outside of its limits. */
-    JS_SetMemoryLimit(vm->rt, 0);
-    {
+    if (!passing) {
+        /* What is left to do for the script runs outside of its limits. */
+        JS_SetMemoryLimit(vm->rt, 0);
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
         JS_FreeValue(ctx, returned);
@@ -538,6 +625,10 @@ done:
     Py_XDECREF(r.headers);
     if (!leave(vm))
         Py_CLEAR(result);
+    if (passing) {
+        forget_request(vm);
+        vm->spent = true;
+    }
     return result;
 }
 
@@ -639,7 +730,7 @@ static PyObject *vm_call(Vm *vm, PyObject *const *args, Py_ssize_t count)
         bound(vm, &vm->inside);
         returned = JS_Call(ctx, f, JS_UNDEFINED, argc, argv);
         if (!is_exception(returned)) {
-            bound(vm, &vm->outside);
+            bound_result(vm);
             result = describe(vm, returned, 0);
         }
     }
@@ -659,57 +750,6 @@ static PyObject *vm_call(Vm *vm, PyObject *const *args, Py_ssize_t count)
     if (!leave(vm))
         Py_CLEAR(result);
     return result;
-}
-
-/* -- copies ---------------------------------------------------------------------------------------- */
-
-/* Keep the state as it is now, to be put back by restore(). */
-static PyObject *vm_save(Vm *vm, PyObject *unused)
-{
-    (void)unused;
-    if (vm->busy || !vm->ctx || vm->refs.next != &vm->refs) {
-        PyErr_SetString(PyExc_RuntimeError, "an interpreter is saved between calls only");
-        return NULL;
-    }
-    JS_RunGC(vm->rt);
-    char *copy = malloc(vm->region->top);
-    if (!copy)
-        return PyErr_NoMemory();
-    free(vm->saved);
-    vm->saved = copy;
-    vm->saved_top = vm->region->top;
-    vm->saved_modules = vm->module_count;
-    vm->region->peak = vm->region->top;
-    memcpy(copy, vm->region, vm->saved_top);
-    vm->dirty = false;
-    return PyLong_FromSize_t(vm->saved_top);
-}
-
-/* Back to the state of save(); nothing that ran since has left a trace. */
-static PyObject *vm_restore(Vm *vm, PyObject *unused)
-{
-    (void)unused;
-    if (vm->busy || !vm->saved) {
-        PyErr_SetString(PyExc_RuntimeError, "nothing to restore");
-        return NULL;
-    }
-    vm->impure = vm->trial = false;
-    if (!vm->dirty)
-        Py_RETURN_NONE;
-    size_t peak = vm->region->peak;
-    memcpy(vm->region, vm->saved, vm->saved_top);
-    if (peak > vm->saved_top + REGION_KEEP)
-        region_give_back((char *)vm->region + vm->saved_top + REGION_KEEP,
-                         (char *)vm->region + peak + PAGE);
-    vm->module_count = vm->saved_modules;
-    kv_forget(vm, false);
-    while (vm->refs.next != &vm->refs)
-        release_ref(vm->refs.next);
-    for (int i = 0; i < 3; i++)
-        vm->lazy[i] = JS_UNDEFINED;
-    vm->request = NULL;
-    vm->dirty = false;
-    Py_RETURN_NONE;
 }
 
 /* -- watching a trial run ------------------------------------------------------------------------- */

@@ -58,6 +58,7 @@ typedef struct {
     size_t saved_top;
     int saved_modules;
     bool dirty; /* ran since the copy was put back */
+    bool spent; /* and may not run again before that */
     bool busy;
 
     PyObject *host;

@@ -1,0 +1,262 @@
+"""The constitution's interpreter: results, failures, tables, what `apply` may do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from pyccf.apps.js.engine import TIMED_OUT, JsError, JsResult, JsSetupError, Limits
+from pyccf.apps.js.governance import COMPILED_MAX, run
+from pyccf.errors import LocalError, RpcError
+from pyccf.kv.store import Store
+from pyccf.kv.tx import Tx
+from pyccf.service import tables
+from pyccf.types import Json, SeqNo
+from support.js_app import FakeServices
+
+Access = Literal["GOV_RO", "GOV_RW"]
+
+
+class Hands:
+    """Governance operations that only remember what they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def trigger_ledger_rekey(self, tx: Tx) -> None:
+        raise LocalError("Could not rekey ledger")
+
+    def transition_service_to_open(self, tx: Tx, previous: str | None, following: str) -> None:
+        self.asked.append(("open", previous, following))
+
+    def trigger_recovery_shares_refresh(self, tx: Tx) -> None:
+        self.asked.append(("shares",))
+
+    def trigger_ledger_chunk(self, tx: Tx) -> None:
+        self.asked.append(("chunk",))
+
+    def trigger_snapshot(self, tx: Tx) -> None:
+        self.asked.append(("snapshot",))
+
+    def latest_ledger_secret_seqno(self, tx: Tx) -> SeqNo:
+        return 7
+
+    def generate_endorsed_certificate(self, csr_pem: str, valid_from: str, days: int) -> str:
+        return f"{csr_pem} {valid_from} {days}"
+
+    def generate_network_certificate(self, valid_from: str, days: int) -> str:
+        return f"{valid_from} {days}"
+
+    def set_jwt_public_signing_keys(self, tx: Tx, issuer: str, metadata: Json, jwks: Json) -> None:
+        self.asked.append(("keys", issuer, metadata, jwks))
+
+    def remove_jwt_public_signing_keys(self, tx: Tx, issuer: str) -> None:
+        self.asked.append(("no keys", issuer))
+
+
+def _run(
+    text: str,
+    *args: Json,
+    access: Access = "GOV_RO",
+    hands: Hands | None = None,
+    tx: Tx | None = None,
+) -> JsResult:
+    store = Store(2)
+    return run(
+        f"export function f(...args) {{ {text} }}",
+        "constitution",
+        "f",
+        list(args),
+        tx=tx or store.tx(),
+        access=access,
+        operations=hands,
+        limits=Limits(time_ms=200),
+        machine=FakeServices(store),
+    )
+
+
+def test_results_are_described() -> None:
+    store = Store(2)
+    source = """
+    export function validate(input) {
+      const actions = JSON.parse(input);
+      return {valid: actions.length > 0, description: "checked", nested: {n: 1}};
+    }
+    """
+    found = run(source, "c", "validate", ["[1]"], tx=store.tx(), access="GOV_RO")
+    assert found.is_object
+    assert found.truthy
+    assert found.fields["valid"].truthy
+    assert found.fields["description"].text == "checked"
+    assert found.fields["nested"].fields["n"].text == "1"
+
+
+@pytest.mark.parametrize(
+    ("value", "truthy", "text"),
+    [
+        ("true", True, "true"),
+        ("0", False, "0"),
+        ("''", False, ""),
+        ("'Open\\0x'", True, "Open"),
+        ("undefined", False, "undefined"),
+        ("({toString() { return 'Open'; }})", True, "Open"),
+    ],
+)
+def test_scalars(value: str, truthy: bool, text: str) -> None:
+    store = Store(2)
+    source = f"export function resolve() {{ return {value}; }}"
+    found = run(source, "c", "resolve", [], tx=store.tx(), access="GOV_RO")
+    assert (found.truthy, found.text) == (truthy, text)
+
+
+def test_arguments_arrive_as_data() -> None:
+    store = Store(2)
+    source = "export function f(...a) { return JSON.stringify(a); }"
+    args: list[Json | bytes] = ["t", 1, True, None, [{"member_id": "m", "vote": False}]]
+    found = run(source, "c", "f", args, tx=store.tx(), access="GOV_RO")
+    assert found.text == '["t",1,true,null,[{"member_id":"m","vote":false}]]'
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("export function f( {", "Failed to compile c"),
+        ("import 'x.js'; export function f() {}", "Failed to compile c"),
+        ("export function g() {}", "Failed to find export 'f' in module 'c'"),
+        ("export const f = 1;", "Export 'f' of module 'c' is not a function"),
+    ],
+)
+def test_scripts_that_cannot_be_run(source: str, text: str) -> None:
+    with pytest.raises(JsSetupError) as caught:
+        run(source, "c", "f", [], tx=Store(2).tx(), access="GOV_RO")
+    assert caught.value.text == text
+
+
+def test_a_script_that_throws_tells_where() -> None:
+    with pytest.raises(JsError) as caught:
+        _run("throw new RangeError('r');")
+    assert caught.value.message == "RangeError: r"
+    assert caught.value.trace == "    at f (constitution:1)\n"
+    assert not caught.value.timed_out
+    with pytest.raises(JsError) as caught:
+        _run("throw {a: 1};")
+    assert (caught.value.message, caught.value.trace) == ('{"a":1}', None)
+
+
+def test_a_script_that_does_not_end() -> None:
+    with pytest.raises(JsError) as caught:
+        _run("try { for (;;); } finally { return 1; }")
+    assert caught.value.timed_out
+    assert TIMED_OUT == "Operation took too long to complete."
+
+
+def test_calls_do_not_share_state() -> None:
+    store = Store(2)
+    source = (
+        "let n = 0; export function f() { globalThis.m = (globalThis.m || 0) + 1; return ++n + m; }"
+    )
+    seen = [run(source, "c", "f", [], tx=store.tx(), access="GOV_RO").text for _ in range(3)]
+    assert seen == ["2", "2", "2"]
+
+
+def test_many_ballots() -> None:
+    store = Store(2)
+    for i in range(3 * COMPILED_MAX):
+        source = f"export function vote() {{ return {i}; }}"
+        assert run(source, "b", "vote", [], tx=store.tx(), access="GOV_RO").text == str(i)
+
+
+def test_tables_by_phase() -> None:
+    write = "ccf.kv['public:ccf.gov.x'].set(ccf.strToBuf('k'), ccf.strToBuf('v'));"
+    with pytest.raises(JsError, match="read-only in current \\(read-only governance\\)"):
+        _run(write)
+    store = Store(2)
+    tx = store.tx()
+    _run(
+        write + "ccf.kv['public:app'].set(ccf.strToBuf('k'), ccf.strToBuf('v'));",
+        access="GOV_RW",
+        tx=tx,
+    )
+    assert set(tx.writes) == {"public:ccf.gov.x", "public:app"}
+    with pytest.raises(RpcError, match="disallowed reserved prefix"):
+        _run("ccf.kv['ccf.x']")
+
+
+def test_hands_only_in_apply() -> None:
+    assert _run("return typeof ccf.node + typeof ccf.network").text == "undefinedundefined"
+    hands = Hands()
+    _run(
+        """
+        ccf.node.triggerLedgerChunk(); ccf.node.triggerSnapshot(1, 2);
+        ccf.node.triggerRecoverySharesRefresh();
+        ccf.node.transitionServiceToOpen(undefined, ccf.strToBuf("pem"));
+        ccf.setJwtPublicSigningKeys("i", {issuer: "i"}, {keys: []});
+        ccf.removeJwtPublicSigningKeys("i");
+        if (ccf.network.getLatestLedgerSecretSeqno() !== 7) throw 1;
+        if (ccf.network.generateEndorsedCertificate("c", "t", 3) !== "c t 3") throw 2;
+        if (ccf.network.generateNetworkCertificate("t", "4") !== "t 4") throw 3;
+        """,
+        access="GOV_RW",
+        hands=hands,
+    )
+    assert hands.asked == [
+        ("chunk",),
+        ("snapshot",),
+        ("shares",),
+        ("open", None, "pem"),
+        ("keys", "i", {"issuer": "i"}, {"keys": []}),
+        ("no keys", "i"),
+    ]
+
+
+def test_what_the_node_refuses_is_thrown() -> None:
+    with pytest.raises(JsError, match="InternalError: Could not rekey ledger"):
+        _run("ccf.node.triggerLedgerRekey()", access="GOV_RW", hands=Hands())
+
+
+def test_console_of_governance() -> None:
+    lines: list[tuple[str, str, str]] = []
+    run(
+        "export function f() { console.warn('a', {b: 1}); }",
+        "c",
+        "f",
+        [],
+        tx=Store(2).tx(),
+        access="GOV_RO",
+        log=lambda *line: lines.append(line),
+    )
+    assert lines == [("fail", "gov", 'a {"b":1}')]
+
+
+def test_without_a_machine_there_is_no_chance() -> None:
+    with pytest.raises(JsError, match="Not available in this context"):
+        run(
+            "export function f() { Math.random(); }",
+            "c",
+            "f",
+            [],
+            tx=Store(2).tx(),
+            access="GOV_RO",
+        )
+
+
+def test_bytecode_is_refreshed_in_apply() -> None:
+    store = Store(2)
+    tx = store.tx()
+    tx.map(tables.MODULES).set(b"/a.js", b"import {x} from './b.js'; export const y = x;")
+    tx.map(tables.MODULES).set(b"/b.js", b"export const x = 1;")
+    tx.map(tables.MODULES_BYTECODE).set(b"/gone.js", b"old")
+    _run("ccf.refreshAppBytecodeCache()", access="GOV_RW", tx=tx)
+    assert {k for k, _ in tx.map(tables.MODULES_BYTECODE).foreach()} == {b"/a.js", b"/b.js"}
+    tx.map(tables.MODULES).set(b"/c.js", b"export {")
+    with pytest.raises(JsError, match=r"Unable to serialize bytecode for JS module '/c\.js'"):
+        _run("ccf.refreshAppBytecodeCache()", access="GOV_RW", tx=tx)
+
+
+def test_limits_are_never_below_the_defaults() -> None:
+    store = Store(2)
+    tx = store.tx()
+    tx.map(tables.JS_RUNTIME_OPTIONS).set(bytes(8), b'{"max_heap_bytes": 1, "max_stack_bytes": 1}')
+    source = "export function f() { return new ArrayBuffer(50000000).byteLength; }"
+    assert run(source, "c", "f", [], tx=tx, access="GOV_RO").text == "50000000"

@@ -1,0 +1,296 @@
+"""The installed application: lookup, answers, failures, what is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyccf.apps.js.registry import BadMetadata, JsApp
+from pyccf.apps.router import AmbiguousPath
+from pyccf.errors import Conflict
+from pyccf.service import tables
+from pyccf.types import Json
+from support.js_app import JsBench
+
+APP = """
+let calls = 0;
+export function count() { return {body: {calls: ++calls}}; }
+export function put(request) {
+  const record = request.body.json();
+  ccf.kv["records"].set(ccf.strToBuf(record.id), ccf.strToBuf(record.text));
+  return {statusCode: 201, headers: {"X-Kind": "record"}};
+}
+export function get(request) {
+  const value = ccf.kv["records"].get(ccf.strToBuf(request.params.id));
+  return value === undefined ? {statusCode: 404} : {body: ccf.bufToStr(value)};
+}
+export function boom() { throw new RangeError("too far"); }
+export function loop() { for (;;); }
+export function recurse() { return recurse() + 1; }
+export function fill() { const a = []; for (;;) a.push(new ArrayBuffer(1 << 20)); }
+export function odd(request) { return eval(request.body.text()); }
+export function claim() { ccf.rpc.setClaimsDigest(new ArrayBuffer(32)); return {}; }
+"""
+
+ENDPOINTS = {
+    "POST /count": "app.js:count",
+    "POST /put": "app.js:put",
+    "GET /get/{id}": "app.js:get",
+    "POST /boom": "app.js:boom",
+    "POST /loop": "app.js:loop",
+    "POST /recurse": "app.js:recurse",
+    "POST /fill": "app.js:fill",
+    "POST /odd": "app.js:odd",
+    "POST /claim": "app.js:claim",
+}
+
+
+@pytest.fixture
+def bench() -> JsBench:
+    made = JsBench()
+    made.install({"app.js": APP}, ENDPOINTS)
+    return made
+
+
+def _error(message: str, *details: Json) -> Json:
+    error: dict[str, Json] = {"code": "InternalError", "message": message}
+    if details:
+        error["details"] = list(details)
+    return {"error": error}
+
+
+# -- lookup --------------------------------------------------------------------------------------
+
+
+def test_without_an_application_nothing_is_found() -> None:
+    bench = JsBench()
+    tx = bench.store.tx()
+    assert JsApp().lookup(tx, "GET", "/x") is None
+    assert tx.read_txid is not None
+
+
+def test_path_parameters_come_raw(bench: JsBench) -> None:
+    found = bench.app.lookup(bench.store.tx(), "GET", "/get/a%20b")
+    assert found is not None
+    endpoint, params = found
+    assert (endpoint.path, params) == ("/get/{id}", {"id": "a%20b"})
+
+
+def test_exact_paths_win_and_two_templates_clash(bench: JsBench) -> None:
+    bench.install(
+        {"app.js": APP},
+        {"GET /a/{x}": "app.js:get", "GET /{y}/b": "app.js:get", "GET /a/c": "app.js:count"},
+    )
+    tx = bench.store.tx()
+    found = bench.app.lookup(tx, "GET", "/a/c")
+    assert found is not None
+    assert found[0].path == "/a/c"
+    with pytest.raises(AmbiguousPath, match="Multiple potential matches"):
+        bench.app.lookup(tx, "GET", "/a/b")
+
+
+def test_verbs_of_a_path(bench: JsBench) -> None:
+    bench.install({"app.js": APP}, {"GET /a/{x}": "app.js:get", "PUT /a/b": "app.js:get"})
+    assert bench.app.verbs(bench.store.tx(), "/a/b") == {"GET", "PUT"}
+    assert bench.app.verbs(bench.store.tx(), "/z") == set()
+
+
+def test_a_broken_row_fails_only_its_own_requests(bench: JsBench) -> None:
+    bench.write({tables.ENDPOINTS: {b"GET /bad": b"{}", b"no blank": b"{}"}})
+    tx = bench.store.tx()
+    assert bench.app.lookup(tx, "POST", "/put") is not None
+    with pytest.raises(BadMetadata, match="Missing required field 'forwarding_required'"):
+        bench.app.lookup(tx, "GET", "/bad")
+
+
+def test_a_broken_template_fails_what_it_might_have_matched(bench: JsBench) -> None:
+    bench.write({tables.ENDPOINTS: {b"GET /x/{id": b"{}", b"POST /{a}/{a}": b"{}"}})
+    tx = bench.store.tx()
+    with pytest.raises(BadMetadata, match="missing closing"):
+        bench.app.lookup(tx, "GET", "/get/1")
+    assert bench.app.lookup(tx, "POST", "/put") is not None
+
+
+def test_endpoints_follow_the_tables(bench: JsBench) -> None:
+    assert bench.call("POST", "/count").json() == {"calls": 1}
+    bench.install(
+        {"app.js": "export function f() { return {body: 'new'}; }"}, {"GET /n": "app.js:f"}
+    )
+    assert bench.app.lookup(bench.store.tx(), "POST", "/count") is None
+    assert bench.call("GET", "/n").body == b"new"
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+def test_a_record_is_written_and_read(bench: JsBench) -> None:
+    answer = bench.call("POST", "/put", b'{"id": "1", "text": "hello"}')
+    assert (answer.status, answer.headers, answer.body) == (201, {"x-kind": "record"}, b"")
+    assert answer.txid is not None
+    read = bench.call("GET", "/get/1")
+    assert (read.headers, read.body) == ({"content-type": "text/plain"}, b"hello")
+    assert bench.call("GET", "/get/2").status == 404
+
+
+def test_every_request_gets_a_fresh_interpreter(bench: JsBench) -> None:
+    assert [bench.call("POST", "/count").json() for _ in range(3)] == [{"calls": 1}] * 3
+
+
+def test_claims_reach_the_context(bench: JsBench) -> None:
+    assert bench.call("POST", "/claim").claims == bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ("5", "Invalid endpoint function return value (not an object)."),
+        ("undefined", "Invalid endpoint function return value (not an object)."),
+        ("({statusCode: 'x'})", "Invalid endpoint function return value (status code type)."),
+        ("({statusCode: 250})", "Invalid endpoint function return value (status code type)."),
+        ("({statusCode: -1})", "Invalid endpoint function return value (status code type)."),
+        ("({headers: {'a b': 1}})", "Invalid endpoint function return value (header type)."),
+        (
+            "({headers: {a: Symbol()}})",
+            "Invalid endpoint function return value (header value type).",
+        ),
+        (
+            "const o = {}; o.o = o; ({body: o})",
+            "Invalid endpoint function return value (error during JSON conversion of body).",
+        ),
+        ("({body: {toJSON() { for (;;); }}})", "Operation took too long to complete."),
+        ("({headers: {a: {toString() { for (;;); }}}})", "Operation took too long to complete."),
+    ],
+)
+def test_unusable_results(bench: JsBench, result: str, message: str) -> None:
+    bench.options(max_execution_time_ms=200)
+    answer = bench.call("POST", "/odd", result.encode())
+    assert (answer.status, answer.json()) == (500, _error(message))
+    assert bench.call("POST", "/odd", b"({body: 'still there'})").body == b"still there"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/boom", "Exception thrown while executing."),
+        ("/loop", "Operation took too long to complete."),
+        ("/recurse", "Exception thrown while executing."),
+        ("/fill", "Exception thrown while executing."),
+    ],
+)
+def test_failing_handlers_write_nothing(bench: JsBench, path: str, message: str) -> None:
+    bench.options(max_execution_time_ms=200)
+    before = bench.store.version
+    answer = bench.call("POST", path)
+    assert (answer.status, answer.json()) == (500, _error(message))
+    assert bench.store.version == before
+    assert bench.call("POST", "/count").json() == {"calls": 1}
+
+
+def test_details_only_where_they_are_wanted(bench: JsBench) -> None:
+    bench.options(return_exception_details=True, log_exception_details=True)
+    detail = {
+        "code": "JSException",
+        "message": "RangeError: too far",
+        "trace": "    at boom (app.js:13)\n",
+    }
+    assert bench.call("POST", "/boom").json() == _error("Exception thrown while executing.", detail)
+    assert bench.services.lines == [
+        ("fail", "app", "RangeError: too far\n    at boom (app.js:13)\n")
+    ]
+
+
+def test_uncaught_errors_are_worded_like_the_original(bench: JsBench) -> None:
+    bench.options(return_exception_details=True)
+    answer = bench.call("POST", "/recurse").json()
+    assert answer["error"]["details"][0]["message"] == "InternalError: stack overflow"
+    answer = bench.call("POST", "/odd", b"nowhere").json()
+    assert answer["error"]["details"][0]["message"] == "ReferenceError: 'nowhere' is not defined"
+
+
+def test_the_time_limit_is_logged(bench: JsBench) -> None:
+    bench.options(max_execution_time_ms=30)
+    bench.call("POST", "/loop")
+    (line,) = bench.services.lines
+    assert line[:2] == ("info", "js")
+    assert line[2].startswith("JS execution has timed out after 3")
+    assert line[2].endswith("ms (max is 30ms)")
+
+
+def test_options_that_cannot_be_read_refuse_every_request(bench: JsBench) -> None:
+    bench.options(max_heap_bytes=None)
+    answer = bench.call("POST", "/count")
+    assert (answer.status, answer.json()["error"]["code"]) == (400, "InvalidInput")
+
+
+def test_calls_are_logged_on_demand() -> None:
+    bench = JsBench(log_calls=True)
+    source = "export function f() { ccf.enableMetricsLogging(%s); return {statusCode: 202}; }"
+    bench.install(
+        {"on.js": source % "true", "off.js": source % "false"},
+        {"GET /on": "on.js:f", "GET /off": "off.js:f"},
+    )
+    bench.call("GET", "/off")
+    bench.call("GET", "/on")
+    (line,) = bench.services.lines
+    assert line == (
+        "info",
+        "js",
+        "JS execution complete: Method=GET, Path=/app/on, Status=202, ExecMilliseconds=0",
+    )
+
+
+def test_what_the_transaction_raises_passes_through(bench: JsBench) -> None:
+    bench.install(
+        {"a.js": "export function f() { try { ccf.kv['x'].get(ccf.strToBuf('k')); } catch {} }"},
+        {"GET /f": "a.js:f"},
+    )
+
+    def conflict(*_: object) -> None:
+        raise Conflict("made up")
+
+    tx = bench.store.tx()
+    found = bench.app.lookup(tx, "GET", "/f")
+    assert found is not None
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patched:
+        patched.setattr("pyccf.kv.tx.MapHandle.get", conflict)
+        with pytest.raises(Conflict, match="made up"):
+            bench.call("GET", "/f")
+
+
+def test_a_reserved_table_ends_the_request_whatever_the_script_catches(bench: JsBench) -> None:
+    answer = bench.call("POST", "/odd", b"try { ccf.kv['ccf.x'] } catch {} ({})")
+    assert answer.status == 500
+    assert answer.json() == _error("Map name 'ccf.x' includes disallowed reserved prefix 'ccf.'")
+
+
+def test_exports_that_cannot_be_called(bench: JsBench) -> None:
+    bench.install(
+        {"a.js": "export const n = 1; import './gone.js';", "b.js": "export const n = 1;"},
+        {"GET /a": "a.js:n", "GET /b": "b.js:n", "GET /c": "b.js:m", "GET /d": "d.js:f"},
+    )
+    messages = {
+        p: bench.call("GET", p).json()["error"]["message"] for p in ("/a", "/b", "/c", "/d")
+    }
+    assert messages == {
+        "/a": "Failed to compile module '/a.js': null",
+        "/b": "Export 'n' of module '/b.js' is not a function",
+        "/c": "Failed to find export 'm' in module '/b.js'",
+        "/d": "Module '/d.js' could not be loaded",
+    }
+
+
+def test_metrics(bench: JsBench) -> None:
+    bench.options(max_execution_time_ms=7)
+    assert bench.app.metrics(bench.store.tx()) == {
+        "bytecode_size": 0,
+        "bytecode_used": False,
+        "max_cached_interpreters": 10,
+        "max_execution_time": 7,
+        "max_heap_size": 104857600,
+        "max_stack_size": 1048576,
+    }
+    bench.install({"app.js": APP}, ENDPOINTS, bytecode=True)
+    after = bench.app.metrics(bench.store.tx())
+    assert after["bytecode_used"] is True
+    assert isinstance(after["bytecode_size"], int)
+    assert after["bytecode_size"] > 100
