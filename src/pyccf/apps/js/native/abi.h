@@ -201,6 +201,8 @@ extern JSValue JS_NewCFunction2(JSContext *, JSCFunction *, const char *name, in
 extern JSValue JS_NewCFunctionData(JSContext *, JSCFunctionData *, int length, int magic, int count,
                                    JSValue *data);
 
+_Static_assert(sizeof(void *) == 8 && sizeof(JSValue) == 16, "values are boxed otherwise on 32 bits");
+
 static inline JSValue js_value(int64_t tag, int32_t value)
 {
     JSValue v;
