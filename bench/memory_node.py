@@ -73,8 +73,7 @@ class MemoryNode:
         if isinstance(self.app, JsApp):
             self._install(BENCH / app)
         self.node.app.open = True
-        self.node.sign()
-        self.pump()
+        self.sign()
 
     def session(self) -> Session:
         """A connection without a certificate."""
@@ -87,6 +86,11 @@ class MemoryNode:
             raise RuntimeError(f"{request.method} {request.path}: {answer!r}")
         self.pump()
         return answer
+
+    def sign(self) -> None:
+        """Sign and commit everything so far."""
+        self.node.sign()
+        self.pump()
 
     def pump(self) -> None:
         """Persist what the node wants to append."""

@@ -63,20 +63,22 @@ class Stages(msgspec.Struct, frozen=True):
     node: float
     """From the parsed request to the answer's bytes: all but TLS and HTTP."""
     signature_share: float
-    """A signature transaction, divided among the transactions it covers."""
+    """A signature transaction and the commit it brings, divided among what it covers."""
     ledger_file: float
     """Writing one entry alone; under load several share one write."""
 
 
-def best_us(loop: Callable[[], object], calls: int = CALLS, loops: int = LOOPS) -> float:
-    """Processor time of one of the `calls` that `loop` makes."""
+def best_us(loop: Callable[[], object], between: Callable[[], object] | None = None) -> float:
+    """Processor time of one of the CALLS that `loop` makes; `between` loops is not counted."""
     loop()
     taken = []
-    for _ in range(loops):
+    for _ in range(LOOPS):
+        if between is not None:
+            between()
         start = thread_time_ns()
         loop()
         taken.append(thread_time_ns() - start)
-    return min(taken) / calls / 1000
+    return min(taken) / CALLS / 1000
 
 
 def write_request(path: str) -> bytes:
@@ -239,35 +241,31 @@ def measure_reply(status: int, headers: dict[str, str], body: bytes) -> float:
 
 
 def measure_node(memory: MemoryNode, request: Request) -> float:
-    """Everything between parser and TLS, committed at the end of each loop."""
+    """Everything between parser and TLS, but for signatures."""
     handle, session, pump = memory.node.handle, memory.session(), memory.pump
 
     def loop() -> None:
         for _ in range(CALLS):
             handle(session, request)
         pump()
-        memory.node.sign()
-        pump()
 
-    with_signature = best_us(loop)
-    return with_signature - measure_signature(memory) / CALLS
+    return best_us(loop, memory.sign)
 
 
 def measure_signature(memory: MemoryNode) -> float:
-    """One signature transaction over as many transactions as a loop makes."""
+    """A signature transaction and the commit it brings, for each transaction it covers."""
     node = memory.node
     taken = []
     for _ in range(LOOPS):
-        for _ in range(CALLS):
+        for _ in range(SIGNATURE_EVERY):
             tx = node.store.tx()
             tx.map(TABLE).set(KEY, MESSAGE)
             node.commit(tx)
         memory.pump()
         start = thread_time_ns()
-        node.sign()
-        memory.pump()
+        memory.sign()
         taken.append(thread_time_ns() - start)
-    return min(taken) / 1000
+    return min(taken) / SIGNATURE_EVERY / 1000
 
 
 def measure_ledger_file(entry: Entry) -> float:
@@ -319,7 +317,7 @@ def measure(app: str, path: str, kind: str) -> Stages:
         "reply": reply,
         "rest": node - route - handler - commit - append - reply,
         "node": node,
-        "signature_share": measure_signature(memory) / SIGNATURE_EVERY if writes else 0.0,
+        "signature_share": measure_signature(memory) if writes else 0.0,
         "ledger_file": measure_ledger_file(entry) if writes else 0.0,
     }
     return Stages(**{name: round(value, 2) for name, value in figures.items()})
