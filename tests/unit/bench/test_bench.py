@@ -142,7 +142,7 @@ def test_stages_are_measured(monkeypatch: pytest.MonkeyPatch, app: str, kind: st
     found = stages.measure(app, "/app/records", kind)
     for name in ("tls", "http", "route_auth", "reply", "node"):
         assert getattr(found, name) > 0, name
-    for name in ("kv_encode", "encrypt_digest_merkle", "signature_share", "ledger_file"):
+    for name in ("encrypt_digest_merkle", "signature_share", "ledger_file"):
         assert (getattr(found, name) != 0) == (kind == "write"), name
 
 
