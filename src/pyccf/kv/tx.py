@@ -92,6 +92,14 @@ class Tx:
         """The transaction whose state is read; None until the first handle is taken."""
         return None if self.version < 0 else TxID(self.read_view, self.version)
 
+    def close(self) -> None:
+        """The transaction is over: let go of its handles.
+
+        They refer to the transaction and it to them; without this only the garbage collector
+        would free them, which a busy node feels. Handles still held elsewhere remain readable.
+        """
+        self._handles.clear()
+
     @property
     def writes(self) -> Changes:
         """Pending writes of every map that has some. The inner dicts are live, do not change."""

@@ -153,6 +153,15 @@ class Frontend:
         if not self.open:
             return refusal(404, "FrontendNotOpen", "Frontend is not open.")
         tx = node.store.tx()
+        try:
+            return self._run(session, request, path, rules, tx)
+        finally:
+            tx.close()
+
+    def _run(
+        self, session: Session, request: Request, path: str, rules: InterfaceRules, tx: Tx
+    ) -> Outcome:
+        node = self._node
         verb = request.method
         try:
             found = self.app.lookup(tx, verb, path) if self.app is not None else None
