@@ -168,6 +168,7 @@ class Listener:
         self.write_buffer = ffi.new("char[]", READ_SIZE)
         self.write_view = ffi.buffer(self.write_buffer)
         self.connections: dict[_Connection, None] = {}
+        self._leaving: list[_Connection] = []
         self.errors: SessionErrors = {
             "parsing": 0,
             "request_header_too_large": 0,
@@ -267,6 +268,17 @@ class Listener:
         self._peak = max(self._peak, open_now + 1)
         return True
 
+    def leaving(self, connection: _Connection) -> None:
+        """A connection has something to write at the end of this turn of the loop."""
+        if not self._leaving:
+            asyncio.get_running_loop().call_soon(self._drain)
+        self._leaving.append(connection)
+
+    def _drain(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for connection in leaving:
+            connection.drain()
+
     def count(self, failure: ParseFailure) -> None:
         """Count an error of a session."""
         self.errors[failure.metric] += 1  # type: ignore[literal-required]
@@ -326,6 +338,7 @@ class _Connection(asyncio.Protocol):
         "_lingering",
         "_listener",
         "_loop",
+        "_outgoing",
         "_output_full",
         "_parser",
         "_queue",
@@ -340,6 +353,8 @@ class _Connection(asyncio.Protocol):
         self._listener = listener
         self._handler = listener.handler
         self._loop = asyncio.get_running_loop()
+        self._outgoing: list[bytes] = []
+        """What goes to the socket at the end of this turn of the loop."""
         self._parser = Parser(listener.limits)
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
@@ -592,9 +607,29 @@ class _Connection(asyncio.Protocol):
             self._finish(linger=True)
 
     def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is not None:
-            transport.write(data)
+        if self._transport is not None:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        """Have bytes written at the end of this turn of the loop.
+
+        Answers of all connections leave together: a client that sleeps is woken once for many of
+        them, and what they acknowledge was handed to the disk before (`turn_done` came first).
+        """
+        outgoing = self._outgoing
+        if not outgoing:
+            self._listener.leaving(self)
+        outgoing.append(data)
+
+    def drain(self) -> None:
+        """Write what is to leave."""
+        outgoing = self._outgoing
+        if not outgoing:
+            return
+        data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+        outgoing.clear()
+        if self._transport is not None:
+            self._transport.write(data)
 
     def _finish(self, *, linger: bool) -> None:
         """Close our side after what was written; then wait a little for the client's."""
@@ -604,6 +639,7 @@ class _Connection(asyncio.Protocol):
         if transport is None or self._lingering:
             return
         self._ticks = 0
+        self.drain()
         if linger and not self._eof and transport.can_write_eof():
             self._lingering = True
             self._set_reading(True)
@@ -743,8 +779,7 @@ class _TlsConnection(_Connection):
             self._loop.call_soon(self._read_more)
 
     def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None or not data:
+        if self._transport is None or not data:
             return
         if _ssl_write(self._ssl, data, len(data)) != len(data):
             lib.ERR_clear_error()
@@ -752,21 +787,20 @@ class _TlsConnection(_Connection):
             return
         listener = self._listener
         n = _bio_read(self._bio_out, listener.write_buffer, READ_SIZE)
-        transport.write(listener.write_view[:n])
+        self._send(listener.write_view[:n])
         if n == READ_SIZE:
             self._flush()
 
     def _flush(self) -> None:
         """Hand to the socket what TLS wants to send."""
-        transport = self._transport
-        if transport is None or self._bio_out is None:
+        if self._transport is None or self._bio_out is None:
             return
         listener = self._listener
         out: list[bytes] = []
         while (n := _bio_read(self._bio_out, listener.write_buffer, READ_SIZE)) > 0:
             out.append(listener.write_view[:n])
         if out:
-            transport.write(b"".join(out))
+            self._send(b"".join(out))
 
     def _finish(self, *, linger: bool) -> None:
         if self._tls is not None and not self._lingering:
