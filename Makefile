@@ -25,14 +25,14 @@ test: $(STAMP)     ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP)    ## style, types and architecture
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench samples
+	$(BIN)/ruff format --check src tests bench samples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP)   ## apply the formatter
-	$(BIN)/ruff check --fix src tests bench
-	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench samples
+	$(BIN)/ruff format src tests bench samples
 
 bench: $(STAMP)    ## measure; writes bench/results/*.json
 	$(BIN)/python -m bench $(ARGS)

@@ -129,6 +129,25 @@ class Tx:
         return handle
 
 
+    def version_of(self, name: str) -> SeqNo:
+        """Seqno that last changed a map, in the state read; 0 when it never was.
+
+        Fixes the state read as a handle does, but records no dependency and costs less. For what
+        is made of a map and kept between transactions: it is made anew when the version differs.
+        """
+        state = self._state
+        if self.version < 0:
+            self.version = state.version
+            self.epoch = state.epoch
+            self.rollbacks = state.rollbacks
+            self.commit_view = state.view
+            self.read_view = state.views[-1][1]
+        elif self.epoch != state.epoch:
+            return self.map(name).start
+        found = state.maps.get(name)
+        return 0 if found is None else found.version
+
+
 def _check_name(name: str) -> None:
     try:
         name.encode()

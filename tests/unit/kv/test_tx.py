@@ -269,3 +269,30 @@ def test_over_given_maps() -> None:
     assert tx.map("absent").get(b"a") is None
     with pytest.raises(LocalError, match="read-only"):
         handle.set(b"a", b"2")
+
+
+def test_version_of_a_map_is_that_of_the_state_read() -> None:
+    store = Store(view=2)
+
+    def write(name: str) -> None:
+        tx = store.tx()
+        tx.map(name).set(b"k", b"v")
+        store.commit(tx)
+
+    write("a")
+    reading = store.tx()
+    assert reading.version_of("a") == 1
+    assert reading.version_of("never") == 0
+    assert reading.read_txid == TxID(2, 1)
+    write("a")
+    assert reading.version_of("a") == 1
+    assert store.tx().version_of("a") == 2
+
+
+def test_a_closed_transaction_holds_nothing() -> None:
+    store = Store(view=2)
+    tx = store.tx()
+    handle = tx.map("a")
+    tx.close()
+    assert tx.map("a") is not handle
+    assert handle.get(b"k") is None

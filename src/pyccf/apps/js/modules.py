@@ -16,10 +16,9 @@ Loader = Callable[[str], bytes | None]
 
 def loader(tx: Tx) -> Loader:
     """Sources of the application by module name, with or without the leading slash."""
-    modules = tx.map(tables.MODULES)
 
     def load(name: str) -> bytes | None:
-        return modules.get(key_of(name).encode("utf-8", "surrogatepass"))
+        return tx.map(tables.MODULES).get(key_of(name).encode("utf-8", "surrogatepass"))
 
     return load
 

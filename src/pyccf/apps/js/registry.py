@@ -212,8 +212,7 @@ class JsApp:
         Raises AmbiguousPath, and BadMetadata for a row that cannot be used (spec: js-runtime.md
         §2). The transaction's read id is set afterwards.
         """
-        handle = tx.map(_ENDPOINTS)
-        stamp = (handle.start, tx.rollbacks)
+        stamp = (tx.version_of(_ENDPOINTS), tx.rollbacks)
         if stamp != self._stamp:
             self._read(tx, stamp)
         entry = self._exact.get((verb, path))
@@ -236,8 +235,7 @@ class JsApp:
 
     def verbs(self, tx: Tx, path: str) -> set[str]:
         """All verbs under which the application knows a path."""
-        handle = tx.map(_ENDPOINTS)
-        stamp = (handle.start, tx.rollbacks)
+        stamp = (tx.version_of(_ENDPOINTS), tx.rollbacks)
         if stamp != self._stamp:
             self._read(tx, stamp)
         found = {verb for verb, p in self._exact if p == path}
@@ -268,8 +266,7 @@ class JsApp:
 
     def options(self, tx: Tx) -> RuntimeOptions:
         """Runtime options in force. Raises RpcError 400 when they cannot be read."""
-        handle = tx.map(_RUNTIME_OPTIONS)
-        stamp = (handle.start, tx.rollbacks)
+        stamp = (tx.version_of(_RUNTIME_OPTIONS), tx.rollbacks)
         if stamp != self._options_stamp:
             self._options = runtime_options(tx)
             self._options_stamp = stamp
@@ -344,7 +341,7 @@ class Handler:
         tx = ctx.tx
         historical = ctx.historical
         template = self._app.pool.template(
-            (tx.map(_MODULES).start, tx.map(_MODULES_VERSION).start, tx.rollbacks),
+            (tx.version_of(_MODULES), tx.version_of(_MODULES_VERSION), tx.rollbacks),
             self._module,
             historical is not None,
             tx,
@@ -375,7 +372,7 @@ class Handler:
         tx = ctx.tx
         pool = self._app.pool
         shared = pool.shared(
-            (tx.map(_INTERPRETER_FLUSH).start, tx.rollbacks),
+            (tx.version_of(_INTERPRETER_FLUSH), tx.rollbacks),
             key,
             self._access,
             options.max_cached_interpreters,
