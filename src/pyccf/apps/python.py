@@ -97,7 +97,7 @@ class AppContext:
 
     def kv(self, name: str) -> RawTable:
         """A table of bytes. Names without "public:" are encrypted in the ledger."""
-        return RawTable(self._ctx.tx, name)
+        return RawTable(self._ctx.tx, name, self._ctx.endpoint.mode is Mode.READWRITE)
 
     def set_claims_digest(self, digest: bytes) -> None:
         """Bind 32 bytes into the receipt of this transaction."""
@@ -131,11 +131,13 @@ class RawTable:
 
     __slots__ = ("_handle", "_writable", "name")
 
-    def __init__(self, tx: Tx, name: str) -> None:
+    def __init__(self, tx: Tx, name: str, writes: bool = False) -> None:
+        """`writes`: whether the endpoint may write at all."""
         self.name = name
-        self._writable = not name.startswith(GOV_PREFIXES)
+        governed = name.startswith(GOV_PREFIXES)
+        self._writable = writes and not governed
         plain = name.removeprefix("public:")
-        if self._writable and plain.startswith(RESERVED):
+        if not governed and plain.startswith(RESERVED):
             raise LocalError(f"Table name {name} is reserved: it starts with {RESERVED}")
         self._handle: MapHandle = tx.map(name)
 
@@ -174,7 +176,12 @@ class RawTable:
 
     def _check(self) -> None:
         if not self._writable:
-            raise LocalError(f"Table {self.name} can be written by governance only.")
+            if self.name.startswith(GOV_PREFIXES):
+                raise LocalError(f"Table {self.name} can be written by governance only.")
+            raise LocalError(
+                f"Table {self.name} is read-only here.",
+                hint="Only endpoints in mode readwrite may write.",
+            )
 
 
 class Table(Generic[K, V]):

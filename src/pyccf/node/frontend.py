@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pyccf.http.session import Session
     from pyccf.kv.tx import Tx
     from pyccf.node.node import Node
-    from pyccf.types import TxID
+    from pyccf.types import TxID, View
 
 ATTEMPTS_MAX = 30
 """How often a conflicting transaction is tried (spec: http-api.md §2)."""
@@ -199,6 +199,11 @@ class Frontend:
         except Exception as e:
             node.report_failure(request, e)
             return refusal(500, "InternalError", _told(e))
+        view = node.store.view
+        if session.view != view:
+            if session.view is not None:
+                return _inconsistent(session, view)
+            session.view = view
         status = ctx.status
         apply = ctx.apply_writes
         if apply is None:
@@ -247,6 +252,18 @@ class Frontend:
         if verb == "HEAD":
             refused.body = b""
         return refused
+
+
+def _inconsistent(session: Session, view: View) -> Outcome:
+    """The session's earlier answers may be undone: say so and end it (spec: http-api.md §5.4)."""
+    lost = refusal(
+        500,
+        "SessionConsistencyLost",
+        f"Potential loss of session consistency on session {session.id}. Started in view"
+        f" {session.view}, now in view {view}. Closing session.",
+    )
+    lost.close = True
+    return lost
 
 
 def _told(error: Exception) -> str:

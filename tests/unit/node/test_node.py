@@ -72,6 +72,10 @@ def make_app() -> App:
     def broken(ctx: AppContext) -> str:
         raise KeyError("secret detail")
 
+    @app.get("/writes_anyway")
+    def writes_anyway(ctx: AppContext) -> None:
+        records(ctx).set(1, "x")
+
     @app.post("/governed")
     def governed(ctx: AppContext) -> None:
         ctx.kv(tables.USERS_CERTS).set(b"x", b"y")
@@ -321,6 +325,25 @@ def test_back_pressure() -> None:
     reply = s.call("POST", "/app/log", {"id": 9, "msg": "x"})
     assert (reply.status, reply.json["error"]["code"]) == (503, "TooManyPendingTransactions")
     assert s.call("GET", "/node/commit").status == 200
+
+
+def test_a_session_ends_with_its_view() -> None:
+    s = service()
+    session = s.session()
+    assert s.call("GET", "/node/commit", session=session).status == 200
+    session.view = 1
+    reply = s.call("POST", "/app/log", {"id": 1, "msg": "x"}, session=session)
+    assert (reply.status, reply.json["error"]["code"]) == (500, "SessionConsistencyLost")
+    assert session.close_after
+    assert s.node.store.version == 2
+
+
+def test_read_only_endpoints_cannot_write() -> None:
+    s = service()
+    reply = s.call("GET", "/app/writes_anyway")
+    assert reply.status == 500
+    assert "read-only here" in reply.json["error"]["message"]
+    assert s.node.store.version == 2
 
 
 def test_view_history() -> None:
