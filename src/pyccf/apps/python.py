@@ -23,6 +23,7 @@ goes to the node's log.
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -383,8 +384,8 @@ class App:
         raw_body = body is bytes
         if body is not None and not raw_body:
             operation["request"] = self._schema(body)
-        returned = hints.get("return", Any)
-        if returned not in (Reply, type(None)):
+        returned, replies = _without_reply(hints.get("return", Any))
+        if returned is not Reply and returned is not type(None):
             operation["response"] = self._schema(returned)
         elif returned is type(None):
             operation["status"] = 204
@@ -400,14 +401,26 @@ class App:
                 for field in msgspec.structs.fields(query)
             ]
         path = hints.get("path", dict[str, str]) if "path" in names else None
-        decoder = None if body is None or raw_body else msgspec.json.Decoder(body)
-        return _Plan(decoder, raw_body, query, path, returned is not Reply), operation
+        try:
+            decoder = None if body is None or raw_body else msgspec.json.Decoder(body)
+        except TypeError as e:
+            raise LocalError(
+                f"The body of {where} has a type that cannot be decoded: {e}",
+                hint="Use typing.Any for any JSON.",
+            ) from None
+        return _Plan(decoder, raw_body, query, path, not replies), operation
 
     def _schema(self, annotation: Any) -> str:
-        """Name of the schema of a type, after having put it among the document's schemas."""
-        (schema,), components = msgspec.json.schema_components(
-            [annotation], ref_template="#/components/schemas/{name}"
-        )
+        """Name of the schema of a type, after having put it among the document's schemas.
+
+        What has no schema (a recursive alias) is described as any JSON.
+        """
+        try:
+            (schema,), components = msgspec.json.schema_components(
+                [annotation], ref_template="#/components/schemas/{name}"
+            )
+        except (TypeError, RecursionError):
+            return "json"
         self.schemas.update(components)
         ref = schema.get("$ref")
         if isinstance(ref, str):
@@ -416,6 +429,17 @@ class App:
         name = "".join(c if c.isalnum() or c in ".-_" else "_" for c in text)
         self.schemas[name] = schema
         return name
+
+
+def _without_reply(annotation: Any) -> tuple[Any, bool]:
+    """What a handler returns but for `Reply`, and whether it may return that."""
+    if annotation is Reply:
+        return Reply, True
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType) or Reply not in parts:
+        return annotation, False
+    rest = tuple(part for part in parts if part is not Reply)
+    return typing.Union[rest], True  # noqa: UP007 - made at run time
 
 
 def _executor(handler: Handler, plan: _Plan) -> Callable[[Context], None]:

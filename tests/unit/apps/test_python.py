@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from pyccf.apps import openapi
 from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.errors import LocalError
+from pyccf.types import Json
 from support.node import Service
 
 
@@ -153,6 +156,31 @@ def test_mistakes_of_the_author_are_told_at_once() -> None:
 
     with pytest.raises(ValueError, match="Unknown auth policy"):
         app.get("/z", auth=["nobody"])
+
+
+def test_answers_may_be_a_value_or_a_reply() -> None:
+    app = App()
+
+    @app.get("/maybe")
+    def maybe(ctx: AppContext, query: dict[str, str]) -> Item | Reply:
+        return Reply(404) if "none" in query else Item(1)
+
+    @app.post("/any")
+    def anything(ctx: AppContext, body: Any) -> Json:
+        assert isinstance(body, dict)
+        return body
+
+    with pytest.raises(LocalError, match="cannot be decoded"):
+
+        @app.post("/alias")
+        def alias(ctx: AppContext, body: Json) -> None: ...
+
+    service = serve(app)
+    assert service.call("GET", "/app/maybe").json == {"id": 1, "tags": []}
+    assert service.call("GET", "/app/maybe?none").status == 404
+    assert service.call("POST", "/app/any", {"a": [1]}).json == {"a": [1]}
+    (endpoint,) = (e for e in app.endpoints() if e.verb == "GET")
+    assert endpoint.openapi == {"response": "Item"}
 
 
 @pytest.mark.parametrize("name", ["ccf.x", "public:ccf.x", "ccf.gov.x", "ccf.internal.x"])
