@@ -128,7 +128,6 @@ class Tx:
         self._handles[name] = handle = make(self, name, state, found)
         return handle
 
-
     def version_of(self, name: str) -> SeqNo:
         """Seqno that last changed a map, in the state read; 0 when it never was.
 
