@@ -679,29 +679,14 @@ def nested(depth: int) -> dict[str, bytes]:
     }
 
 
-DEFECTS = {
-    (name, depth): "codec.text._narrow recurses deeper than the decoder did: RecursionError escapes"
-    for name in ("JSON", "JSON for a person", "rows")
-    for depth in (600, 950)
-}
-"""Known to fail; an entry that no longer does fails the test until it is removed here."""
+NESTING = [
+    pytest.param(reader, depth, id=f"{reader.name}-{depth}")
+    for reader in READERS
+    for depth in (20, 450, 600, 950, 20_000)
+]
 
 
-def nesting_cases() -> list[Any]:
-    cases = []
-    for reader in READERS:
-        for depth in (20, 450, 600, 950, 20_000):
-            reason = DEFECTS.get((reader.name, depth))
-            marks = [pytest.mark.xfail(raises=RecursionError, strict=True, reason=reason)]
-            cases.append(
-                pytest.param(
-                    reader, depth, id=f"{reader.name}-{depth}", marks=marks if reason else ()
-                )
-            )
-    return cases
-
-
-@pytest.mark.parametrize(("reader", "depth"), nesting_cases())
+@pytest.mark.parametrize(("reader", "depth"), NESTING)
 def test_nesting_is_bounded(reader: Reader, depth: int) -> None:
     """Without hypothesis, which lets the interpreter recurse deeper than it does in a node."""
     for raw in nested(depth).values():

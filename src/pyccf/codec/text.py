@@ -124,7 +124,10 @@ def load_json(data: bytes | str) -> Json:
     except RecursionError:
         raise ValueError("not JSON: nested too deeply") from None
     if type(value) is int or _WIDE_INTEGER(raw) is not None:
-        return _narrow(value)
+        try:
+            return _narrow(value)
+        except RecursionError:
+            raise ValueError("not JSON: nested too deeply") from None
     return value
 
 
