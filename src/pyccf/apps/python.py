@@ -16,16 +16,18 @@ A handler takes the context and, if it names them, `body`, `query` and `path`, e
 its annotated type and refused with 400 `InvalidInput` when it does not fit. What it returns becomes
 JSON (None: 204 without a body; `Reply`: as it says). It may run several times for one request, so
 it must do nothing but read and write tables. Tables of governance and of the node are read-only to
-it, reserved names are refused. An exception other than RpcError answers 500 without its text: that
-goes to the node's log.
+it, reserved names are refused. An exception other than RpcError (SystemExit and an
+AssertionError included) answers 500 without its text: that goes to the node's log, as does what is
+no answer.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
@@ -34,15 +36,17 @@ import msgspec
 from pyccf.apps.auth import Policy, python_policy
 from pyccf.apps.context import Caller, Context, HistoricalState, Services
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection, Templates
-from pyccf.errors import LocalError, RpcError
+from pyccf.errors import LocalError, PyccfError, RpcError
 from pyccf.http.accept import check_accept
-from pyccf.http.message import Request, query_parameters
+from pyccf.http.message import REASONS, Request, query_parameters
 from pyccf.kv.tx import MapHandle, Tx
 from pyccf.types import Json, SeqNo, TxID
 
 K = TypeVar("K")
 V = TypeVar("V")
 Handler = Callable[..., object]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 GOV_PREFIXES = ("public:ccf.gov.", "public:ccf.internal.")
 RESERVED = "ccf."
@@ -116,13 +120,13 @@ class AppContext:
 
     def set_header(self, name: str, value: str) -> None:
         """Add a response header."""
-        self._ctx.headers[name.lower()] = value
+        self._ctx.headers.update(_headers({name: value}))
 
     def when_ordered(self, finish: Callable[[TxID], object]) -> None:
         """Have the answer made by `finish` once the transaction has its id."""
 
         def call(ctx: Context, txid: TxID) -> None:
-            _answer(ctx, finish(txid))
+            _answer(ctx, _run(finish, txid))
 
         self._ctx.locally_committed = call
 
@@ -241,10 +245,70 @@ class TypedTable(Generic[K, V]):
         return self._raw.previous_version(msgspec.json.encode(key))
 
 
+class HandlerFailed(Exception):
+    """What an application's code did wrong, in words for the node's log."""
+
+
+def _run(code: Callable[..., object], /, *args: object, **named: object) -> object:
+    """Run application code: nothing it throws gets further than its own request.
+
+    Errors of this package pass: a refusal, or a conflict that runs the request again. So do
+    assertions of this package's own, which nobody may catch.
+    """
+    try:
+        return code(*args, **named)
+    except PyccfError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or _is_ours(error):
+            raise
+        raise HandlerFailed(_told(error)) from None
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this is an assertion of this package, not of the application."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (
+        isinstance(error, AssertionError)
+        and trace is not None
+        and str(trace.tb_frame.f_globals.get("__name__")).startswith("pyccf.")
+    )
+
+
+def _told(error: BaseException) -> str:
+    """Kind, words and place of an error, whose words may throw as well."""
+    try:
+        words = str(error)
+    except Exception:
+        words = "(an error that cannot be put into words)"
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename != __file__:
+            place = f" ({code.co_filename}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {words}{place}"
+
+
+def _headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Headers as they go out. Raises HandlerFailed for what is none."""
+    for name, value in given.items():
+        if not (isinstance(name, str) and _TOKEN(name) and isinstance(value, str)):
+            raise HandlerFailed(f"a reply with the header {name!r}: {value!r}")
+    return {name.lower(): value for name, value in given.items()}
+
+
 def _answer(ctx: Context, result: object) -> None:
     if isinstance(result, Reply):
+        if isinstance(result.status, bool) or result.status not in REASONS:
+            raise HandlerFailed(f"a reply with status {result.status!r}")
+        if not isinstance(result.body, (bytes, str, type(None))):
+            raise HandlerFailed(f"a reply whose body is a {type(result.body).__name__}")
         ctx.status = result.status
-        ctx.headers.update({name.lower(): value for name, value in result.headers.items()})
+        ctx.headers.update(_headers(result.headers))
         if isinstance(result.body, str):
             ctx.body = result.body.encode()
             ctx.headers.setdefault("content-type", "text/plain")
@@ -461,8 +525,8 @@ def _executor(handler: Handler, plan: _Plan) -> Callable[[Context], None]:
                 )
             if plan.path is not None:
                 arguments["path"] = msgspec.convert(ctx.params, plan.path, strict=False)
-        except msgspec.MsgspecError as e:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
             raise RpcError(400, "InvalidInput", str(e)) from None
-        _answer(ctx, handler(AppContext(ctx), **arguments))
+        _answer(ctx, _run(handler, AppContext(ctx), **arguments))
 
     return execute
