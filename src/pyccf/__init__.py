@@ -1,7 +1,7 @@
 """pyccf: the Confidential Consortium Framework in Python.
 
 Organisations that do not trust each other, nor the people who host their machines, run one
-service together. See docs/architecture.md for the rooms and rings.
+service together. CONTRIBUTING.md has the rooms and rings.
 """
 
 __version__ = "0.1.0"
