@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pyccf.apps.js.options import parse_options
+from pyccf.apps.js.registry import BadMetadata, parse_metadata
 from pyccf.attest import virtual
 from pyccf.attest.evidence import QuoteInfo
 from pyccf.audit.read import readable
@@ -237,6 +239,20 @@ def configurations() -> list[bytes]:
     ]
 
 
+def metadata() -> list[bytes]:
+    row = {
+        "js_module": "/a.js",
+        "js_function": "f",
+        "forwarding_required": "always",
+        "redirection_strategy": "to_primary",
+        "authn_policies": ["user_cert", {"all_of": ["user_cert", "jwt"]}, "no_auth"],
+        "mode": "historical",
+        "openapi": {},
+        "interpreter_reuse": {"key": "k"},
+    }
+    return [dump_json(row)]  # type: ignore[arg-type]
+
+
 def documents() -> list[bytes]:
     deep = b"[" * 600 + b"123456789012345678901234567890" + b"]" * 600
     return [
@@ -430,9 +446,8 @@ def read_rows(raw: bytes) -> None:
         tables.decode_row(table, raw)
 
 
-def read_headers(raw: bytes) -> None:
+def read_wish(raw: bytes) -> None:
     given = text(raw)
-    check_accept(given)
     wish = {"x-pyccf-wait": "commit", "x-pyccf-wait-timeout-ms": given}
     parse_wish(Request("GET", "/" + given, wish))
 
@@ -455,17 +470,19 @@ def unwrap(raw: bytes) -> None:
 
 
 def combine(raw: bytes) -> None:
-    shares.combine([raw[i : i + 33] for i in range(0, len(raw), 33)])
+    size = shares.SHARE_SIZE
+    shares.combine([raw[i : i + size] for i in range(0, len(raw), size)], 2)
 
 
 READERS = [
     Reader("HTTP requests", read_http, (), requests),
     Reader(
-        "header values",
-        read_headers,
+        "accept headers",
+        of_text(check_accept),
         (RpcError,),
-        texts("*/*;q=0.5, a/b", "application/json", "10"),
+        texts("*/*;q=0.5, a/b", "application/json"),
     ),
+    Reader("wishes", read_wish, (RpcError,), texts("10", "60000")),
     Reader("CBOR", cbor.decode, (cbor.CborError,), cbor_items),
     Reader("COSE", cose.parse_sign1, (cose.CoseError,), envelopes),
     Reader(
@@ -522,6 +539,13 @@ READERS = [
     Reader("JSON receipts", of_json(verify_json), (InvalidReceipt,), json_receipts),
     Reader("COSE receipts", verify_cose, (InvalidReceipt,), cose_receipts),
     Reader("evidence", of_json(read_evidence), (InvalidEvidence,), evidence),
+    Reader("endpoint metadata", parse_metadata, (BadMetadata,), metadata),
+    Reader(
+        "runtime options",
+        parse_options,
+        (RpcError,),
+        texts('{"max_heap_bytes":1000,"return_exception_details":true}'),
+    ),
     Reader("rows", read_rows, (ValueError, InvalidLedger), documents),
     Reader("configurations", of_text(parse_config), (ConfigError,), configurations),
 ]
@@ -628,6 +652,12 @@ MEANINGS: list[tuple[str, Callable[[Any], object], tuple[type[Exception], ...], 
     ("JSON receipts", verify_json, (InvalidReceipt,), json_receipts),
     ("evidence", read_evidence, (InvalidEvidence,), evidence),
     ("JWK", read_jwk, (jwk.JwkError,), jwks),
+    (
+        "endpoint metadata",
+        lambda value: parse_metadata(json.dumps(value).encode()),
+        (BadMetadata,),
+        metadata,
+    ),
 ]
 
 
