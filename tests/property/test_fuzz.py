@@ -210,7 +210,7 @@ def configurations() -> list[bytes]:
         "endorsement": {"authority": "Node"},
         "redirections": {"to_primary": {"kind": "NodeByRole", "target": {"role": "primary"}}},
     }
-    network = {
+    network: Any = {
         "node_to_node_interface": {"bind_address": "127.0.0.1:0"},
         "rpc_interfaces": {"main": interface},
     }
@@ -240,7 +240,7 @@ def configurations() -> list[bytes]:
 
 
 def metadata() -> list[bytes]:
-    row = {
+    row: Any = {
         "js_module": "/a.js",
         "js_function": "f",
         "forwarding_required": "always",
@@ -250,7 +250,7 @@ def metadata() -> list[bytes]:
         "openapi": {},
         "interpreter_reuse": {"key": "k"},
     }
-    return [dump_json(row)]  # type: ignore[arg-type]
+    return [dump_json(row)]
 
 
 def documents() -> list[bytes]:
@@ -400,7 +400,7 @@ def read_keys(raw: bytes) -> None:
         jwk.okp_private_jwk,
     ):
         try:
-            read(given)  # type: ignore[operator]
+            read(given)
         except ValueError:
             continue
     for load in (PublicKey.from_der, RsaPublicKey.from_der):
