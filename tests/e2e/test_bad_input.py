@@ -782,21 +782,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
 """Scripts that write a row and then do this: 500 InternalError with these words."""
 
 
-DEFECTS = {
-    "throws lone surrogates": "apps.js.registry puts them into an answer that must be UTF-8",
-}
-"""Rows known to fail; one that no longer does fails the test until it is removed here."""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=DEFECTS[name]))
-        if name in DEFECTS
-        else name
-        for name in HOSTILE
-    ],
-)
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_scripts_fail_alone(unharmed: World, name: str) -> None:
     script, says = HOSTILE[name]
     started = time.monotonic()

@@ -450,10 +450,17 @@ def _tells(options: RuntimeOptions) -> bool:
 
 
 def _details(error: JsError) -> tuple[Json, ...]:
-    detail: dict[str, Json] = {"code": "JSException", "message": error.message}
+    detail: dict[str, Json] = {"code": "JSException", "message": _utf8(error.message)}
     if error.trace is not None:
-        detail["trace"] = error.trace
+        detail["trace"] = _utf8(error.trace)
     return (detail,)
+
+
+def _utf8(text: str) -> str:
+    """Text without lone surrogates, which no answer can carry (spec: http-api.md §6)."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _fail(
