@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyccf.apps.js.host.host import Host
     from pyccf.types import Json
 
-RSA_BITS_MAX: Final = 16_384
+RSA_BITS_MAX: Final = 8_192
 """Larger keys would block the node for minutes."""
 
 CERTIFICATE_BEGIN = "-----BEGIN CERTIFICATE"
