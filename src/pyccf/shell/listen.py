@@ -457,7 +457,7 @@ class _Connection(asyncio.Protocol):
         """Take no more requests; close when the answers owed are out."""
         if self._session is None or self._lingering:
             self.abort()
-        elif self._queue or self._backlog:
+        elif self._queue or self._backlog or self._stepping:
             self._bid_farewell(b"")
             self._set_reading(False)
         else:
