@@ -39,9 +39,6 @@ class NodeFacts(Protocol):
     consensus: Engine
 
     @property
-    def last_signed(self) -> SeqNo: ...
-
-    @property
     def app_open(self) -> bool: ...
 
     @property

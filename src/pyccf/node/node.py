@@ -461,10 +461,6 @@ class Node:
     def gov_open(self) -> bool:
         return self.gov.open
 
-    @property
-    def last_signed(self) -> SeqNo:
-        return self._last_signed
-
     # --- reports --------------------------------------------------------------------------------
 
     def log(self, level: str, tag: str, text: str) -> None:

@@ -126,7 +126,3 @@ class WaitingRoom:
         assert not held.done
         held.done = True
         self._count -= 1
-
-    @property
-    def next_deadline(self) -> Millis | None:
-        return self._by_deadline[0][0] if self._by_deadline else None

@@ -48,7 +48,6 @@ from pyccf.shell.listen import Listener
 from pyccf.shell.package import digest_of_code, digest_of_file
 from pyccf.types import Json
 
-VERSION_TEXT = f"CCF host: {CCF_VERSION}\nPlatform: Virtual"
 GC_YOUNG_OBJECTS = 50_000
 """Objects made and not freed between two looks of the collector at the youngest ones."""
 GC_MIDDLE_RUNS = 20
