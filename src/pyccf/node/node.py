@@ -19,7 +19,7 @@ from pyccf.apps.context import JSON_TYPE, Context, HistoricalState, TxStatus
 from pyccf.codec.text import b64, dump_json
 from pyccf.consensus.api import Engine
 from pyccf.crypto.entropy import Entropy
-from pyccf.errors import InvalidLedger, RpcError
+from pyccf.errors import InvalidLedger, LocalError, RpcError
 from pyccf.http.message import Request, encode_response, error_body
 from pyccf.kv import wire
 from pyccf.kv.store import Store
@@ -212,7 +212,15 @@ class Node:
     def historical_range(
         self, handle: int, first: SeqNo, last: SeqNo, expiry_s: int
     ) -> list[HistoricalState] | None:
-        """States first..last, or None while they are being read."""
+        """States first..last, or None while they are being read.
+
+        Raises LocalError for more than `historical.RANGE_MAX` states.
+        """
+        if last - first >= hist.RANGE_MAX:
+            raise LocalError(
+                f"A historical range has at most {hist.RANGE_MAX} transactions,"
+                f" not {last - first + 1}."
+            )
         if last > self.consensus.committed:
             return None
         states = self.historical.states(first, last)

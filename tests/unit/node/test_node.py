@@ -9,6 +9,7 @@ import pytest
 
 from pyccf.api import common
 from pyccf.apps.python import App, AppContext, Reply, Table
+from pyccf.errors import LocalError
 from pyccf.http.message import Request
 from pyccf.ledger.receipt import verify_json_receipt
 from pyccf.node.node import Limits
@@ -344,6 +345,17 @@ def test_read_only_endpoints_cannot_write() -> None:
     assert reply.status == 500
     assert "read-only here" in reply.json["error"]["message"]
     assert s.node.store.version == 2
+
+
+def test_historical_ranges_are_bounded() -> None:
+    s = service()
+    assert s.node.historical_range(1, 1, 2, 60) is None
+    s.pump()
+    states = s.node.historical_range(1, 1, 2, 60)
+    assert states is not None
+    assert [str(state.txid) for state in states] == ["2.1", "2.2"]
+    with pytest.raises(LocalError, match="at most"):
+        s.node.historical_range(1, 1, 100_000, 60)
 
 
 def test_view_history() -> None:
