@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import TypeAlias
 
 import msgspec
 
+from pyccf.consensus.api import PeerMessage
 from pyccf.ledger.entry import Entry
-from pyccf.types import SeqNo
+from pyccf.types import Millis, NodeId, SeqNo
 
 
 class Append(msgspec.Struct, frozen=True):
     """Write these entries to the ledger, then tell the node `persisted`."""
 
     entries: list[Entry]
+
+
+class Truncate(msgspec.Struct, frozen=True):
+    """Entries after `seqno` never happened: cut the ledger there."""
+
+    seqno: SeqNo
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -53,4 +61,60 @@ class Log(msgspec.Struct, frozen=True):
     text: str
 
 
-Output: TypeAlias = Append | Committed | Fetch | Respond | Certificate | Log
+class Channel(IntEnum):
+    """What a message between nodes is about; the first byte of its frame."""
+
+    CONSENSUS = 1
+    FORWARD = 2
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Carry a message to a peer at this node-to-node address, with its ledger entries."""
+
+    to: NodeId
+    address: str
+    channel: Channel
+    message: PeerMessage
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What another service's or node's HTTPS interface answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class CallFailed(msgspec.Struct, frozen=True):
+    """No answer came; `reason` in words, `untrusted` when the server's certificate was refused."""
+
+    reason: str
+    untrusted: bool = False
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Make one HTTPS request with this node's self-signed certificate and report what became of it.
+
+    `ca` is the PEM certificate that the server's must chain to, for the host of `address`.
+    """
+
+    address: str
+    """host:port."""
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    ca: str
+    timeout: Millis
+    reply: Callable[[Answer | CallFailed], None]
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """This node cannot go on: end the program with an error. `reason` is for the operator."""
+
+    reason: str
+
+
+Output: TypeAlias = (
+    Append | Truncate | Committed | Fetch | Respond | Certificate | Log | Send | Call | Stop
+)
