@@ -15,7 +15,18 @@ from pyccf.http.session import Session
 from pyccf.node.create import Parts, ServicePlan, start_service
 from pyccf.node.frontend import App
 from pyccf.node.node import Limits
-from pyccf.node.outputs import Append, Certificate, Committed, Fetch, Log, Respond
+from pyccf.node.outputs import (
+    Append,
+    Call,
+    Certificate,
+    Committed,
+    Fetch,
+    Log,
+    Respond,
+    Send,
+    Stop,
+    Truncate,
+)
 from pyccf.service import genesis
 from pyccf.service.identity import make_node, make_service
 from pyccf.service.nodes import RpcInterface
@@ -77,6 +88,9 @@ class Service:
         self.committed = 0
         self.logs: list[Log] = []
         self.certificates: dict[str, str] = {}
+        self.sent: list[Send] = []
+        self.calls: list[Call] = []
+        self.stopped = ""
         self.disk = disk
         """False: entries are not persisted, so nothing commits."""
         self.now = 0
@@ -121,6 +135,14 @@ class Service:
                         self.ledger.extend(e.data for e in output.entries)
                         if self.disk:
                             self.node.persisted(output.entries[-1].seqno)
+                    case Truncate():
+                        del self.ledger[output.seqno :]
+                    case Send():
+                        self.sent.append(output)
+                    case Call():
+                        self.calls.append(output)
+                    case Stop():
+                        self.stopped = output.reason
                     case Respond():
                         output.deliver(output.response)
                     case Committed():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from pyccf.consensus.api import Leadership
+from pyccf.consensus.api import Executor, Leadership
 from pyccf.consensus.viewlog import ViewLog
 from pyccf.errors import LocalError
 from pyccf.types import Json, NodeId, SeqNo, TxID, View
@@ -29,6 +29,30 @@ class Solo:
         self._committed = last
         self._committable: deque[SeqNo] = deque()
         self._configs: list[tuple[SeqNo, dict[NodeId, str]]] = []
+        self._executor: Executor
+
+    def attach(self, executor: Executor) -> None:
+        self._executor = executor
+
+    should_sign = False
+
+    def start(self, view: View = 0, last: SeqNo = 0) -> None: ...
+
+    def join(self, view: View, last: SeqNo, starts: list[SeqNo]) -> None:
+        raise LocalError("This network has one node.")
+
+    def flush(self) -> None: ...
+
+    def receive(self, sender: NodeId, data: bytes) -> None: ...
+
+    def congested(self, peer: NodeId, yes: bool) -> None: ...
+
+    def tick(self, elapsed: int) -> None: ...
+
+    def retired_committed(self, seqno: SeqNo, nodes: list[NodeId]) -> None: ...
+
+    def hand_over(self) -> NodeId | None:
+        return None
 
     @property
     def view(self) -> View:
@@ -50,13 +74,13 @@ class Solo:
     def can_replicate(self) -> bool:
         return True
 
-    def append(self, seqno: SeqNo, committable: bool) -> None:
+    def append(self, seqno: SeqNo, committable: bool, size: int) -> None:
         assert seqno == self._last + 1, "entries are ordered without gaps"
         self._last = seqno
         if committable:
             self._committable.append(seqno)
 
-    def persisted(self, seqno: SeqNo) -> bool:
+    def persisted(self, seqno: SeqNo) -> None:
         assert seqno <= self._last, "the disk cannot hold what was not ordered"
         moved = False
         while self._committable and self._committable[0] <= seqno:
@@ -64,7 +88,8 @@ class Solo:
             moved = True
         while len(self._configs) > 1 and self._configs[1][0] <= self._committed:
             self._configs.pop(0)
-        return moved
+        if moved:
+            self._executor.compact(self._committed)
 
     def view_of(self, seqno: SeqNo) -> View | None:
         return self._views.view_of(seqno) if seqno <= self._last else None

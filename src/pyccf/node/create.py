@@ -95,6 +95,7 @@ def start_service(
         consensus=Solo(identity.node_id),
         sign=_signing(plan, identity, service, current),
         service_cert=lambda: service.cert_pem,
+        service_key=lambda: service.key.public,
         entropy=entropy,
         limits=plan.limits,
         interfaces={name: _rules(i) for name, i in plan.rpc_interfaces.items()},
@@ -219,7 +220,6 @@ def _create(parts: Parts, plan: ServicePlan, endorsed: str) -> None:
     )
     txid = node.commit(tx)
     assert txid == genesis.CREATE_TXID
-    node.consensus.configure(1, {identity.node_id: plan.node_published_address})
     node.state = "PartOfNetwork"
     node.announce_certificate("Node", identity.self_signed_pem)
     node.sign()

@@ -88,6 +88,11 @@ class Historical:
         while self._signatures and self._signatures[-1] > seqno:
             self._signatures.pop()
 
+    @property
+    def last_signed(self) -> SeqNo:
+        """Seqno of the last signature transaction, 0 before the first."""
+        return self._signatures[-1] if self._signatures else 0
+
     def covering(self, seqno: SeqNo) -> SeqNo | None:
         """Seqno of the first signature at or after `seqno`."""
         i = bisect_left(self._signatures, seqno)

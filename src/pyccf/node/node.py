@@ -22,11 +22,12 @@ from pyccf.crypto.entropy import Entropy
 from pyccf.errors import InvalidLedger, LocalError, RpcError
 from pyccf.http.message import Request, encode_response, error_body
 from pyccf.kv import wire
-from pyccf.kv.store import Store
+from pyccf.kv.store import Store, ViewChanged
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
 from pyccf.ledger.history import History
 from pyccf.node import historical as hist
+from pyccf.node.forward import Forwarder
 from pyccf.node.frontend import (
     TXID_HEADER,
     Frontend,
@@ -36,16 +37,34 @@ from pyccf.node.frontend import (
     encode,
     refusal,
 )
-from pyccf.node.outputs import Append, Certificate, Committed, Fetch, Log, Output, Respond
+from pyccf.node.membership import Membership
+from pyccf.node.outputs import (
+    Append,
+    Certificate,
+    Channel,
+    Committed,
+    Fetch,
+    Log,
+    Output,
+    Respond,
+    Send,
+    Truncate,
+)
+from pyccf.node.replica import Replica
 from pyccf.node.waiting import RECEIPT_HEADER, Held, WaitingRoom, Wish, parse_wish
 from pyccf.service.operations import Flag, TransactionFlags
 from pyccf.types import Millis, NodeId, SeqNo, TxID, UnixSeconds, View
 
 if TYPE_CHECKING:
+    from pyccf.consensus.api import PeerMessage
+    from pyccf.crypto.keys import PublicKey
     from pyccf.http.session import Session
     from pyccf.kv.tx import Tx
 
 Z32 = bytes(32)
+
+TAKES_PART = frozenset(("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateLedger"))
+"""States in which a node speaks and listens to its peers (spec: node-lifecycle.md §1.1)."""
 
 SIGNATURE_TX_COUNT = 5000
 SIGNATURE_DELAY_MS = 1000
@@ -87,6 +106,7 @@ class Node:
         consensus: Engine,
         sign: Sign,
         service_cert: Callable[[], str],
+        service_key: Callable[[], PublicKey],
         entropy: Entropy,
         limits: Limits,
         interfaces: dict[str, InterfaceRules],
@@ -120,6 +140,15 @@ class Node:
         self._resume: dict[tuple[SeqNo, SeqNo], list[Resume]] = {}
         self._last_signed: SeqNo = 0
         self._last_signature_at: Millis = 0
+        self._ticked_at: Millis | None = None
+        self.tidy_due = False
+        """A retirement was committed: it is to be recorded when this step is over."""
+        self.record_retired: Callable[[], None] = _nobody
+        """Writes down which retirements are committed; set by who knows the tables."""
+        self.replica = Replica(self, service_key)
+        self.membership = Membership(self)
+        self.forwarder = Forwarder(self)
+        consensus.attach(self.replica)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -298,13 +327,19 @@ class Node:
         data = encode_response(status, headers, error_body(code, message), held.head)
         self._outputs.append(Respond(held.deliver, data))
 
+    def rolled_back(self, seqno: SeqNo) -> None:
+        """Answers whose transactions were undone can never be given."""
+
     # --- ordering -------------------------------------------------------------------------------
 
     def commit(self, tx: Tx, claims: bytes | None = None) -> TxID | None:
         """Apply what a transaction wrote and order it; its id, or that of the state it read.
 
-        None when the transaction opened no table. Raises Conflict or CompactedVersion.
+        None when the transaction opened no table. Raises Conflict or CompactedVersion, and
+        ViewChanged when it wrote something and this node is not the primary.
         """
+        if not self.consensus.can_replicate and tx.writes:
+            raise ViewChanged("This node is not the primary: it cannot order transactions.")
         written = self.store.commit(tx)
         if written is None:
             return tx.read_txid
@@ -323,9 +358,10 @@ class Node:
         return txid
 
     def _order(self, entry: Entry) -> None:
-        self.chunker.append(entry.seqno, len(entry.data))
-        self.consensus.append(entry.seqno, entry.committable)
+        size = len(entry.data)
+        self.chunker.append(entry.seqno, size)
         self._entries.append(entry)
+        self.consensus.append(entry.seqno, entry.committable, size)
 
     def sign(self) -> None:
         """Order a signature transaction over everything before it."""
@@ -357,17 +393,66 @@ class Node:
         self._last_signature_at = self.now
 
     def persisted(self, seqno: SeqNo) -> None:
-        """The shell wrote every entry up to `seqno` to the ledger."""
-        if not self.consensus.persisted(seqno):
-            return
-        committed = self.consensus.committed
-        # Order of a commit: chunks, store, history, then what waits for it
-        # (spec: kv-and-tables.md §3.2).
-        self.chunker.compact(committed)
-        self.store.compact(committed)
-        self.history.compact(committed)
-        self._outputs.append(Committed(committed))
+        """The shell wrote every entry up to `seqno` to the ledger.
+
+        Said of entries as they stand now: after a Truncate only of what was written since.
+        """
+        self.consensus.persisted(seqno)
+
+    def committed(self, seqno: SeqNo) -> None:
+        """The store and the history made everything up to `seqno` final."""
+        self._outputs.append(Committed(seqno))
         self._release()
+
+    # --- what others order ----------------------------------------------------------------------
+
+    def receive(self, sender: NodeId, channel: Channel, data: bytes) -> None:
+        """A peer sent a message. Nothing it holds can do more than be refused."""
+        if channel is Channel.CONSENSUS:
+            if self.state in TAKES_PART:
+                self.consensus.receive(sender, data)
+        else:
+            self.forwarder.receive(sender, data)
+
+    def congested(self, peer: NodeId, yes: bool) -> None:
+        """The way to a peer is full, or free again."""
+        self.consensus.congested(peer, yes)
+
+    def accepts_peer(self, node_id: NodeId) -> bool:
+        """Whether a node whose certificate the service endorsed may send us anything."""
+        return self.membership.accepts(node_id)
+
+    def send_to(self, peer: NodeId, channel: Channel, message: PeerMessage) -> bool:
+        """Have a message carried, after everything asked for before; False without an address."""
+        address = self.membership.address(peer)
+        if address is None:
+            return False
+        self._hand_out_entries()
+        self._outputs.append(Send(peer, address, channel, message))
+        return True
+
+    def followed(self, entry: Entry) -> None:
+        """An entry that another node ordered was taken over."""
+        self._entries.append(entry)
+        if entry.committable:
+            self._last_signed = entry.seqno
+            self.historical.signed(entry.seqno)
+
+    def undone(self, seqno: SeqNo) -> None:
+        """Everything after `seqno` was rolled back."""
+        self._entries = [e for e in self._entries if e.seqno <= seqno]
+        self._outputs = _without_entries_after(seqno, self._outputs)
+        self._hand_out_entries()
+        self._outputs.append(Truncate(seqno))
+        self.historical.rollback(seqno)
+        self._last_signed = self.historical.last_signed
+        self._snapshot_requested = False
+        self.rolled_back(seqno)
+
+    @property
+    def retired(self) -> bool:
+        """Whether this node left the network for good."""
+        return self.membership.retired
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -379,12 +464,20 @@ class Node:
     def tick(self, now: Millis, unix: UnixSeconds) -> None:
         """Time passed: sign if it is due, answer who waited too long."""
         self.clock(now, unix)
-        if (
-            self.consensus.can_replicate
-            and self.store.version > self._last_signed
-            and now - self._last_signature_at >= self.limits.signature_delay_ms
+        elapsed = 0 if self._ticked_at is None else now - self._ticked_at
+        self._ticked_at = now
+        consensus = self.consensus
+        if self.state in TAKES_PART:
+            consensus.tick(elapsed)
+        if consensus.can_replicate and (
+            consensus.should_sign
+            or (
+                self.store.version > self._last_signed
+                and now - self._last_signature_at >= self.limits.signature_delay_ms
+            )
         ):
             self.sign()
+        self.forwarder.tick(now)
         for held in self._waiting.overdue(now):
             self._deliver_error(
                 held,
@@ -400,17 +493,30 @@ class Node:
         if self.consensus.can_replicate and self.store.version > self._last_signed:
             self.sign()
 
+    def hand_over(self) -> NodeId | None:
+        """Ask the best peer to become primary before this node stops; which one, None if nobody."""
+        return self.consensus.hand_over() if self.consensus.can_replicate else None
+
     def take_outputs(self) -> list[Output]:
         """What the shell must do now, in order."""
+        if self.tidy_due:
+            self.tidy_due = False
+            if self.consensus.can_replicate:
+                self.record_retired()
         if self._entries:
-            self._outputs.append(Append(self._entries))
-            self._entries = []
+            self._hand_out_entries()
+            self.consensus.flush()
         out, self._outputs = self._outputs, []
         return out
 
+    def _hand_out_entries(self) -> None:
+        if self._entries:
+            self._outputs.append(Append(self._entries))
+            self._entries = []
+
     @property
     def has_outputs(self) -> bool:
-        return bool(self._entries or self._outputs)
+        return bool(self._entries or self._outputs or self.tidy_due)
 
     # --- what handlers and frontends ask --------------------------------------------------------
 
@@ -486,6 +592,23 @@ class Node:
             "rpc",
             f"{request.method} {request.path} failed: {type(error).__name__}: {error}",
         )
+
+
+def _nobody() -> None:
+    """Nothing to record: this node has no tables yet."""
+
+
+def _without_entries_after(seqno: SeqNo, outputs: list[Output]) -> list[Output]:
+    """What is to be done, less the writing of entries that no longer count."""
+    kept: list[Output] = []
+    for output in outputs:
+        if isinstance(output, Append) and output.entries[-1].seqno > seqno:
+            entries = [e for e in output.entries if e.seqno <= seqno]
+            if entries:
+                kept.append(Append(entries))
+        else:
+            kept.append(output)
+    return kept
 
 
 def _nothing(damage: InvalidLedger | None) -> None:

@@ -1,0 +1,126 @@
+"""Who is in the network: what the nodes table says, told to consensus and to the peers' doorman.
+
+A change of the table makes a new configuration as soon as it is executed or applied, because a node
+may be needed before its addition is committed; that a retirement is committed counts only once that
+itself is committed (spec: consensus-cft.md §9, node-lifecycle.md §11, §16).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyccf.errors import InvalidLedger
+from pyccf.service import tables
+from pyccf.service.nodes import NodeStatus
+from pyccf.types import Json, NodeId, SeqNo
+
+if TYPE_CHECKING:
+    from pyccf.kv.changes import MapChanges
+    from pyccf.node.node import Node
+
+
+class Membership:
+    """Configurations, addresses and admission of one node's peers."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._addresses: dict[NodeId, str] = {}
+        self._gone: set[NodeId] = set()
+        """Nodes whose row was deleted: their ids never come back."""
+        self._standing: dict[NodeId, bool] = {}
+        self._standing_at = (0, 0)
+        """Version of the table and number of roll-backs that `_standing` belongs to."""
+        self.retired = False
+        """It is committed that this node's retirement is committed: it takes no more part."""
+        node.store.on_write(tables.NODES_INFO, self._written)
+        node.store.on_commit(tables.NODES_INFO, self._committed)
+
+    def address(self, node_id: NodeId) -> str | None:
+        """Where a node listens for other nodes."""
+        return self._addresses.get(node_id)
+
+    def accepts(self, node_id: NodeId) -> bool:
+        """Whether a node, whose certificate the service endorsed, may send us anything.
+
+        A node in the table must be trusted, or on its way out and still needed. One that is not in
+        the table may be new to a node that is behind; one that was removed from it may not speak.
+        """
+        store = self._node.store
+        at = (store.map_version(tables.NODES_INFO), store.rollbacks)
+        if at != self._standing_at:
+            self._standing_at = at
+            self._standing.clear()
+        standing = self._standing.get(node_id)
+        if standing is None:
+            standing = self._standing[node_id] = self._judge(node_id)
+        return standing
+
+    def _judge(self, node_id: NodeId) -> bool:
+        table = self._node.store.maps.get(tables.NODES_INFO)
+        pair = table.data.get(node_id.encode()) if table is not None else None
+        if pair is None:
+            return node_id not in self._gone
+        status, _, retired_committed = _read(pair.value)
+        if status == NodeStatus.TRUSTED.value:
+            return True
+        return status == NodeStatus.RETIRED.value and not retired_committed
+
+    def _written(self, seqno: SeqNo, changes: MapChanges) -> None:
+        """The table changed: what that means for the configuration."""
+        consensus = self._node.consensus
+        before = consensus.nodes()
+        after = dict(before)
+        for key in sorted(changes):
+            value = changes[key]
+            if value is None:
+                continue
+            node_id = _id(key)
+            status, address, _ = _read(value)
+            self._addresses[node_id] = address
+            if status == NodeStatus.TRUSTED.value:
+                after.setdefault(node_id, address)
+            elif status == NodeStatus.RETIRED.value:
+                after.pop(node_id, None)
+        if after != before:
+            consensus.configure(seqno, after)
+
+    def _committed(self, seqno: SeqNo, changes: MapChanges) -> None:
+        """The table's change is final."""
+        done: list[NodeId] = []
+        for key in sorted(changes):
+            value = changes[key]
+            node_id = _id(key)
+            if value is None:
+                self._gone.add(node_id)
+                self._standing.clear()
+            elif _read(value)[2]:
+                done.append(node_id)
+        if done:
+            if self._node.node_id in done and not self.retired:
+                self.retired = True
+                self._node.log(
+                    "info", "", f"This node was retired, and its retirement committed at {seqno}"
+                )
+            self._node.consensus.retired_committed(seqno, done)
+
+
+def _id(key: bytes) -> NodeId:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise InvalidLedger(f"A key of {tables.NODES_INFO} is no text.") from None
+
+
+def _read(raw: bytes) -> tuple[str, str, bool]:
+    """Status, node-to-node address and retired_committed of a row. Raises InvalidLedger."""
+    row: Json = tables.decode_row(tables.NODES_INFO, raw)
+    interface = row.get("node_to_node_interface") if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        raise InvalidLedger(f"A row of {tables.NODES_INFO} is no object.")
+    status = row.get("status")
+    address = interface.get("published_address") if isinstance(interface, dict) else None
+    if address is None:
+        address = f"{row.get('nodehost', '')}:{row.get('nodeport', '')}"
+    if not isinstance(status, str) or not isinstance(address, str):
+        raise InvalidLedger(f"A row of {tables.NODES_INFO} has no status or no address.")
+    return status, address, row.get("retired_committed") is True
