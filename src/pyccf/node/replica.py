@@ -14,7 +14,7 @@ from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger, PyccfError
 from pyccf.kv import wire
 from pyccf.ledger import signature
-from pyccf.ledger.entry import Entry, ParsedEntry, parse
+from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry, ParsedEntry, parse
 from pyccf.ledger.history import SIGNATURES_MAP
 from pyccf.node.outputs import Channel
 from pyccf.service import tables
@@ -63,7 +63,11 @@ class Replica:
                 raise InvalidLedger("A map is in both domains of the entry.", seqno=seqno)
             maps = {**maps, **private}
         if committable:
+            if private:
+                raise InvalidLedger("A signature writes to a private map.", seqno=seqno)
             self._check_signature(parsed)
+        elif parsed.flags & FORCE_CHUNK_AFTER:
+            raise InvalidLedger("A chunk cannot end after this entry.", seqno=seqno)
         if not maps:
             raise InvalidLedger("The entry changes nothing.", seqno=seqno)
         history.follow(parsed)
