@@ -1,4 +1,7 @@
-"""A service in a dictionary: it answers by method and path and remembers what it was asked."""
+"""A service in a dictionary: it answers by method and path and remembers what it was asked.
+
+A path may be a whole address, for answers that only one of several nodes gives.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pyccf.crypto.keys import Curve, PrivateKey
 
 NOW = 1_795_258_291
 URL = "https://service.test:8000"
+URLS = (URL, "https://second.test:8000", "https://third.test:8000")
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
 
@@ -26,6 +30,8 @@ class FakeService:
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], list[Answer]] = {}
         self.requests: list[httpx2.Request] = []
+        self.down: set[str] = set()
+        """Nodes (`host:port`) to which no connection comes about."""
         self.slept: list[float] = []
         self.clock = 100.0
 
@@ -57,8 +63,13 @@ class FakeService:
         self.on(method, path, {"error": {"code": code, "message": message}}, status=status)
 
     def handle(self, request: httpx2.Request) -> httpx2.Response:
+        node = request.url.netloc.decode()
+        if node in self.down:
+            raise httpx2.ConnectError("Connection refused", request=request)
         self.requests.append(request)
-        answers = self.answers.get((request.method, request.url.path))
+        path = request.url.path
+        answers = self.answers.get((request.method, f"https://{node}{path}"))
+        answers = answers or self.answers.get((request.method, path))
         if not answers:
             return httpx2.Response(
                 404,

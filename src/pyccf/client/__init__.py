@@ -3,6 +3,9 @@
     with Client(url, "service_cert.pem", cert="user0_cert.pem", key="user0_key.pem") as client:
         reply = client.post("/app/log/private", json={"id": 1, "msg": "hello"}, wait="receipt")
 
+Several addresses may be given instead of one; the client then goes on to the next when a node does
+not answer.
+
 From outside: `Client`, `Identity`, `Reply`, the result types of `client.types`, and the errors
 below. What a service says arrives as a value; a refusal arrives as `ServiceError` with CCF's code.
 """
@@ -15,6 +18,7 @@ from pyccf.client.errors import (
     CommitTimeout,
     NotCommitted,
     ServiceError,
+    Unanswered,
     UnexpectedAnswer,
     Unreachable,
     Untrusted,
@@ -29,6 +33,7 @@ __all__ = [
     "NotCommitted",
     "Reply",
     "ServiceError",
+    "Unanswered",
     "UnexpectedAnswer",
     "Unreachable",
     "Untrusted",

@@ -7,9 +7,10 @@ from pyccf.client.node_api import NodeApi
 
 
 class Client(NodeApi, GovApi):
-    """Talks to one node of a service; redirects lead to others.
+    """Talks to a service through one of its nodes; redirects and failures lead to others.
 
-    Connect with `Client(url, service_cert, cert=..., key=...)`; see `Connection` for the arguments.
+    Connect with `Client(url, service_cert, cert=..., key=...)`, or with several addresses instead
+    of one; see `Connection` for the arguments.
     Certificate and key identify the caller in TLS and sign governance requests. Not for use from
     several threads at once.
     """

@@ -1,9 +1,14 @@
-"""One TLS connection pool to a node: requests go out, replies come back as values.
+"""One TLS connection pool to a service: requests go out, replies come back as values.
 
-Promises: the node must show a certificate endorsed by the service certificate given; redirects to
+Promises: a node must show a certificate endorsed by the service certificate given; redirects to
 other nodes of the same service are followed with method, body and headers kept (at most
 `REDIRECTS_MAX`), but never from https to anything else; proxies and other settings from the
 environment are not used. A reply is returned whatever its status; `Reply.check` raises.
+
+Several addresses may be given. The first that answers is kept until it no longer does; then the
+next is asked. What is not a read is never sent a second time once a node may have executed it: that
+is the error `Unanswered`. With patience (`patience_s`), requests that the service could not take
+for the moment, and did not execute, are sent again (`client.retry` says which).
 
 Our extension of the protocol (docs: "answer when committed"): `wait="commit"` or `wait="receipt"`
 asks the service to answer only once the transaction is committed, or with its receipt besides.
@@ -13,7 +18,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
@@ -21,7 +26,15 @@ import httpx2
 import msgspec
 
 from pyccf import __version__
-from pyccf.client.errors import UnexpectedAnswer, Unreachable, Untrusted, service_error
+from pyccf.client.errors import (
+    ServiceError,
+    Unanswered,
+    UnexpectedAnswer,
+    Unreachable,
+    Untrusted,
+    service_error,
+)
+from pyccf.client.retry import READS, Pause, may_try_again
 from pyccf.client.signing import Identity
 from pyccf.codec.text import dump_json, load_json, unb64
 from pyccf.errors import LocalError
@@ -32,9 +45,6 @@ Wait: TypeAlias = Literal["commit", "receipt"]
 REDIRECTS_MAX = 5
 TIMEOUT_S = 10.0
 """Default patience with one request."""
-POLL_FIRST_S = 0.005
-POLL_LAST_S = 0.2
-"""Repeated questions start this far apart and double up to this."""
 WAIT_MARGIN_S = 5.0
 """How much longer than the service's own patience we wait for its answer."""
 
@@ -44,7 +54,7 @@ WAIT_TIMEOUT_HEADER = "x-pyccf-wait-timeout-ms"
 RECEIPT_HEADER = "x-pyccf-receipt"
 
 _REDIRECTS = frozenset({301, 302, 307, 308})
-_IDEMPOTENT = frozenset({"GET", "HEAD"})
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 T = TypeVar("T")
 
@@ -107,58 +117,45 @@ class Reply(msgspec.Struct, frozen=True):
             ) from error
 
 
-class Pause:
-    """Waits between repeated questions, longer each time, until time is up."""
-
-    def __init__(
-        self, monotonic: Callable[[], float], sleep: Callable[[float], None], timeout_s: float
-    ) -> None:
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._deadline = monotonic() + timeout_s
-        self._next = POLL_FIRST_S
-
-    def again(self) -> bool:
-        """Wait a little and return True, or False when there is no time left."""
-        left = self._deadline - self._monotonic()
-        if left <= 0:
-            return False
-        self._sleep(min(self._next, left))
-        self._next = min(self._next * 2, POLL_LAST_S)
-        return True
-
-
 class Connection:
-    """Requests to one node. Close it, or use it in a `with` statement."""
+    """Requests to one service. Close it, or use it in a `with` statement."""
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         service_cert: str | Path,
         *,
         cert: str | Path | None = None,
         key: str | Path | None = None,
         timeout_s: float = TIMEOUT_S,
+        patience_s: float = 0.0,
         transport: httpx2.BaseTransport | None = None,
         unix_time: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`service_cert`, `cert` and `key` are paths of PEM files; the service certificate may
-        also be given as PEM text. Raises LocalError for files that cannot be used. `transport`,
-        the clocks and `sleep` are for tests.
+        """`url` is the address of a node, or several in the order in which to ask them.
+
+        `service_cert`, `cert` and `key` are paths of PEM files; the service certificate may also be
+        given as PEM text. `timeout_s` bounds one exchange; for `patience_s` in all, a request that
+        was not executed is sent again. Raises LocalError for files that cannot be used.
+        `transport`, the clocks and `sleep` are for tests.
         """
+        given = (url,) if isinstance(url, str) else tuple(url)
+        if not given:
+            raise LocalError("A client needs the address of at least one node")
         if (cert is None) != (key is None):
             raise LocalError("A certificate and its key must be given together")
-        self.url = url if "://" in url else f"https://{url}"
+        self.urls = tuple(one if "://" in one else f"https://{one}" for one in given)
+        self._asked = 0
         self.service_cert_pem = _pem(service_cert)
         self.identity = None if cert is None or key is None else Identity.load(cert, key)
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
         self._unix_time = unix_time
         self._monotonic = monotonic
         self._sleep = sleep
         self._http = httpx2.Client(
-            base_url=self.url,
             verify=_tls(self.service_cert_pem, self.identity),
             transport=transport,
             timeout=timeout_s,
@@ -171,6 +168,11 @@ class Connection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def url(self) -> str:
+        """Address of the node that is asked now."""
+        return self.urls[self._asked]
 
     def close(self) -> None:
         """Close all connections."""
@@ -192,7 +194,8 @@ class Connection:
 
         `json` is sent as JSON, `content` as it is. With `wait` the answer comes once the
         transaction is committed; past `wait_timeout_ms` (by default the client's own patience) it
-        is 504 CommitTimeout. Raises Unreachable and Untrusted.
+        is 504 CommitTimeout. Raises Unreachable (no node was reached), Unanswered (a node was, and
+        may have executed the request) and Untrusted.
         """
         sent = dict(headers or {})
         timeout_s = self._timeout_s
@@ -204,19 +207,22 @@ class Connection:
             patience_ms = int(timeout_s * 1000) if wait_timeout_ms is None else wait_timeout_ms
             sent[WAIT_TIMEOUT_HEADER] = str(patience_ms)
             timeout_s = patience_ms / 1000 + WAIT_MARGIN_S
-        url = httpx2.URL(path) if path.startswith("https://") else self._http.base_url.join(path)
-        if params:
-            url = url.copy_merge_params(dict(params))
-        for _ in range(REDIRECTS_MAX + 1):
-            response = self._send(method, url, content, sent, timeout_s)
-            target = response.headers.get("location")
-            if response.status_code not in _REDIRECTS or target is None:
-                return Reply(response.status_code, dict(response.headers.items()), response.content)
-            following = url.join(target)
-            if url.scheme == "https" and following.scheme != "https":
-                raise UnexpectedAnswer(f"{url} redirects away from TLS, to {following}")
-            url = following
-        raise UnexpectedAnswer(f"More than {REDIRECTS_MAX} redirects, the last to {url}")
+        pause = self._pause(self._patience_s)
+        while True:
+            refusal: Unreachable | None = None
+            try:
+                reply = self._ask(method, path, params, content, sent, timeout_s)
+                if not _not_now(reply):
+                    return reply
+            except Unanswered:
+                raise
+            except Unreachable as error:
+                refusal = error
+            if not pause.again():
+                if refusal is not None:
+                    raise refusal
+                return reply
+            self._ask_next()
 
     def get(
         self,
@@ -254,6 +260,53 @@ class Connection:
     def _pause(self, timeout_s: float) -> Pause:
         return Pause(self._monotonic, self._sleep, timeout_s)
 
+    def _ask_next(self) -> None:
+        self._asked = (self._asked + 1) % len(self.urls)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+    ) -> Reply:
+        """Ask each address at most once, the one that answered last first."""
+        for left in reversed(range(1 if path.startswith("https://") else len(self.urls))):
+            url = httpx2.URL(self.url).join(path)
+            if params:
+                url = url.copy_merge_params(dict(params))
+            try:
+                return self._follow(method, url, content, headers, timeout_s)
+            except Unanswered:
+                raise
+            except Unreachable:
+                if left == 0:
+                    raise
+                self._ask_next()
+        raise AssertionError("there is at least one address")
+
+    def _follow(
+        self,
+        method: str,
+        url: httpx2.URL,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+    ) -> Reply:
+        """One request, wherever redirects lead it."""
+        for _ in range(REDIRECTS_MAX + 1):
+            response = self._send(method, url, content, headers, timeout_s)
+            target = response.headers.get("location")
+            if response.status_code not in _REDIRECTS or target is None:
+                return Reply(response.status_code, dict(response.headers.items()), response.content)
+            following = url.join(target)
+            if url.scheme == "https" and following.scheme != "https":
+                raise UnexpectedAnswer(f"{url} redirects away from TLS, to {following}")
+            url = following
+        raise UnexpectedAnswer(f"More than {REDIRECTS_MAX} redirects, the last to {url}")
+
     def _send(
         self,
         method: str,
@@ -262,7 +315,7 @@ class Connection:
         headers: Mapping[str, str],
         timeout_s: float,
     ) -> httpx2.Response:
-        attempts = 2 if method in _IDEMPOTENT else 1
+        attempts = 2 if method in READS else 1
         while True:
             attempts -= 1
             try:
@@ -272,12 +325,20 @@ class Connection:
             except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
                 # A kept connection may have been closed by the node since its last use.
                 if attempts == 0:
-                    raise _unreachable(url, error) from error
+                    raise _failure(method, url, error) from error
             except httpx2.RequestError as error:
-                raise _unreachable(url, error) from error
+                raise _failure(method, url, error) from error
 
 
-def _unreachable(url: httpx2.URL, error: Exception) -> Untrusted | Unreachable:
+def _not_now(reply: Reply) -> bool:
+    """Whether the service could not take a request for the moment, and did nothing."""
+    if reply.status != 503:
+        return False
+    error: ServiceError = service_error(reply.status, reply.body)
+    return may_try_again(reply.status, error.code, error.text, TXID_HEADER in reply.headers)
+
+
+def _failure(method: str, url: httpx2.URL, error: Exception) -> Untrusted | Unreachable:
     where = f"{url.scheme}://{url.netloc.decode('ascii')}"
     cause: BaseException | None = error
     while cause is not None:
@@ -287,6 +348,11 @@ def _unreachable(url: httpx2.URL, error: Exception) -> Untrusted | Unreachable:
                 hint="Is this the certificate of the service that the node belongs to?",
             )
         cause = cause.__cause__ or cause.__context__
+    if method not in READS and not isinstance(error, _NEVER_SENT):
+        return Unanswered(
+            f"No answer came from {where}, and the request may have been executed",
+            hint="See whether it took effect before you send it again.",
+        )
     if isinstance(error, httpx2.TimeoutException):
         return Unreachable(
             f"No answer from {where} in time", hint="The node may be overloaded or hanging."

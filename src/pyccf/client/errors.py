@@ -7,7 +7,8 @@ RemoteError
 ├── UnexpectedAnswer     the answer is not what this endpoint gives
 └── Untrusted            the other side is not endorsed by the service certificate
 Unavailable
-└── Unreachable          no connection, or none that lasted
+└── Unreachable          no node was reached, or none answered a read
+    └── Unanswered       … but one was reached: the request may have been executed
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ _HINTS = {
     "VoteAlreadyExists": "A ballot cannot be changed; withdraw the proposal and submit it again.",
     "StateDigestMismatch": "Fetch the state digest again and acknowledge that one.",
     "TransactionPendingOrUnknown": "Wait until the transaction is committed, then ask again.",
+    "PrimaryNotFound": "The nodes are electing a primary, or too few are left; try again.",
+    "SessionConsistencyLost": "The primary changed and the connection was closed; ask again.",
+    "TransactionReplicationFailed": "The primary changed; nothing was done; send it again.",
+    "NodeNotRetiredCommitted": "Wait until its retirement is committed.",
+    "HTTP504": "The request may have been executed: look before you send it again.",
     "CommitTimeout": "The transaction is not lost: ask for its status or receipt by its id.",
 }
 
@@ -102,9 +108,15 @@ class Untrusted(RemoteError):
 
 
 class Unreachable(Unavailable):
-    """No connection could be made, or it broke before the answer came."""
+    """No connection could be made, or no answer came to a read. Nothing was changed."""
 
     code = "Unreachable"
+
+
+class Unanswered(Unreachable):
+    """A request that is not a read was sent and no answer came: it may have been executed."""
+
+    code = "Unanswered"
 
 
 def service_error(status: int, body: bytes, txid: TxID | None = None) -> ServiceError:

@@ -12,6 +12,7 @@ import msgspec
 
 from pyccf.client.connection import Connection, Reply
 from pyccf.client.errors import NotCommitted, ServiceError, UnexpectedAnswer
+from pyccf.client.retry import SESSION_LOST
 from pyccf.client.types import NetworkInfo, NodeInfo, NodeState, NodeVersion, Quote
 from pyccf.errors import Unavailable
 from pyccf.types import Json, NodeId, TxID
@@ -44,13 +45,20 @@ class NodeApi(Connection):
         return reply.decode(_Status).status
 
     def wait_for_commit(self, txid: TxID, timeout_s: float = WAIT_S) -> None:
-        """Return once the transaction is committed.
+        """Return once the transaction is committed, whichever node says so.
 
-        Raises NotCommitted if it never will be, Unavailable if that is not known in time.
+        An election meanwhile does no harm, nor do nodes that fail as long as another of the
+        addresses answers. Raises NotCommitted if the transaction never will be committed,
+        Unavailable if that is not known in time, Unreachable if no node answers.
         """
         pause = self._pause(timeout_s)
         while True:
-            status = self.tx_status(txid)
+            try:
+                status = self.tx_status(txid)
+            except ServiceError as error:
+                if error.code != SESSION_LOST:
+                    raise
+                status = TxStatus.UNKNOWN
             if status is TxStatus.COMMITTED:
                 return
             if status is TxStatus.INVALID:
@@ -86,7 +94,7 @@ class NodeApi(Connection):
                 except ServiceError as error:
                     if error.code == "TransactionInvalid" and "is Invalid" in error.text:
                         raise NotCommitted(txid) from error
-                    if error.code != "TransactionPendingOrUnknown":
+                    if error.code not in ("TransactionPendingOrUnknown", SESSION_LOST):
                         raise
                     waiting = error
             if not pause.again():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx2
@@ -26,12 +26,15 @@ def member(tmp_path: Path) -> Identity:
 def connect(service: FakeService, member: Identity) -> Callable[..., Client]:
     """Makes clients of the fake service; `signed=False` for one without an identity."""
 
-    def make(signed: bool = True) -> Client:
+    def make(
+        signed: bool = True, urls: str | Sequence[str] = URL, patience_s: float = 0.0
+    ) -> Client:
         return Client(
-            URL,
+            urls,
             member.cert_pem,
             cert=member.cert_path if signed else None,
             key=member.key_path if signed else None,
+            patience_s=patience_s,
             transport=httpx2.MockTransport(service.handle),
             unix_time=lambda: float(NOW),
             monotonic=lambda: service.clock,
