@@ -1,7 +1,8 @@
 """Options that many commands share, and the client they lead to.
 
 Where the service is and who calls is given by options, by environment variables of the same names,
-or taken from a sandbox: its workspace holds `sandbox.json`, which names the address and all keys.
+or taken from a sandbox: its workspace holds `sandbox.json`, which names all nodes and keys. Where
+several nodes are known, each is asked until one answers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 from pyccf.cli.output import Output
 from pyccf.client import Client
+from pyccf.client.connection import TIMEOUT_S
 from pyccf.errors import LocalError
 
 WORKSPACE = Path(".pyccf/sandbox")
@@ -34,7 +36,7 @@ class Party(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SandboxNode(msgspec.Struct, frozen=True):
-    """One node of a sandbox."""
+    """One node of a sandbox; the nodes are called node0, node1 and so on, in their order."""
 
     url: str
     node_id: str
@@ -65,14 +67,32 @@ class SandboxInfo(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     """Where a service is, and as whom to call it."""
 
-    url: str
+    urls: tuple[str, ...]
     service_cert: str
     cert: str | None = None
     key: str | None = None
+    patience_s: float = 0.0
+    sandbox: SandboxInfo | None = None
+    """The sandbox that this was taken from."""
 
-    def connect(self) -> Client:
-        """A client; use it in a `with` statement."""
-        return Client(self.url, self.service_cert, cert=self.cert, key=self.key)
+    def connect(self, *urls: str, timeout_s: float = TIMEOUT_S) -> Client:
+        """A client, of these addresses if some are given; use it in a `with` statement."""
+        return Client(
+            urls or self.urls,
+            self.service_cert,
+            cert=self.cert,
+            key=self.key,
+            timeout_s=timeout_s,
+            patience_s=self.patience_s,
+        )
+
+    @property
+    def words(self) -> list[str]:
+        """Options that lead another command to the same service."""
+        if self.sandbox is not None:
+            return ["--workspace", self.sandbox.workspace]
+        urls = [word for url in self.urls for word in ("--url", url)]
+        return [*urls, "--service-cert", str(Path(self.service_cert).absolute())]
 
 
 def read_sandbox(workspace: Path) -> SandboxInfo | None:
@@ -89,24 +109,25 @@ def read_sandbox(workspace: Path) -> SandboxInfo | None:
 
 
 def find_target(
-    url: str | None,
+    urls: tuple[str, ...],
     service_cert: str | None,
     cert: str | None,
     key: str | None,
     workspace: str | None,
     caller: str | None,
     default_caller: str | None,
+    patience_s: float = 0.0,
 ) -> Target:
     """Decide where to connect from what was given. Raises LocalError if that is not enough."""
     if (cert is None) != (key is None):
         raise LocalError("--cert and --key belong together", hint="Give both, or neither.")
-    if url is not None and workspace is None and caller is None:
+    if urls and workspace is None and caller is None:
         if service_cert is None:
             raise LocalError(
                 "--service-cert is missing",
                 hint="Give the service_cert.pem of the service, so that its nodes can be trusted.",
             )
-        return Target(url, service_cert, cert, key)
+        return Target(urls, service_cert, cert, key, patience_s)
     folder = Path(workspace) if workspace is not None else WORKSPACE
     sandbox = read_sandbox(folder)
     if sandbox is None:
@@ -117,7 +138,9 @@ def find_target(
     if cert is None and (caller or default_caller):
         party = sandbox.party(caller or default_caller or "")
         cert, key = party.cert, party.key
-    return Target(url or sandbox.nodes[0].url, service_cert or sandbox.service_cert, cert, key)
+    if not urls:
+        urls = tuple(node.url for node in sandbox.nodes)
+    return Target(urls, service_cert or sandbox.service_cert, cert, key, patience_s, sandbox)
 
 
 def json_option(function: F) -> F:
@@ -135,7 +158,13 @@ def connection_options(default_caller: str | None = None) -> Callable[[F], F]:
     """Add the options that name a service; the command gets a `target: Target`."""
 
     def decorate(function: F) -> F:
-        @click.option("--url", envvar="PYCCF_URL", help="Address of a node, https://host:port.")
+        @click.option(
+            "--url",
+            "urls",
+            envvar="PYCCF_URL",
+            multiple=True,
+            help="Address of a node, https://host:port; may be given for several nodes.",
+        )
         @click.option(
             "--service-cert",
             "--cacert",
@@ -156,18 +185,29 @@ def connection_options(default_caller: str | None = None) -> Callable[[F], F]:
             help="Call as this party of the sandbox, e.g. member0 or user1"
             + (f" (default {default_caller})." if default_caller else "."),
         )
+        @click.option(
+            "--patience",
+            "patience_s",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            metavar="SECONDS",
+            help="Send again for so long what the service could not take, e.g. in an election.",
+        )
         @functools.wraps(function)
         def command(
             *args: object,
-            url: str | None,
+            urls: tuple[str, ...],
             service_cert: str | None,
             cert: str | None,
             key: str | None,
             workspace: str | None,
             caller: str | None,
+            patience_s: float,
             **kwargs: object,
         ) -> object:
-            target = find_target(url, service_cert, cert, key, workspace, caller, default_caller)
+            target = find_target(
+                urls, service_cert, cert, key, workspace, caller, default_caller, patience_s
+            )
             return function(*args, target=target, **kwargs)
 
         return command  # type: ignore[return-value]

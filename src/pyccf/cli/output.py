@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -87,3 +90,15 @@ class Output:
 def short(identifier: str) -> str:
     """An identifier cut for a table."""
     return identifier if len(identifier) <= ID_SHOWN else identifier[:ID_SHOWN] + "…"
+
+
+def pyccf_line(*arguments: str) -> str:
+    """A command line for this very program, whether or not its folder is searched by the shell."""
+    script = Path(sys.executable).with_name("pyccf")
+    if shutil.which("pyccf") == str(script):
+        words = ["pyccf"]
+    elif script.is_file():
+        words = [str(script)]
+    else:
+        words = [sys.executable, "-m", "pyccf.cli.main"]
+    return shlex.join([*words, *arguments])

@@ -9,6 +9,7 @@ import click
 _COMMANDS = {
     "node": ("node", "Run one node of a service."),
     "sandbox": ("sandbox", "Start a service on this machine, ready to use."),
+    "network": ("network", "See how the nodes stand; let nodes in and out."),
     "key": ("key", "Make keys and certificates."),
     "app": ("app", "Install an application, or show the one that runs."),
     "proposal": ("proposal", "Propose, vote, and see how proposals stand."),

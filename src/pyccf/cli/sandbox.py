@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -17,7 +14,7 @@ from pyccf.cli.bundle import find_app
 from pyccf.cli.examples import curl, examples
 from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
-from pyccf.cli.output import Output
+from pyccf.cli.output import Output, pyccf_line
 from pyccf.client import Client
 from pyccf.errors import LocalError
 
@@ -131,18 +128,6 @@ def default_app() -> Path:
         "No application given, and the sample samples/logging is not part of this installation",
         hint="Give the folder of an application: pyccf sandbox APP_DIR",
     )
-
-
-def pyccf_line(*arguments: str) -> str:
-    """A command line for this very program, whether or not its folder is searched by the shell."""
-    script = Path(sys.executable).with_name("pyccf")
-    if shutil.which("pyccf") == str(script):
-        words = ["pyccf"]
-    elif script.is_file():
-        words = [str(script)]
-    else:
-        words = [sys.executable, "-m", "pyccf.cli.main"]
-    return shlex.join([*words, *arguments])
 
 
 def _tell(out: Output, info: SandboxInfo) -> None:

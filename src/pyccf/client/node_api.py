@@ -13,7 +13,7 @@ import msgspec
 from pyccf.client.connection import Connection, Reply
 from pyccf.client.errors import NotCommitted, ServiceError, UnexpectedAnswer
 from pyccf.client.retry import SESSION_LOST
-from pyccf.client.types import NetworkInfo, NodeInfo, NodeState, NodeVersion, Quote
+from pyccf.client.types import Consensus, NetworkInfo, NodeInfo, NodeState, NodeVersion, Quote
 from pyccf.errors import Unavailable
 from pyccf.types import Json, NodeId, TxID
 
@@ -134,9 +134,9 @@ class NodeApi(Connection):
         """Limits and caches of the JavaScript engine."""
         return self.get("/node/js_metrics").check().json()
 
-    def consensus(self) -> Json:
-        """The node's view of consensus."""
-        return self.get("/node/consensus").check().json()
+    def consensus(self) -> Consensus:
+        """The node's part in consensus. Refused with 404 by a node that takes no part yet."""
+        return self.get("/node/consensus").decode(_Consensus).details
 
     # -- the service -----------------------------------------------------------------------------
 
@@ -156,6 +156,10 @@ class NodeApi(Connection):
         """The primary node."""
         return self.get("/node/network/nodes/primary").decode(NodeInfo)
 
+    def removable_nodes(self) -> list[NodeInfo]:
+        """Retired nodes of which the service has taken leave: their processes may stop."""
+        return self.get("/node/network/removable_nodes").decode(_Nodes).nodes
+
     def quotes(self) -> list[Quote]:
         """Attestation evidence of all trusted nodes."""
         return self.get("/node/quotes").decode(_Quotes).quotes
@@ -169,6 +173,10 @@ class NodeApi(Connection):
 
 class _Status(msgspec.Struct):
     status: TxStatus
+
+
+class _Consensus(msgspec.Struct):
+    details: Consensus
 
 
 class _TransactionId(msgspec.Struct):

@@ -65,6 +65,33 @@ class NodeInfo(_Answer, frozen=True):
     last_written: SeqNo = 0
 
 
+class Ack(_Answer, frozen=True):
+    """What a primary knows of a backup: how far it is, and how long ago it was heard."""
+
+    seqno: SeqNo
+    last_received_ms: int
+
+
+class Configuration(_Answer, frozen=True):
+    """Nodes that decide from a seqno on, with their node-to-node addresses."""
+
+    idx: SeqNo
+    nodes: dict[NodeId, dict[str, str]]
+
+
+class Consensus(_Answer, frozen=True):
+    """A node's part in consensus; `leadership_state` is one of `consensus.api.Leadership`."""
+
+    current_view: View
+    membership_state: str
+    leadership_state: str | None = None
+    primary_id: NodeId | None = None
+    retirement_phase: str | None = None
+    acks: dict[NodeId, Ack] = {}
+    configs: list[Configuration] = []
+    ticking: bool = False
+
+
 class Quote(_Answer, frozen=True):
     """A node's attestation evidence; `raw` and `endorsements` are base64."""
 

@@ -34,12 +34,13 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeService:
     """A fake service that every command talks to."""
     fake = FakeService()
 
-    def connect(self: Target) -> Client:
+    def connect(self: Target, *urls: str, timeout_s: float = 10.0) -> Client:
         return Client(
-            self.url,
+            urls or self.urls,
             self.service_cert,
             cert=self.cert,
             key=self.key,
+            patience_s=self.patience_s,
             transport=httpx2.MockTransport(fake.handle),
             monotonic=lambda: fake.clock,
             sleep=fake.sleep,

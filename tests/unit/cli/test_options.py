@@ -10,45 +10,66 @@ from pyccf.cli.options import SandboxInfo, Target, find_target, read_sandbox
 from pyccf.errors import LocalError
 
 
-def find(**given: str) -> Target:
-    names = ("url", "service_cert", "cert", "key", "workspace", "caller", "default_caller")
-    return find_target(*(given.get(name) for name in names))
+def find(*urls: str, **given: str) -> Target:
+    get = given.get
+    return find_target(
+        urls,
+        get("service_cert"),
+        get("cert"),
+        get("key"),
+        get("workspace"),
+        get("caller"),
+        get("default_caller"),
+    )
 
 
 def test_given_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    target = find(url="u", service_cert="s", cert="c", key="k", default_caller="user0")
-    assert target == Target("u", "s", "c", "k")
-    assert find(url="u", service_cert="s", default_caller="user0") == Target("u", "s")
+    target = find("u", service_cert="s", cert="c", key="k", default_caller="user0")
+    assert target == Target(("u",), "s", "c", "k")
+    assert find("u", "v", service_cert="s", default_caller="user0") == Target(("u", "v"), "s")
+
+
+def test_the_words_that_lead_to_the_same_service(
+    sandbox: SandboxInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find().words == ["--workspace", sandbox.workspace]
+    monkeypatch.chdir(tmp_path)
+    words = find("u", "v", service_cert="s.pem").words
+    assert words == ["--url", "u", "--url", "v", "--service-cert", str(tmp_path / "s.pem")]
 
 
 def test_from_the_sandbox(sandbox: SandboxInfo) -> None:
-    url = sandbox.nodes[0].url
+    urls = tuple(node.url for node in sandbox.nodes)
     member, user = sandbox.members[0], sandbox.users[1]
-    assert find() == Target(url, sandbox.service_cert)
+    assert find() == Target(urls, sandbox.service_cert, sandbox=sandbox)
     assert find(default_caller="member0") == Target(
-        url, sandbox.service_cert, member.cert, member.key
+        urls, sandbox.service_cert, member.cert, member.key, sandbox=sandbox
     )
     assert find(caller="user1", default_caller="member0").cert == user.cert
-    assert find(workspace=sandbox.workspace, url="u").url == "u"
+    assert find("u", workspace=sandbox.workspace).urls == ("u",)
     assert find(cert="c", key="k", default_caller="member0").cert == "c"
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("urls", "given", "problem"),
     [
-        ({"cert": "c"}, "belong together"),
-        ({"url": "u"}, "--service-cert is missing"),
-        ({}, "no sandbox in"),
-        ({"workspace": "elsewhere"}, "no sandbox in elsewhere"),
+        ((), {"cert": "c"}, "belong together"),
+        (("u",), {}, "--service-cert is missing"),
+        ((), {}, "no sandbox in"),
+        ((), {"workspace": "elsewhere"}, "no sandbox in elsewhere"),
     ],
 )
 def test_not_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], problem: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    urls: tuple[str, ...],
+    given: dict[str, str],
+    problem: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LocalError, match=problem):
-        find(**given)
+        find(*urls, **given)
 
 
 @pytest.mark.parametrize("name", ["member1", "user2", "user", "user-1", "nobody", "membe0"])

@@ -122,8 +122,31 @@ def test_nodes(service: FakeService, client: Client) -> None:
     for path in ("self", "primary", "aa"):
         service.on("GET", f"/node/network/nodes/{path}", node)
     service.on("GET", "/node/network/nodes", {"nodes": [node]})
+    service.on("GET", "/node/network/removable_nodes", {"nodes": [node]})
     assert client.node() == client.primary() == client.node("aa") == client.nodes()[0]
     assert client.node().node_data == {"x": [1]}
+    assert client.removable_nodes() == client.nodes()
+
+
+def test_consensus(service: FakeService, client: Client) -> None:
+    details = {
+        "acks": {"bb": {"seqno": 7, "last_received_ms": 12}},
+        "configs": [{"idx": 1, "rid": 1, "nodes": {"aa": {"address": "h:1"}}}],
+        "current_view": 3,
+        "membership_state": "Retired",
+        "leadership_state": None,
+        "retirement_phase": "Signed",
+        "ticking": True,
+        "reconfiguration_type": "OneTransaction",
+    }
+    service.on("GET", "/node/consensus", {"details": details})
+    found = client.consensus()
+    assert (found.current_view, found.retirement_phase) == (3, "Signed")
+    assert (found.acks["bb"].seqno, found.acks["bb"].last_received_ms) == (7, 12)
+    service.answers.clear()
+    service.refuse("GET", "/node/consensus", 404, "ResourceNotFound", "No configured consensus")
+    with pytest.raises(ServiceError):
+        client.consensus()
 
 
 def test_recorded_answers_are_understood(service: FakeService, client: Client) -> None:
@@ -147,4 +170,7 @@ def test_recorded_answers_are_understood(service: FakeService, client: Client) -
     assert {node.status for node in client.nodes()} == {"Trusted"}
     assert isinstance(client.metrics(), dict)
     assert isinstance(client.js_metrics(), dict)
-    assert isinstance(client.consensus(), dict)
+    consensus = client.consensus()
+    assert consensus.leadership_state in ("Leader", "Follower")
+    assert consensus.primary_id == client.primary().node_id
+    assert consensus.membership_state == "Active"
