@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ from pyccf.ledger.chunk import FIRST_OFFSET, OFFSET_MAX, ChunkName
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, Entry, parse_header
 from pyccf.ledger.entry import HEADER_SIZE as ENTRY_HEADER_SIZE
 from pyccf.shell.files import Files
+from pyccf.shell.tail import Tail
 from pyccf.types import SeqNo
 
 READ_CACHE_MAX = 5
@@ -100,6 +102,8 @@ class LedgerDisk:
         self.committed: SeqNo = 0
         self.set_aside: list[str] = []
         """Names that opening renamed to `.ignored`, in order."""
+        self.cuts = 0
+        """How often entries were cut off the end."""
         self._files = Files() if files is None else files
         self._fsync = fsync
         self._read_bytes_max = read_bytes_max
@@ -111,6 +115,7 @@ class LedgerDisk:
         self._replay_until: SeqNo = 0
         self._recovery_start: SeqNo | None = None
         self._open_directories()
+        self._tail = Tail(self.last)
 
     # --- opening ------------------------------------------------------------------------------
 
@@ -264,6 +269,7 @@ class LedgerDisk:
         if current is not None:
             self._flush(current, pending)
         self.last = seqno
+        self._tail.extend([entry.data for entry in entries])
         if seqno > self._replay_until:
             self._use_existing = False
 
@@ -331,6 +337,8 @@ class LedgerDisk:
         self._use_existing = True
         self._replay_until = self.last
         self.last = self.committed = seqno
+        self.cuts += 1
+        self._tail = Tail(seqno)
         if recovery_start:
             self._recovery_start = recovery_start
 
@@ -418,7 +426,7 @@ class LedgerDisk:
             else:
                 count = seqno - current.first + 1
                 end = current.positions[count]
-                if current.completed:
+                if current.completed or current.replay:
                     self._write(current, 0, chunk.encode_header(0))
                 with self._guard(current.path, "truncate"):
                     self._files.truncate(current.fd, end)
@@ -428,6 +436,8 @@ class LedgerDisk:
                 kept.append(current)
         self._open = kept
         self.last = seqno
+        self.cuts += 1
+        self._tail.cut(seqno)
 
     def set_recovery_start(self, seqno: SeqNo) -> None:
         """Files that begin after `seqno` belong to a recovery until `complete_recovery`."""
@@ -472,24 +482,50 @@ class LedgerDisk:
                 break
         return found
 
-    def _read_some(
-        self, holder: _OpenChunk | _ReadChunk, index: int, count: int, bytes_max: int
-    ) -> list[bytes]:
-        """Up to `count` entries from number `index` of a chunk, as many as fit."""
-        positions, end = holder.positions, holder.end
+    def raw(self, first: SeqNo, last: SeqNo, bytes_max: int) -> tuple[bytes, SeqNo]:
+        """Entries first..k as they are in the ledger, back to back, and k.
+
+        k is `last` or the ledger's last entry, or less when there would be more than `bytes_max`
+        bytes or another chunk begins; one entry is given whatever its size. Without an entry
+        `first`: no bytes, and first - 1. Raises StorageError, InvalidLedger.
+        """
+        last = min(last, self.last)
+        if not 1 <= first <= last:
+            return b"", first - 1
+        if first >= self._tail.first:
+            return self._tail.raw(first, last, bytes_max)
+        holder = self._holding(first)
+        if holder is None:
+            return b"", first - 1
+        index = first - holder.first
+        count = min(last, holder.first + len(holder.positions) - 1) - first + 1
+        count = max(1, _fitting(holder, index, count, bytes_max))
+        return self._read_range(holder, index, count), first + count - 1
+
+    def _read_range(self, holder: _OpenChunk | _ReadChunk, index: int, count: int) -> bytes:
+        """The bytes of `count` entries from number `index` of a chunk."""
+        positions = holder.positions
         start = positions[index]
-        while count and chunk.end_of(positions, index + count - 1, end) - start > bytes_max:
-            count -= 1
-        if not count:
-            return []
-        stop = chunk.end_of(positions, index + count - 1, end)
+        stop = chunk.end_of(positions, index + count - 1, holder.end)
         with self._guard(self.directory, "read", poison=False):
             data = self._files.read(holder.fd, start, stop - start)
         if len(data) != stop - start:
             raise StorageError(
                 f"Ledger entry {holder.first + index} cannot be read: its file is too short."
             )
-        bounds = [p - start for p in positions[index : index + count]] + [stop - start]
+        return data
+
+    def _read_some(
+        self, holder: _OpenChunk | _ReadChunk, index: int, count: int, bytes_max: int
+    ) -> list[bytes]:
+        """Up to `count` entries from number `index` of a chunk, as many as fit."""
+        count = _fitting(holder, index, count, bytes_max)
+        if not count:
+            return []
+        data = self._read_range(holder, index, count)
+        positions = holder.positions
+        start = positions[index]
+        bounds = [p - start for p in positions[index : index + count]] + [len(data)]
         return [data[bounds[i] : bounds[i + 1]] for i in range(count)]
 
     def _holding(self, seqno: SeqNo) -> _OpenChunk | _ReadChunk | None:
@@ -584,3 +620,13 @@ class LedgerDisk:
         else:
             return
         self._fail(path, doing, cause)
+
+
+def _fitting(holder: _OpenChunk | _ReadChunk, index: int, count: int, bytes_max: int) -> int:
+    """How many of `count` entries from number `index` on have at most `bytes_max` bytes."""
+    positions = holder.positions
+    limit = positions[index] + bytes_max
+    if chunk.end_of(positions, index + count - 1, holder.end) <= limit:
+        return count
+    # The end of an entry is where the next one begins.
+    return bisect_right(positions, limit, index + 1, index + count) - index - 1

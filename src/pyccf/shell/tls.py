@@ -1,9 +1,13 @@
 """TLS as CCF serves it: which versions, groups and ciphers, and any client certificate at all.
 
-A context serves one certificate. Clients are asked for a certificate but need none, and whatever
+A server context serves one certificate. Clients are asked for one but need none, and whatever
 they present, self-signed or expired, passes the handshake: it proves possession of a key, and
 what that key may do is judged later against the store (spec: http-api.md §4.5). There is no
 renegotiation and no resumption, so each connection proves it anew.
+
+Between nodes it is TLS 1.3 only, both sides present a certificate, and `PEER_PROTOCOL` is agreed on
+by ALPN. Which certificates are good is judged after the handshake, by the service's key and not by
+dates: nodes whose certificates expired must still reach each other (spec: node-to-node.md §6-7).
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ TLS12_CIPHERS = (
 )
 TLS13_CIPHERS = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
 GROUPS = b"P-521:P-384:P-256"
+PEER_GROUPS = b"P-384:P-256"
+PEER_PROTOCOL = b"pyccf-node/1"
+"""ALPN name of the frames between nodes (shell/frames.py)."""
 
 _SESSION_CONTEXT = b"pyccf"
 
@@ -53,6 +60,36 @@ def server_context(cert_pem: str, key_pem: str, alpn: bytes = b"http/1.1") -> SS
     context.set_alpn_select_callback(
         lambda _, offered: alpn if alpn in offered else SSL.NO_OVERLAPPING_PROTOCOLS
     )
+    _present(context, cert_pem, key_pem)
+    return context
+
+
+def peer_context(cert_pem: str, key_pem: str) -> SSL.Context:
+    """A context for both ends of a connection between nodes; the peer must have a certificate.
+
+    Raises LocalError when the certificate and the key cannot be used together.
+    """
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_max_proto_version(SSL.TLS1_3_VERSION)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION)
+    context.clear_mode(lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_tls13_ciphersuites(TLS13_CIPHERS)
+    assert lib.SSL_CTX_set1_curves_list(context._context, PEER_GROUPS) == 1, "groups are known"
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept_any)
+    context.set_alpn_protos([PEER_PROTOCOL])
+    context.set_alpn_select_callback(
+        lambda _, offered: (
+            PEER_PROTOCOL if PEER_PROTOCOL in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+        )
+    )
+    _present(context, cert_pem, key_pem)
+    return context
+
+
+def _present(context: SSL.Context, cert_pem: str, key_pem: str) -> None:
+    """Have a context present a certificate. Raises LocalError."""
     try:
         key = load_pem_private_key(key_pem.encode(), None)
         if not isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey):
@@ -61,12 +98,11 @@ def server_context(cert_pem: str, key_pem: str, alpn: bytes = b"http/1.1") -> SS
         context.use_privatekey(key)
         context.check_privatekey()
     except (ValueError, SSL.Error) as error:
-        raise LocalError(f"certificate and key cannot serve TLS: {_words(error)}") from None
-    return context
+        raise LocalError(f"certificate and key cannot serve TLS: {words(error)}") from None
 
 
 def peer_certificate(connection: SSL.Connection) -> bytes | None:
-    """DER of the certificate the client presented, or None."""
+    """DER of the certificate the other side presented, or None."""
     certificate = connection.get_peer_certificate()
     if certificate is None:
         return None
@@ -80,7 +116,8 @@ def _accept_any(
     return True
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
+    """What went wrong, as the library says it."""
     if isinstance(error, SSL.Error) and error.args and error.args[0]:
         return str(error.args[0][0][-1])
     return str(error) or type(error).__name__
