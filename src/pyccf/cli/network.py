@@ -12,7 +12,7 @@ import msgspec
 from pyccf.cli.governing import decide
 from pyccf.cli.network_view import PRIMARY, RETIRED, TRUSTED, NetworkView, NodeView, address, look
 from pyccf.cli.options import Target, connection_options, json_option
-from pyccf.cli.output import Output, pyccf_line, short
+from pyccf.cli.output import TABLE_WIDTH_MAX, Output, pyccf_line, short
 from pyccf.cli.proposal import tell
 from pyccf.client import Client, Identity
 from pyccf.client.types import Action, Proposal
@@ -20,6 +20,7 @@ from pyccf.errors import LocalError, PyccfError, Unavailable
 from pyccf.types import NodeId, SeqNo, TxID
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 INTERVAL_S = 1.0
@@ -38,6 +39,8 @@ COLUMNS = (
     "heard",
     "address",
 )
+SPARE = ("address", "id", "heard", "committed")
+"""What --watch leaves out in a narrow terminal, in this order."""
 
 
 @click.group("network")
@@ -186,7 +189,7 @@ def trust(node: str, target: Target, out: Output) -> None:
     NODE is an id or the beginning of one. All members whose keys are at hand vote for it: those of
     a sandbox, else the one that calls.
     """
-    found = _find(target, node)
+    found, _ = _find(target, node)
     if found.status == TRUSTED:
         raise LocalError(f"{_called(found)} is trusted already", hint="See: pyccf network status")
     if found.status == RETIRED:
@@ -221,8 +224,13 @@ def remove(node: str, timeout: float, target: Target, out: Output) -> None:
     NODE is an id, the beginning of one, or a name of the sandbox. All members whose keys are at
     hand vote for it: those of a sandbox, else the one that calls.
     """
-    found = _find(target, node)
+    found, view = _find(target, node)
     assert found.node_id is not None, "it was found by its id"
+    if view.trusted == [found]:
+        raise LocalError(
+            f"{_called(found)} is the only trusted node: without it the service would end",
+            hint="Let another node in first; see: pyccf network trust --help",
+        )
     # A node that is removed need not hear of it, so it is asked last.
     others = tuple(url for url in target.urls if url != found.url)
     target = msgspec.structs.replace(target, urls=(*others, found.url) if others else target.urls)
@@ -281,13 +289,14 @@ def _retired(target: Target, node_id: NodeId, timeout_s: float) -> bool:
         time.sleep(POLL_S)
 
 
-def _find(target: Target, name: str) -> NodeView:
+def _find(target: Target, name: str) -> tuple[NodeView, NetworkView]:
+    """The node of this name, and the network it is in. Raises LocalError."""
     view = look(target)
     found = view.find(name)
     if found is None or found.status is None:
         known = ", ".join(_called(node) for node in view.nodes if node.status is not None)
         raise LocalError(f"There is no one node {name} in the service", hint=f"Nodes: {known}")
-    return found
+    return found, view
 
 
 # -- showing -------------------------------------------------------------------------------------
@@ -332,18 +341,25 @@ def _live(out: Output, looks: Iterator[NetworkView | PyccfError]) -> None:
                 entries = view.primary.seqno - before.primary.seqno
                 lines.append(f"{max(0, entries) / (now - then):,.0f} entries/s")
             before, then = view, now
-            live.update(Group(*map(Text, lines), _table(view)), refresh=True)
+            live.update(Group(*map(Text, lines), _table(view, out.console)), refresh=True)
 
 
-def _table(view: NetworkView) -> Table:
+def _table(view: NetworkView, console: Console) -> Table:
+    """The table of a view, without the columns for which a narrow terminal has no room."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*COLUMNS, box=SIMPLE_HEAD, pad_edge=False)
-    for row, node in zip(_rows(view), view.nodes, strict=True):
-        style = "red" if node.problem else "bold green" if node.role == PRIMARY else ""
-        table.add_row(*(Text(cell) for cell in row), style=style)
+    shown = list(range(len(COLUMNS)))
+    wide = console.options.update(max_width=TABLE_WIDTH_MAX)
+    for dropped in (None, *map(COLUMNS.index, SPARE)):
+        shown = [index for index in shown if index != dropped]
+        table = Table(*(COLUMNS[index] for index in shown), box=SIMPLE_HEAD, pad_edge=False)
+        for row, node in zip(_rows(view), view.nodes, strict=True):
+            style = "red" if node.problem else "bold green" if node.role == PRIMARY else ""
+            table.add_row(*(Text(row[index], no_wrap=True) for index in shown), style=style)
+        if console.measure(table, options=wide).maximum <= console.width:
+            break
     return table
 
 

@@ -133,6 +133,26 @@ def test_watching_ends_with_ctrl_c(
     assert "node0" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("width", "shown", "left_out"),
+    [(200, {"id", "address"}, set()), (80, {"behind"}, {"address"}), (40, set(), {"heard", "id"})],
+)
+def test_watching_in_a_narrow_terminal(
+    run: Run,
+    network: FakeNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    shown: set[str],
+    left_out: set[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = run("network", "status", "--watch", "--count", 1).out
+    (heading,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["node"]]
+    assert shown <= set(heading)
+    assert not left_out & set(heading)
+    assert ("address" in heading) == (width == 200)
+
+
 def test_nodes(run: Run, network: FakeNetwork) -> None:
     network.status[1] = "Pending"
     network.publish()
@@ -318,6 +338,15 @@ def test_remove_takes_too_long(run: Run, network: FakeNetwork, sandbox: SandboxI
     ran = run("network", "remove", "node1", "--timeout", 0)
     assert ran.code == 1
     assert "node1 is being retired" in ran.err
+
+
+def test_the_only_node_is_not_removed(run: Run, network: FakeNetwork) -> None:
+    network.status = ["Trusted", "Retired", "Pending"]
+    network.publish()
+    ran = run("network", "remove", "node0")
+    assert ran.code == 1
+    assert "is the only trusted node" in ran.err
+    assert all(r.method == "GET" for r in network.service.requests)
 
 
 def test_remove_a_pending_node(run: Run, network: FakeNetwork, sandbox: SandboxInfo) -> None:
