@@ -1,53 +1,50 @@
-"""A whole service on this machine: keys, a node as a child process, and governance up to opening.
+"""A whole service on this machine: keys, nodes as child processes, and governance up to opening.
 
-Everything goes the way a real consortium goes: the node gets a configuration file, members
-acknowledge the state, and each change is a signed proposal over HTTPS. The workspace keeps all
-keys, the node's folder with ledger and logs, and `sandbox.json`, which says where everything is.
+Everything goes the way a real consortium goes: nodes get configuration files, the first starts the
+service and the others join it, members acknowledge the state, and each change is a signed proposal
+over HTTPS. The workspace keeps all keys, a folder for each node with ledger and logs, and
+`sandbox.json`, which says where everything is.
+
+A node that ends is told of, and the service goes on while those left are a majority of the nodes
+that it trusts; nodes that were retired before do not count. Below that the sandbox ends.
 
 Refuses a workspace that holds anything but an earlier sandbox, and one whose sandbox still runs.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
 
 from pyccf.cli.bundle import JsBundle, PythonApp
+from pyccf.cli.governing import decide
 from pyccf.cli.keys import KeyFiles, make_identity
-from pyccf.cli.options import SANDBOX_FILE, Party, SandboxInfo, SandboxNode
+from pyccf.cli.local_config import SERVICE_CERT_FILE, join_config, start_config
+from pyccf.cli.local_node import LocalNode
+from pyccf.cli.network_view import BACKUP, TRUSTED, NetworkView, look
+from pyccf.cli.options import SANDBOX_FILE, Party, SandboxInfo, SandboxNode, Target
 from pyccf.client import Client, Identity, ServiceError, Unreachable
 from pyccf.client.types import Action, Proposal
-from pyccf.codec.text import load_json
 from pyccf.constitutions import sample
-from pyccf.errors import LocalError
+from pyccf.errors import LocalError, PyccfError
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.types import Json
 
-INTERFACE = "primary_rpc_interface"
-NODE_FOLDER = "node0"
 LOCK_FILE = ".lock"
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+SETTLE_TIMEOUT_S = 2.0
+"""Patience, before stopping, with entries that are not committed yet."""
 GOVERNANCE_TIMEOUT_S = 30.0
 POLL_S = 0.02
-PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal to get when the parent dies."""
-
-SIGNATURE_DELAY = "100ms"
-"""A sandbox commits faster than the default of 1 s, so that nobody waits."""
-CERTIFICATE_DAYS = 90
+LOOK_TIMEOUT_S = 1.0
 
 Report = Callable[[str], None]
 
@@ -60,6 +57,8 @@ class Plan(msgspec.Struct, frozen=True):
     members: int = 1
     users: int = 1
     port: int = 0
+    """Port of the first node; the others take the ports after it. 0 is any free one for each."""
+    nodes: int = 1
 
 
 class Cancelled(Exception):
@@ -67,7 +66,7 @@ class Cancelled(Exception):
 
 
 class LocalService:
-    """One service with one node. `start` opens it, `stop` ends it; the workspace stays."""
+    """One service with its nodes. `start` opens it, `stop` ends it; the workspace stays."""
 
     def __init__(
         self, plan: Plan, report: Report, cancelled: Callable[[], bool] = lambda: False
@@ -77,13 +76,17 @@ class LocalService:
         """
         self.plan = plan
         self.workspace = plan.workspace.absolute()
-        self.folder = self.workspace / NODE_FOLDER
+        self.service_cert = self.workspace / SERVICE_CERT_FILE
         self.members: list[KeyFiles] = []
         self.users: list[KeyFiles] = []
-        self.url = ""
+        self.nodes = [
+            LocalNode("The node" if plan.nodes == 1 else f"node{i}", self.workspace / f"node{i}")
+            for i in range(plan.nodes)
+        ]
         self._report_to = report
         self._cancelled = cancelled
-        self._process: subprocess.Popen[bytes] | None = None
+        self._info: SandboxInfo | None = None
+        self._gone: list[LocalNode] = []
         self._lock: TextIO | None = None
 
     # -- the whole way ---------------------------------------------------------------------------
@@ -95,15 +98,22 @@ class LocalService:
         try:
             self._prepare_workspace()
             self._make_parties()
-            self._write_node_files()
-            self._start_node()
-            with self._client() as client:
-                node_id = client.node_state().node_id
-                self._govern(client)
-            return self._describe(node_id)
+            self._start_first()
+            first = self.nodes[0]
+            with self._client(first) as client:
+                # While the service is opening, nodes that join are trusted at once; and they start
+                # while the members are at work.
+                for number in range(1, len(self.nodes)):
+                    self._start_further(number)
+                self._prepare(client)
+                for node in self.nodes[1:]:
+                    self._await_further(node)
+                self._open(client)
+            self._info = self._describe()
+            return self._info
         except Unreachable:
             try:
-                self.check_running()  # if the node ended, that is the better explanation
+                self._check_all_run()  # if a node ended, that is the better explanation
                 raise
             finally:
                 self.stop()
@@ -111,31 +121,93 @@ class LocalService:
             self.stop()
             raise
 
-    def stop(self) -> int | None:
-        """Stop the node and wait for it; its exit code (None if it never ran).
+    def look_after(self) -> list[str]:
+        """What happened to nodes since the last call, in words; usually nothing.
 
-        A node that does not stop in time is killed.
+        Raises LocalError when so many have ended that those left cannot decide anything.
         """
-        process = self._process
-        code: int | None = None
-        if process is not None:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            try:
-                code = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                code = process.wait()
-            self._process = None
+        ended = [node for node in self.nodes if node.ended and node not in self._gone]
+        if not ended:
+            return []
+        self._gone += ended
+        running = [node for node in self.nodes if node.running]
+        if not self._majority_runs(running):
+            if len(self.nodes) == 1:
+                raise ended[0].explain_end()
+            raise LocalError(
+                f"Too few nodes are left for a majority: {ended[0].explain_end().message}",
+                hint=f"Its log is {ended[0].folder / 'out'}",
+            )
+        count = f"{len(running)} of {len(self.nodes)} nodes run"
+        return [f"{node.explain_end().message}; {count}" for node in ended]
+
+    def stop(self) -> dict[str, int]:
+        """Stop all nodes and wait for them; the exit codes of those that ran.
+
+        First what was done gets the time to be committed. The backups stop before the primary, so
+        that nobody elects a new one for a moment. A node that does not stop in time is killed.
+        """
+        running = [node for node in self.nodes if node.running]
+        first, last = running, list[LocalNode]()
+        if self._info is not None and len(running) > 1:
+            view = self._settle(running)
+            backups = {node.url for node in view.nodes if node.role == BACKUP} if view else set()
+            first = [node for node in running if node.url in backups]
+            last = [node for node in running if node.url not in backups]
+        codes: dict[str, int] = {}
+        for group in (first, last):
+            for node in group:
+                node.tell_to_stop()
+            until = time.monotonic() + STOP_TIMEOUT_S
+            for node in group:
+                code = node.wait(until)
+                assert code is not None, "it was running"
+                codes[node.title] = code
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-        return code
+        return codes
 
-    def check_running(self) -> None:
-        """Raise LocalError if the node has ended by itself."""
-        if self._process is not None and self._process.poll() is not None:
-            raise self._ended()
+    def _settle(self, running: Sequence[LocalNode]) -> NetworkView | None:
+        """Wait a little until all is committed; how the network then looks, if it can be seen."""
+        target = self._target(running)
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        view: NetworkView | None = None
+        while True:
+            try:
+                view = look(target, LOOK_TIMEOUT_S)
+            except PyccfError:
+                return view
+            primary = view.primary
+            there = [node for node in view.trusted if node.problem is None]
+            if primary and all(node.committed_seqno >= primary.seqno for node in there):
+                return view
+            if time.monotonic() > deadline:
+                return view
+            time.sleep(POLL_S)
+
+    def _majority_runs(self, running: Sequence[LocalNode]) -> bool:
+        """Whether the nodes that the service trusts, as far as they are ours, still are most."""
+        if not running or self._info is None:
+            return False
+        ids = {known.url: known.node_id for known in self._info.nodes}
+        trusted = set(ids.values())
+        try:
+            listed = look(self._target(running), LOOK_TIMEOUT_S).nodes
+            trusted = {n.node_id for n in listed if n.status == TRUSTED and n.node_id is not None}
+        except PyccfError as error:
+            self._report_to(f"The nodes left could not be asked: {error.message}")
+        lost = trusted & {ids[node.url] for node in self._gone}
+        return 2 * (len(trusted) - len(lost)) > len(trusted)
+
+    def _target(self, nodes: Sequence[LocalNode]) -> Target:
+        return Target(tuple(node.url for node in nodes), str(self.service_cert))
+
+    def _check_all_run(self) -> None:
+        """Raise LocalError if a node has ended by itself."""
+        for node in self.nodes:
+            if node.ended:
+                raise node.explain_end()
 
     def _report(self, text: str) -> None:
         self._report_to(text)
@@ -187,92 +259,75 @@ class LocalService:
             self.users.append(make_identity(self.workspace, f"user{i}", entropy=entropy, now=now))
         self._report(f"Made keys for {self.plan.members} member(s) and {self.plan.users} user(s)")
 
-    def _write_node_files(self) -> None:
-        constitution = self.folder / "constitution"
+    def _write_constitution(self, folder: Path) -> list[str]:
+        """The parts of the constitution as files; their names relative to the folder."""
+        constitution = folder / "constitution"
         constitution.mkdir(parents=True)
         names = []
         for number, (part, text) in enumerate(sample("sandbox", "virtual")):
             path = constitution / f"{number}_{part.replace('/', '_')}"
             path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
-            names.append(str(path.relative_to(self.folder)))
-        config = node_config(self.plan.port, names, self.members)
-        text = msgspec.json.format(msgspec.json.encode(config).decode(), indent=2)
-        (self.folder / "config.json").write_text(text + "\n", encoding="utf-8")
+            names.append(str(path.relative_to(folder)))
+        return names
 
-    # -- the node --------------------------------------------------------------------------------
+    # -- the nodes -------------------------------------------------------------------------------
 
-    def _start_node(self) -> None:
-        command = [sys.executable, "-m", "pyccf.cli.main", "node", "--config", "config.json"]
-        environment = dict(os.environ)
-        if isinstance(self.plan.app, PythonApp):
-            command += ["--app", self.plan.app.target]
-            path = environment.get("PYTHONPATH")
-            folder = str(self.plan.app.folder)
-            environment["PYTHONPATH"] = folder if not path else f"{folder}{os.pathsep}{path}"
-        with open(self.folder / "out", "wb") as out, open(self.folder / "err", "wb") as err:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,  # a Ctrl-C at the terminal is for us, we stop the node
-                preexec_fn=_end_with_parent,
-            )
-        addresses = self.folder / "node.rpc_addresses"
-        certificate = self.folder / "service_cert.pem"
+    def _start_first(self) -> None:
+        node = self.nodes[0]
+        names = self._write_constitution(node.folder)
+        node.start(start_config(self.plan.port, names, self.members), self.plan.app)
+        written = node.folder / SERVICE_CERT_FILE
         self._wait(
-            "the node to start",
-            lambda: addresses.exists() and certificate.exists(),
-            START_TIMEOUT_S,
+            "the node to start", lambda: written.exists() and node.listens(), START_TIMEOUT_S, node
         )
-        listed = load_json(addresses.read_bytes())
-        assert isinstance(listed, dict), "the node writes an object"
-        self.url = f"https://{listed[INTERFACE]}"
-        shutil.copyfile(certificate, self.workspace / "service_cert.pem")
-        with self._client() as client:
-            self._wait("the node to answer", lambda: _answers(client), START_TIMEOUT_S)
-        self._report(f"Started node {self._process.pid} at {self.url}")
+        shutil.copyfile(written, self.service_cert)
+        self._await_answers(node)
+        self._report(f"Started node {node.pid} at {node.url}")
 
-    def _client(self) -> Client:
+    def _start_further(self, number: int) -> None:
+        target = self.nodes[0].url.removeprefix("https://")
+        port = self.plan.port + number if self.plan.port else 0
+        self.nodes[number].start(join_config(port, target, self.service_cert), self.plan.app)
+
+    def _await_further(self, node: LocalNode) -> None:
+        self._wait(f"{node.title} to start", node.listens, START_TIMEOUT_S, node)
+        self._await_answers(node)
+        self._report(f"{node.title}, process {node.pid}, joined; it is at {node.url}")
+
+    def _await_answers(self, node: LocalNode) -> None:
+        with self._client(node) as client:
+            what = f"{node.title[0].lower()}{node.title[1:]} to answer"
+            self._wait(what, lambda: _answers(client), START_TIMEOUT_S, node)
+
+    def _client(self, node: LocalNode) -> Client:
         first = self.members[0]
-        return Client(self.url, self.workspace / "service_cert.pem", cert=first.cert, key=first.key)
+        return Client(
+            node.url,
+            self.service_cert,
+            cert=first.cert,
+            key=first.key,
+            patience_s=GOVERNANCE_TIMEOUT_S,
+        )
 
-    def _wait(self, what: str, done: Callable[[], bool], timeout_s: float) -> None:
+    def _wait(self, what: str, done: Callable[[], bool], timeout_s: float, node: LocalNode) -> None:
+        """Wait for something of a node, or raise LocalError."""
         deadline = time.monotonic() + timeout_s
         while not done():
-            self.check_running()
+            self._check_all_run()
             if self._cancelled():
                 raise Cancelled
             if time.monotonic() > deadline:
                 raise LocalError(
                     f"Waited {timeout_s:g} s in vain for {what}",
-                    hint=f"See the node's log, {self.folder / 'out'}",
+                    hint=f"See the node's log, {node.folder / 'out'}",
                 )
             time.sleep(POLL_S)
 
-    def _ended(self) -> LocalError:
-        assert self._process is not None
-        code = self._process.returncode
-        for name in ("err", "out"):
-            lines = (self.folder / name).read_text("utf-8", "replace").strip().splitlines()
-            if lines:
-                # Of a traceback only the last line says what; else the last two explain.
-                kept = 1 if any(line.startswith("Traceback") for line in lines) else 2
-                reason = " / ".join(line.strip() for line in lines[-kept:])
-                break
-        else:
-            reason = "it said nothing"
-        return LocalError(
-            f"The node ended with exit code {code}: {reason}",
-            hint=f"Its log is {self.folder / 'out'}",
-        )
-
     # -- governance ------------------------------------------------------------------------------
 
-    def _govern(self, client: Client) -> None:
-        identities = [Identity.load(member.cert, member.key) for member in self.members]
+    def _prepare(self, client: Client) -> None:
+        """All that members decide before they open the service."""
+        identities = self._identities()
         for i, identity in enumerate(identities):
             self._acknowledge(client, identity)
             self._report(f"member{i} acknowledged the state and is active")
@@ -285,16 +340,20 @@ class LocalService:
                 "disable_bytecode_cache": not self.plan.app.compiles,
             }
             self._propose(client, identities, "set_js_app", "set_js_app", args)
-        service = client.service_info()
+
+    def _open(self, client: Client) -> None:
+        name = "transition_service_to_open"
+        certificate = client.service_info().certificate
         self._propose(
-            client,
-            identities,
-            "transition_service_to_open",
-            "transition_service_to_open",
-            {"next_service_identity": service.certificate},
+            client, self._identities(), name, name, {"next_service_identity": certificate}
         )
-        self._wait("the service to open", client.ready_for_app, GOVERNANCE_TIMEOUT_S)
+        for node in self.nodes:
+            with self._client(node) as one:
+                self._wait("the service to open", one.ready_for_app, GOVERNANCE_TIMEOUT_S, node)
         self._report("The service is open")
+
+    def _identities(self) -> list[Identity]:
+        return [Identity.load(member.cert, member.key) for member in self.members]
 
     def _acknowledge(self, client: Client, identity: Identity) -> None:
         deadline = time.monotonic() + GOVERNANCE_TIMEOUT_S
@@ -306,7 +365,7 @@ class LocalService:
                 # Before the first signature there is nothing to acknowledge.
                 if error.code != "InternalError" or time.monotonic() > deadline:
                     raise
-            self.check_running()
+            self._check_all_run()
             if self._cancelled():
                 raise Cancelled
             time.sleep(POLL_S)
@@ -317,15 +376,9 @@ class LocalService:
         members: list[Identity],
         title: str,
         name: str,
-        args: Mapping[str, Json],
+        args: dict[str, Json],
     ) -> None:
-        proposal = client.submit([Action(name, args)], signer=members[0])
-        votes = 0
-        for member in members:
-            if proposal.proposal_state != "Open":
-                break
-            proposal = client.vote(proposal.proposal_id, True, signer=member)
-            votes += 1
+        proposal, votes = decide(client, [Action(name, args)], members)
         if proposal.proposal_state != "Accepted":
             raise LocalError(
                 f"The proposal {title} was not accepted, it is {proposal.proposal_state}",
@@ -333,14 +386,18 @@ class LocalService:
             )
         self._report(f"Proposal {title} accepted ({proposal.proposal_id[:16]}…, {votes} vote(s))")
 
-    def _describe(self, node_id: str) -> SandboxInfo:
-        assert self._process is not None
+    def _describe(self) -> SandboxInfo:
+        nodes = []
+        for node in self.nodes:
+            with self._client(node) as client:
+                node_id = client.node_state().node_id
+            nodes.append(SandboxNode(url=node.url, node_id=node_id, pid=node.pid))
         info = SandboxInfo(
-            nodes=[SandboxNode(url=self.url, node_id=node_id, pid=self._process.pid)],
-            service_cert=str(self.workspace / "service_cert.pem"),
+            nodes=nodes,
+            service_cert=str(self.service_cert),
             members=[Party(m.cert, m.key, m.enc_key) for m in self.members],
             users=[Party(u.cert, u.key) for u in self.users],
-            ledgers=[str(self.folder / "ledger")],
+            ledgers=[str(node.ledger) for node in self.nodes],
             workspace=str(self.workspace),
         )
         path = self.workspace / SANDBOX_FILE
@@ -348,12 +405,6 @@ class LocalService:
         part.write_bytes(msgspec.json.encode(info) + b"\n")
         part.replace(path)
         return info
-
-
-def _end_with_parent() -> None:
-    """In the child: be told to stop should the sandbox die without a word (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _answers(client: Client) -> bool:
@@ -365,44 +416,3 @@ def _answers(client: Client) -> bool:
 
 def _reason(proposal: Proposal) -> str:
     return proposal.failure.reason if proposal.failure else "See: pyccf proposal show"
-
-
-def node_config(port: int, constitution: list[str], members: list[KeyFiles]) -> dict[str, object]:
-    """Configuration of the first node of a sandbox (spec: config-and-cli.md §3)."""
-    return {
-        "network": {
-            "node_to_node_interface": {"bind_address": "127.0.0.1:0"},
-            "rpc_interfaces": {INTERFACE: {"bind_address": f"127.0.0.1:{port}"}},
-        },
-        "node_certificate": {
-            "subject_alt_names": ["iPAddress:127.0.0.1", "dNSName:localhost"],
-            "initial_validity_days": CERTIFICATE_DAYS,
-        },
-        "command": {
-            "type": "Start",
-            "service_certificate_file": "service_cert.pem",
-            "start": {
-                "constitution_files": constitution,
-                "members": [
-                    {
-                        "certificate_file": member.cert,
-                        "encryption_public_key_file": member.enc_pub_key,
-                    }
-                    for member in members
-                ],
-                "service_configuration": {"recovery_threshold": 0},
-                "initial_service_certificate_validity_days": CERTIFICATE_DAYS,
-                "cose_signatures": {
-                    "issuer": "service.example.com",
-                    "subject": "ledger.signature",
-                },
-            },
-        },
-        "ledger_signatures": {"delay": SIGNATURE_DELAY},
-        "output_files": {
-            "node_certificate_file": "node.pem",
-            "pid_file": "node.pid",
-            "node_to_node_address_file": "node.node_address",
-            "rpc_addresses_file": "node.rpc_addresses",
-        },
-    }

@@ -1,9 +1,14 @@
-"""`pyccf sandbox`: a service on this machine, opened and ready, until Ctrl-C."""
+"""`pyccf sandbox`: a service on this machine, opened and ready, until Ctrl-C.
+
+With several nodes it goes on without those that end, and says so, as long as the rest is a
+majority; see `cli.local_service`.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -11,23 +16,30 @@ import click
 
 import pyccf
 from pyccf.cli.bundle import find_app
-from pyccf.cli.examples import curl, examples
+from pyccf.cli.examples import Example, curl, examples
 from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
 from pyccf.cli.output import Output, pyccf_line
 from pyccf.client import Client
 from pyccf.errors import LocalError
 
-NODES_MAX = 1
-"""Nodes that this version can run together."""
+NODES_MAX = 9
+"""More nodes than this would only be in each other's way on one machine."""
 PARTIES_MAX = 100
+PORT_MAX = 65535
 CHECK_S = 0.2
-"""How often the node is looked after while the sandbox stands."""
+"""How often the nodes are looked after while the sandbox stands."""
 
 
 @click.command("sandbox")
 @click.argument("app_dir", required=False)
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Nodes.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, NODES_MAX),
+    default=1,
+    show_default=True,
+    help="Nodes of the service; with 3 it survives the loss of any one.",
+)
 @click.option(
     "--members",
     type=click.IntRange(1, PARTIES_MAX),
@@ -44,10 +56,10 @@ CHECK_S = 0.2
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=click.IntRange(0, PORT_MAX),
     default=0,
     show_default="any free one",
-    help="Port of the first node.",
+    help="Port of the first node; the others take those after it.",
 )
 @click.option(
     "--workspace",
@@ -71,39 +83,42 @@ def command(
 
     APP_DIR holds the application: app.py, or app.json with src/, or a built dist/. Without it,
     the logging sample runs.
+
+    The first node starts the service, the others join it. A node that ends is told of on standard
+    error; the sandbox ends when those left are no majority of the nodes that the service trusts.
     """
-    if nodes > NODES_MAX:
-        raise LocalError(
-            f"A sandbox of {nodes} nodes is not possible in this version",
-            hint="Leave out --nodes: one node is a whole service.",
-        )
     stop = _stop_on_signals()
     folder = default_app() if app_dir is None else Path(app_dir)
-    plan = Plan(find_app(folder), Path(workspace), members, users, port)
+    if port and port + nodes - 1 > PORT_MAX:
+        raise click.UsageError(f"There are no {nodes} ports from {port} on.")
+    plan = Plan(find_app(folder), Path(workspace), members, users, port, nodes)
     service = LocalService(plan, out.line if verbose else lambda _: None, stop.is_set)
     out.line(f"Starting a service with the application in {folder} …")
-    code = None
+    codes: dict[str, int] = {}
     try:
         info = service.start()
         out.result(info)
         if not out.as_json:
             _tell(out, info)
         while not stop.wait(CHECK_S):
-            service.check_running()
+            for news in service.look_after():
+                click.echo(news, err=True)
         out.line("Stopping …")
     except Cancelled:
         out.line("Stopping …")
     finally:
-        code = service.stop()
-    if code is None:
+        codes = service.stop()
+    for title, code in codes.items():
+        if code != 0:
+            raise LocalError(
+                f"{title} did not stop cleanly (exit code {code})",
+                hint=f"See the log, {service.workspace}/node*/out",
+            )
+    if not codes:
         return  # stopped before there was anything open
-    if code != 0:
-        raise LocalError(
-            f"The node did not stop cleanly (exit code {code})",
-            hint=f"See its log, {service.folder / 'out'}",
-        )
     out.line("Stopped. The ledger stays; check it with:")
-    out.line("  " + pyccf_line("ledger", "verify", str(service.folder / "ledger")))
+    for node in service.nodes:
+        out.line("  " + pyccf_line("ledger", "verify", str(node.ledger)))
 
 
 def _stop_on_signals() -> threading.Event:
@@ -137,29 +152,51 @@ def _tell(out: Output, info: SandboxInfo) -> None:
     with Client(node.url, info.service_cert, cert=user.cert, key=user.key) as client:
         lines = examples(client.get("/app/api").check().json())
         latest = client.last_committed()
-    out.line(f"\nThe service is open at {node.url}\n")
+    addresses = [one.url for one in info.nodes]
+    out.line(f"\nThe service is open at {' '.join(addresses)}\n")
     out.line("Try (paste into another terminal):\n")
-    wrote = None
     for example in lines:
         out.line("  " + curl(example, node.url, files))
-        if example.method == "POST" and wrote is None:
-            wrote = example
+    wrote = next((example for example in lines if example.method == "POST"), None)
+    if len(info.nodes) > 1:
+        _tell_of_backups(out, info, lines, files)
     if wrote is not None:
-        out.line("\nThe same, answered once it is committed, with its receipt in a header:\n")
+        out.line("\nA write, answered once it is committed, with its receipt in a header:\n")
         out.line("  " + curl(wrote, node.url, files, "-i", "-H", "x-pyccf-wait: receipt"))
-    out.line("\nProof of a transaction, and its check without the service:\n")
     where = ("--workspace", info.workspace)
+    out.line("\nProof of a transaction, and its check without the service:\n")
     out.line("  " + pyccf_line("receipt", "get", str(latest), *where, "--output", "receipt.json"))
     check = ("--service-cert", info.service_cert)
     out.line("  " + pyccf_line("receipt", "verify", "receipt.json", *check))
+    if len(info.nodes) > 1:
+        out.line("\nHow the nodes stand; and without the primary, watch the others elect one:\n")
+        out.line("  " + pyccf_line("network", "status", *where))
+        out.line("  " + pyccf_line("network", "status", "--watch", *where))
+        out.line(f"  kill -9 {node.pid}")
     out.line("\nWhere things are:\n")
+    logs = [f"{info.workspace}/node{i}/out" for i in range(len(info.nodes))]
     out.fields(
         [
             ("  service certificate", info.service_cert),
             ("  users", " ".join(party.cert for party in info.users)),
             ("  members", " ".join(party.cert for party in info.members)),
             ("  ledger", " ".join(info.ledgers)),
-            ("  node log", f"{info.workspace}/node0/out"),
+            ("  node log", " ".join(logs)),
         ]
     )
     out.line("\nCtrl-C stops the service.")
+
+
+def _tell_of_backups(
+    out: Output, info: SandboxInfo, lines: Sequence[Example], files: Mapping[str, str]
+) -> None:
+    """The first read and the first write once more, through other nodes."""
+    read = next((example for example in lines if example.method == "GET"), None)
+    write = next((example for example in lines if example.method == "POST"), None)
+    if read is None and write is None:
+        return
+    out.line("\nAny node will do: a backup answers reads and passes writes on to the primary:\n")
+    if write is not None:
+        out.line("  " + curl(write, info.nodes[1].url, files))
+    if read is not None:
+        out.line("  " + curl(read, info.nodes[-1].url, files))

@@ -1,4 +1,4 @@
-"""pyccf.cli.local_service: workspaces, the node's configuration, nodes that do not start.
+"""pyccf.cli.local_service: workspaces, nodes that do not start, and nodes that end.
 
 Whole services, with real nodes, are in tests/e2e.
 """
@@ -6,42 +6,27 @@ Whole services, with real nodes, are in tests/e2e.
 from __future__ import annotations
 
 import fcntl
-import json
+import os
+import signal
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyccf.cli import local_service
 from pyccf.cli.bundle import JsBundle
-from pyccf.cli.keys import KeyFiles
-from pyccf.cli.local_service import LocalService, Plan, node_config
-from pyccf.errors import LocalError
-from pyccf.shell.config import Authority, RecoveryRole, effective_recovery_threshold, parse_config
+from pyccf.cli.local_service import LocalService, Plan
+from pyccf.cli.network_view import NetworkView, NodeView
+from pyccf.cli.options import SandboxInfo, SandboxNode, Target
+from pyccf.errors import LocalError, Unavailable
 
 APP = JsBundle({"endpoints": {}}, [])
 
 
 def quiet(_: str) -> None:
     """A report nobody hears."""
-
-
-def test_the_configuration_is_one_a_node_takes() -> None:
-    members = [
-        KeyFiles("id", "/w/m_cert.pem", "/w/m_key.pem", "/w/m_enc_key.pem", "/w/m_enc_pub.pem")
-    ] * 3
-    config = parse_config(json.dumps(node_config(8123, ["c/1.js"], members)))
-    interface = config.network.rpc_interfaces["primary_rpc_interface"]
-    assert str(interface.bind_address) == "127.0.0.1:8123"
-    assert interface.authority is Authority.SERVICE
-    start = config.command.start
-    assert start is not None
-    assert start.constitution_files == ("c/1.js",)
-    assert effective_recovery_threshold(start) == 3
-    assert start.members[0].effective_role is RecoveryRole.PARTICIPANT
-    assert config.ledger_signatures.delay_ms == 100
-    assert config.ignored_keys == ()
 
 
 def fake_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
@@ -63,7 +48,7 @@ def test_a_node_that_ends_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path
     names = {path.name for path in (tmp_path / "ws").iterdir()}
     assert {"member1_key.pem", "member1_enc_key.pem", "user0_cert.pem", "node0"} <= names
     assert (tmp_path / "ws" / ".gitignore").read_text() == "*\n"
-    assert service.stop() is None
+    assert service.stop() == {}
 
 
 def test_a_node_that_hangs_is_given_up_and_ended(
@@ -75,7 +60,7 @@ def test_a_node_that_hangs_is_given_up_and_ended(
     service = LocalService(Plan(APP, tmp_path / "ws"), quiet)
     with pytest.raises(LocalError, match=r"Waited 0\.1 s in vain for the node to start"):
         service.start()
-    assert service.stop() is None
+    assert service.stop() == {}
 
 
 def test_a_start_can_be_cancelled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -84,7 +69,7 @@ def test_a_start_can_be_cancelled(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     service = LocalService(Plan(APP, tmp_path / "ws"), quiet, node_started)
     with pytest.raises(local_service.Cancelled):
         service.start()
-    assert service.stop() is None
+    assert service.stop() == {}
 
 
 def test_an_earlier_sandbox_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,3 +101,145 @@ def test_a_running_sandbox_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(LocalError, match="A sandbox is running in"):
             LocalService(Plan(APP, tmp_path / "ws"), quiet).start()
     assert (tmp_path / "ws" / "member0_key.pem").exists()
+
+
+# -- several nodes -------------------------------------------------------------------------------
+
+
+class Sleepers:
+    """A service of nodes that are up but are only processes, and what is seen of their network."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
+        fake_node(monkeypatch, folder, "exec sleep 60")
+        self.told: list[str] = []
+        self.service = LocalService(Plan(APP, folder / "ws", nodes=number), self.told.append)
+        for i, node in enumerate(self.service.nodes):
+            node.start({}, APP)
+            node.url = f"https://n{i}"
+        known = [SandboxNode(n.url, f"id{i}", n.pid) for i, n in enumerate(self.service.nodes)]
+        self.service._info = SandboxInfo(known, "", [], [], [], "")
+        self.status: list[str | None] = ["Trusted"] * number
+        self.roles = ["primary"] + ["backup"] * (number - 1)
+        self.last = ["2.9"] * number
+        self.looks = 0
+        self.blind = False
+        monkeypatch.setattr(local_service, "look", self.look)
+
+    def look(self, target: Target, timeout_s: float) -> NetworkView:
+        self.looks += 1
+        if self.blind:
+            raise Unavailable("nobody there")
+        nodes = [
+            NodeView(
+                f"id{i}",
+                None,
+                f"https://n{i}",
+                status,
+                False,
+                None if f"https://n{i}" in target.urls else "down",
+                role=self.roles[i],
+                last="2.9",
+                committed=self.last[i],
+            )
+            for i, status in enumerate(self.status)
+        ]
+        return NetworkView("Open", 0, 2, "id0", True, nodes)
+
+    def kill(self, number: int) -> None:
+        node = self.service.nodes[number]
+        os.kill(node.pid, signal.SIGKILL)
+        while node.running:
+            pass
+
+    def stop(self) -> dict[str, int]:
+        return self.service.stop()
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sleepers]:
+    sleepers = Sleepers(monkeypatch, tmp_path, 3)
+    yield sleepers
+    sleepers.stop()
+
+
+def test_a_node_of_three_may_end_but_not_two(three: Sleepers) -> None:
+    assert three.service.look_after() == []
+    three.kill(1)
+    news = three.service.look_after()
+    assert news == ["node1 ended with exit code -9: SIGKILL; 2 of 3 nodes run"]
+    assert three.service.look_after() == []
+    three.kill(0)
+    with pytest.raises(LocalError, match="Too few nodes are left for a majority: node0 ended"):
+        three.service.look_after()
+    assert three.stop() == {"node2": -signal.SIGTERM}
+
+
+def test_retired_nodes_do_not_count(three: Sleepers) -> None:
+    three.status[2] = "Retired"
+    three.kill(2)
+    assert len(three.service.look_after()) == 1
+    three.status[1] = None
+    three.kill(1)
+    assert len(three.service.look_after()) == 1
+    three.kill(0)
+    with pytest.raises(LocalError, match="Too few nodes"):
+        three.service.look_after()
+
+
+def test_nodes_that_joined_later_count(three: Sleepers) -> None:
+    three.status += ["Trusted", "Trusted", "Pending"]
+    three.roles += ["backup"] * 3
+    three.last += ["2.9"] * 3
+    three.kill(0)
+    three.kill(1)
+    assert [line.split()[0] for line in three.service.look_after()] == ["node0", "node1"]
+
+
+def test_when_the_others_cannot_be_asked(three: Sleepers) -> None:
+    three.blind = True
+    three.kill(1)
+    assert len(three.service.look_after()) == 1
+    assert three.told == ["The nodes left could not be asked: nobody there"]
+    three.kill(2)
+    with pytest.raises(LocalError, match="Too few nodes"):
+        three.service.look_after()
+
+
+def test_the_only_node_that_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    one = Sleepers(monkeypatch, tmp_path, 1)
+    one.kill(0)
+    with pytest.raises(LocalError, match="The node ended with exit code -9: SIGKILL"):
+        one.service.look_after()
+    assert one.stop() == {}
+
+
+def test_backups_stop_first(three: Sleepers) -> None:
+    three.roles = ["backup", "primary", "backup"]
+    assert list(three.stop()) == ["node0", "node2", "node1"]
+    assert three.looks == 1
+
+
+def test_stopping_waits_for_commit(three: Sleepers, monkeypatch: pytest.MonkeyPatch) -> None:
+    three.last[2] = "2.7"
+    behind = three.look
+
+    def catch_up(target: Target, timeout_s: float) -> NetworkView:
+        if three.looks == 2:
+            three.last[2] = "2.9"
+        return behind(target, timeout_s)
+
+    monkeypatch.setattr(local_service, "look", catch_up)
+    three.stop()
+    assert three.looks == 3
+
+
+def test_stopping_does_not_wait_for_ever(three: Sleepers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_service, "SETTLE_TIMEOUT_S", 0.05)
+    three.last[2] = "2.7"
+    assert len(three.stop()) == 3
+
+
+def test_stopping_when_nothing_can_be_seen(three: Sleepers) -> None:
+    three.blind = True
+    assert len(three.stop()) == 3
+    assert three.looks == 1
