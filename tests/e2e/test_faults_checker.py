@@ -282,7 +282,7 @@ def reads_another_value(history: History) -> History:
 
 
 def reads_what_comes_after(history: History) -> History:
-    victim = reads(history)[0]
+    victim = reads(history)[-1]
     return replaced(history, victim, txid=TxID(2, 1))
 
 
