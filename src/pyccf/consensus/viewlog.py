@@ -1,12 +1,13 @@
 """Where each view began.
 
 Element i of the history is the first seqno of view i+1. A view in which nothing was ordered starts
-where the next one does (spec: kv-and-tables.md §7.2).
+where the next one does (spec: kv-and-tables.md §7.2, consensus-cft.md §3). Only views in which
+something was ordered are kept, so that the size does not depend on how far views jump.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from pyccf.types import SeqNo, TxID, View
@@ -15,45 +16,96 @@ from pyccf.types import SeqNo, TxID, View
 class ViewLog:
     """The views of a ledger and the seqno at which each starts."""
 
+    __slots__ = ("_firsts", "_views", "latest")
+
     def __init__(self, starts: Iterable[SeqNo] = ()) -> None:
-        self._starts = list(starts)
+        self._firsts: list[SeqNo] = []
+        self._views: list[View] = []
+        """The last of the views that start at the same place in `_firsts`."""
+        self.latest: View = 0
+        """The highest view known, 0 if none."""
+        self.initialise(starts)
+
+    def initialise(self, starts: Iterable[SeqNo]) -> None:
+        """Replace everything by a history as `starts` gives it, which is ascending."""
+        self._firsts.clear()
+        self._views.clear()
+        self.latest = 0
+        for i, first in enumerate(starts):
+            self.begin(i + 1, first)
 
     def begin(self, view: View, first: SeqNo) -> None:
-        """Record that `view` starts at `first`; views skipped on the way start there as well."""
+        """Record that `view` starts at `first`; views skipped on the way start there as well.
+
+        Nothing happens when the view, or a later one, is known.
+        """
         assert view > 0
-        assert not self._starts or first >= self._starts[-1]
-        while len(self._starts) < view:
-            self._starts.append(first)
+        firsts = self._firsts
+        assert not firsts or first >= firsts[-1]
+        if view <= self.latest:
+            return
+        if firsts and firsts[-1] == first:
+            self._views[-1] = view
+        else:
+            firsts.append(first)
+            self._views.append(view)
+        self.latest = view
 
     def view_of(self, seqno: SeqNo) -> View | None:
         """The view in which `seqno` was or would be ordered; None before the first."""
-        if seqno < 1 or not self._starts or seqno < self._starts[0]:
-            return None
-        return bisect_right(self._starts, seqno)
+        return self.view_at(seqno) or None
+
+    def view_at(self, seqno: SeqNo) -> View:
+        """As `view_of`, with 0 for unknown."""
+        firsts = self._firsts
+        if seqno < 1 or not firsts:
+            return 0
+        if seqno >= firsts[-1]:
+            return self.latest
+        at = bisect_right(firsts, seqno)
+        # In front of the first recorded view there is nothing but views that start with it.
+        return self._views[at - 1] if at else 0
+
+    def start_of(self, view: View) -> SeqNo | None:
+        """First seqno of a view; None when it is unknown or nothing was ordered in it."""
+        at = bisect_left(self._views, view)
+        if at < len(self._views) and self._views[at] == view:
+            return self._firsts[at]
+        return None
+
+    def end_of(self, view: View) -> SeqNo | None:
+        """Last seqno of a view; None when it is unknown, empty or the latest."""
+        at = bisect_left(self._views, view)
+        if at < len(self._views) - 1 and self._views[at] == view:
+            return self._firsts[at + 1] - 1
+        return None
 
     def rollback(self, seqno: SeqNo) -> None:
         """Forget views that start after `seqno`."""
-        while self._starts and self._starts[-1] > seqno:
-            self._starts.pop()
-
-    @property
-    def latest(self) -> View:
-        """The highest view known, 0 if none."""
-        return len(self._starts)
+        firsts = self._firsts
+        while firsts and firsts[-1] > seqno:
+            firsts.pop()
+            self._views.pop()
+        self.latest = self._views[-1] if firsts else 0
 
     def starts(self) -> list[SeqNo]:
         """First seqno of each view, from view 1 on."""
-        return list(self._starts)
+        out: list[SeqNo] = []
+        for view, first in zip(self._views, self._firsts, strict=True):
+            out.extend([first] * (view - len(out)))
+        return out
+
+    def until(self, seqno: SeqNo) -> list[SeqNo]:
+        """First seqno of each view that starts at or before `seqno`."""
+        return [first for first in self.starts() if first <= seqno]
 
     def history(self, since: View = 1) -> list[TxID]:
         """One transaction id for each view from `since`, naming where it starts.
 
         Views without transactions of their own are left out (spec: http-api.md §8.1).
         """
-        out: list[TxID] = []
-        for i, first in enumerate(self._starts):
-            if i + 1 < len(self._starts) and self._starts[i + 1] == first:
-                continue
-            if i + 1 >= since:
-                out.append(TxID(i + 1, first))
-        return out
+        at = bisect_left(self._views, since)
+        return [
+            TxID(view, first)
+            for view, first in zip(self._views[at:], self._firsts[at:], strict=True)
+        ]

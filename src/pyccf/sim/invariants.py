@@ -24,6 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from pyccf.consensus.api import Leadership
+from pyccf.consensus.raft import Raft
 from pyccf.types import VIEW_MAX, NodeId, SeqNo, View
 
 ACTIVE, ORDERED, SIGNED, COMPLETED, RETIRED_COMMITTED = (
@@ -191,6 +192,34 @@ def check_step(before: Network, after: Network) -> list[Violation]:
 
 def _quorum(n: int) -> int:
     return n // 2 + 1
+
+
+def observe(
+    engine: Raft,
+    log: Sequence[Item],
+    reconfigurations: Iterable[Nodes],
+    recorded: Iterable[Nodes] = (),
+    first: SeqNo = 1,
+) -> Replica:
+    """An engine as the rules see it, with the log of the node around it.
+
+    What the log holds comes from the ledger, not from the engine, so that the two are compared.
+    """
+    return Replica(
+        id=engine.id,
+        view=engine.view,
+        committed=engine.committed,
+        leadership=engine.leadership,
+        phase=engine.phase.value if engine.phase else ACTIVE,
+        log=log,
+        configs=tuple(Nodes(c.idx, frozenset(c.nodes)) for c in engine.configs),
+        reconfigurations=tuple(reconfigurations),
+        recorded=tuple(recorded),
+        voted_for=engine.voted_for,
+        votes=frozenset(n for votes in engine.votes.values() for n in votes),
+        peers={p.id: Progress(p.sent, p.match) for p in engine.peers.values()},
+        first=first,
+    )
 
 
 # --- state, one replica (§14.1) -------------------------------------------------------------------
@@ -653,7 +682,7 @@ def votes_granted_monotonic(was: Replica, now: Replica) -> Found:
         and was.view == now.view
         and not was.votes <= now.votes
         # A pre-vote candidate whose time ran out asks again, in the same view.
-        and not (now.leadership is Leadership.PRE_VOTE_CANDIDATE and now.votes == {now.id})
+        and not (now.leadership is Leadership.PRE_VOTE_CANDIDATE and now.votes <= {now.id})
     ):
         lost = ", ".join(sorted(was.votes - now.votes))
         yield Violation("VotesGrantedMonotonicProp", (now.id,), f"votes of {lost} were lost")
