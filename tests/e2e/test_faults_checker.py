@@ -282,8 +282,7 @@ def reads_another_value(history: History) -> History:
 
 
 def reads_what_comes_after(history: History) -> History:
-    victim = reads(history)[-1]
-    return replaced(history, victim, txid=TxID(2, 1))
+    return replaced(history, reads(history)[-1], txid=committed(history)[0].txid)
 
 
 def reads_without_what_is_there(history: History) -> History:
