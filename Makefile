@@ -18,8 +18,8 @@ $(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py src/p
 
 install: $(STAMP)  ## create the virtual environment and install pyccf into it
 
-sandbox: $(STAMP)  ## start a one-node service with the sample app; Ctrl-C stops it
-	@$(BIN)/pyccf sandbox $(ARGS)
+sandbox: $(STAMP)  ## start a service of three nodes with the sample app; Ctrl-C stops it
+	@$(BIN)/pyccf sandbox --nodes 3 $(ARGS)
 
 test: $(STAMP)     ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

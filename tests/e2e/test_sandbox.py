@@ -18,11 +18,7 @@ import pytest
 from pyccf.cli.examples import EXAMPLES_MAX
 from pyccf.client import Client, CommitTimeout, ServiceError
 from pyccf.ledger.receipt import verify_json_receipt
-
-READY_S = 60
-STOP_S = 30
-PROGRAM = [sys.executable, "-m", "pyccf.cli.main"]
-
+from support.sandbox_program import READY_S, STOP_S, Sandbox, run
 
 PYTHON_APP = """\
 from pyccf.apps.python import App, AppContext
@@ -33,49 +29,6 @@ app = App(title="Hello", version="1.0.0")
 def hello(ctx: AppContext) -> str:
     return "hello"
 """
-
-
-class Sandbox:
-    """A running `pyccf sandbox`."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.workspace = folder / "ws"
-        self.out = folder / "sandbox.out"
-        self.err = folder / "sandbox.err"
-        with open(self.out, "wb") as out, open(self.err, "wb") as err:
-            self.process = subprocess.Popen(
-                [*PROGRAM, "sandbox", "--workspace", str(self.workspace), *arguments],
-                cwd=folder,
-                stdout=out,
-                stderr=err,
-                stdin=subprocess.DEVNULL,
-            )
-
-    def wait_for(self, text: str) -> str:
-        """All output so far, once `text` is in it."""
-        deadline = time.monotonic() + READY_S
-        while text not in (said := self.out.read_text()):
-            assert self.process.poll() is None, self.err.read_text()
-            assert time.monotonic() < deadline, said
-            time.sleep(0.02)
-        return said
-
-    def stop(self, number: int = signal.SIGINT) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(STOP_S)
-
-    @property
-    def info(self) -> dict[str, list[dict[str, str]]]:
-        found = json.loads(self.wait_for("\n").splitlines()[0])
-        assert isinstance(found, dict)
-        return found
-
-
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60
-    )
 
 
 @pytest.fixture(scope="module")
