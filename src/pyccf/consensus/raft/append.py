@@ -146,8 +146,11 @@ class Append(Election):
         return True
 
     def _may_begin(self, view: View, seqno: SeqNo) -> bool:
-        """Views ascend along a log, and only right after a signature."""
+        """Views ascend along a log, and only right after a signature.
+
+        Before anything is committed a new leader keeps what is not signed (§5.5).
+        """
         latest = self.views.latest
         if view == latest:
             return True
-        return view > latest and (seqno == 1 or seqno - 1 == self.lci())
+        return view > latest and (self.committed == 0 or seqno - 1 == self.lci())
