@@ -39,7 +39,7 @@ class _Gate:
 
 
 class FaultProxy:
-    """Ways between numbered nodes. Use it in a `with` statement; a thread of its own does the work."""
+    """Ways between numbered nodes, kept by a thread of its own. Use it in a `with` statement."""
 
     def __init__(self) -> None:
         self.strangers = 0
