@@ -1,7 +1,8 @@
 """The /node frontend: state, network, attestation and metrics of a node (spec: http-api.md §9).
 
-Joining and leaving a network, snapshots and refreshed JWT keys belong to networks of several nodes
-and are not offered here.
+It is served from the first moment on, also by a node that waits to be let in: then what it tells
+of itself comes from the node and not from tables it does not have. Letting nodes in is `api/join`.
+Snapshots and refreshed JWT keys are not offered here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Protocol
 import msgspec
 
 from pyccf import CCF_VERSION
+from pyccf.api import primary
+from pyccf.apps.auth import NodeCert, Policy
 from pyccf.apps.context import Context
 from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
@@ -19,14 +22,16 @@ from pyccf.consensus.api import Engine
 from pyccf.errors import RpcError
 from pyccf.http.message import query_parameters
 from pyccf.kv.tx import Tx
+from pyccf.node.node import TAKES_PART
+from pyccf.service import nodes as node_rows
 from pyccf.service import tables
+from pyccf.service.nodes import NodeEntry
 from pyccf.types import Json, NodeId, SeqNo, View
 
 NOT_FOUND = "ResourceNotFound"
 STATUSES = ("Pending", "Trusted", "Retired")
 
 PART_OF_NETWORK = "PartOfNetwork"
-READY_FOR_GOV = ("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateLedger")
 
 
 class NodeFacts(Protocol):
@@ -60,6 +65,8 @@ class ShellFacts(msgspec.Struct, frozen=True):
     """Version of the JavaScript engine."""
     js_metrics: Callable[[Tx], dict[str, Json]]
     """The object of /node/js_metrics."""
+    entry: NodeEntry
+    """What this node tells of itself before the tables do."""
 
 
 def _row(tx: Tx, node_id: str) -> dict[str, Json] | None:
@@ -68,7 +75,7 @@ def _row(tx: Tx, node_id: str) -> dict[str, Json] | None:
 
 def _quote(tx: Tx, node_id: str, row: dict[str, Json]) -> dict[str, Json]:
     quote = row.get("quote_info")
-    assert isinstance(quote, dict), "the node itself wrote this row"
+    assert isinstance(quote, dict), "only what has evidence gets into the table"
     out: dict[str, Json] = {
         "endorsements": quote.get("endorsements", ""),
         "format": quote["format"],
@@ -155,10 +162,27 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
         return {
             "nodes": [
                 {**describe(ctx.tx, node_id, row), "primary": False}
-                for node_id, row in _rows(ctx.tx)
-                if row.get("status") == "Retired" and row.get("retired_committed")
+                for node_id, row in node_rows.removable(ctx.tx)
             ]
         }
+
+    def delete_node(ctx: Context, body: Json) -> Json:
+        node_id = ctx.params["node_id"]
+        if _row(ctx.tx, node_id) is None:
+            raise RpcError(404, NOT_FOUND, "No such node")
+        row = node_rows.committed_info(ctx.tx, node_id)
+        if row is None or not node_rows.is_removable(row):
+            raise RpcError(400, "NodeNotRetiredCommitted", "Node is not completely retired")
+        node_rows.delete(ctx.tx, node_id)
+        return True
+
+    def set_retired_committed(ctx: Context, body: Json) -> Json:
+        node_rows.record_retired_committed(ctx.tx)
+        return None
+
+    def create(ctx: Context, body: Json) -> Json:
+        # The first transaction is made by the node itself and never by a request.
+        raise RpcError(403, "InternalError", "Node is not in initial state.")
 
     def one_node(ctx: Context, body: Json) -> Json:
         node_id = ctx.params["node_id"]
@@ -169,24 +193,21 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
 
     def self_node(ctx: Context, body: Json) -> Json:
         row = _row(ctx.tx, node.node_id)
-        if row is None:
-            raise RpcError(404, NOT_FOUND, "Node not found")
-        return describe(ctx.tx, node.node_id, row)
+        return describe(ctx.tx, node.node_id, shell.entry.to_json() if row is None else row)
 
     def primary_node(ctx: Context, body: Json) -> Json:
-        primary = node.consensus.primary
-        if primary is None:
+        require_consensus()
+        node_id = node.consensus.primary
+        if node_id is None:
             raise RpcError(500, "InternalError", "Primary unknown")
-        row = _row(ctx.tx, primary)
+        row = _row(ctx.tx, node_id)
         if row is None:
             raise RpcError(404, NOT_FOUND, "Node not found")
-        return describe(ctx.tx, primary, row)
+        return describe(ctx.tx, node_id, row)
 
     def own_quote(ctx: Context, body: Json) -> Json:
         row = _row(ctx.tx, node.node_id)
-        if row is None:
-            raise RpcError(404, NOT_FOUND, "Could not find node quote.")
-        return _quote(ctx.tx, node.node_id, row)
+        return _quote(ctx.tx, node.node_id, shell.entry.to_json() if row is None else row)
 
     def trusted_quotes(ctx: Context) -> list[Json]:
         return [
@@ -210,10 +231,16 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
     def configuration(ctx: Context, body: Json) -> Json:
         return tables.get_object(ctx.tx, tables.SERVICE_CONFIG)
 
+    def require_consensus() -> None:
+        if node.state not in TAKES_PART:
+            raise RpcError(404, NOT_FOUND, "No configured consensus")
+
     def consensus(ctx: Context, body: Json) -> Json:
+        require_consensus()
         return {"details": node.consensus.details()}
 
     def config(ctx: Context, body: Json) -> Json:
+        require_consensus()
         return {n: {"address": a} for n, a in node.consensus.nodes().items()}
 
     def version(ctx: Context, body: Json) -> Json:
@@ -248,14 +275,15 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
 
     def head_primary(ctx: Context) -> None:
         if not node.consensus.can_replicate:
-            raise RpcError(500, "InternalError", "Primary unknown")
+            ctx.headers["location"] = primary.location(node, ctx, "/node/primary")
+            ctx.empty(308)
 
     def ready_app(ctx: Context) -> None:
         ready = not node.stop_notice and node.state == PART_OF_NETWORK and node.app_open
         ctx.empty(204 if ready else 503)
 
     def ready_gov(ctx: Context) -> None:
-        ready = not node.stop_notice and node.state in READY_FOR_GOV and node.gov_open
+        ready = not node.stop_notice and node.state in TAKES_PART and node.gov_open
         ctx.empty(204 if ready else 503)
 
     def get(
@@ -281,9 +309,35 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
             openapi=openapi,
         )
 
+    def change(
+        verb: str,
+        path: str,
+        execute: Callable[[Context], None],
+        *,
+        auth: tuple[Policy, ...] = (),
+        hidden: bool = True,
+    ) -> Endpoint:
+        return Endpoint(
+            verb=verb,
+            path=path,
+            execute=execute,
+            redirection=Redirection.NONE,
+            auth=auth,
+            hidden=hidden,
+            openapi=None if hidden else {"status": 200, "response": "json"},
+        )
+
     never = Forwarding.NEVER
     command = Mode.COMMAND
     return [
+        change("POST", "/create", json_endpoint(create)),
+        change(
+            "POST",
+            "/network/nodes/set_retired_committed",
+            json_endpoint(set_retired_committed),
+            auth=(NodeCert(),),
+        ),
+        change("DELETE", "/network/nodes/{node_id}", json_endpoint(delete_node), hidden=False),
         get("/state", json_endpoint(state), forwarding=never),
         get("/quotes/self", json_endpoint(own_quote), forwarding=never),
         get("/attestations/self", json_endpoint(own_quote), forwarding=never),

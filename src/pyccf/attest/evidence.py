@@ -74,7 +74,7 @@ class Claims(msgspec.Struct, frozen=True):
 
     measurement: bytes
     host_data: str
-    """Lower-case hex of 32 bytes."""
+    """Lower-case hex of 32 bytes; empty when the evidence states none."""
     report_data: bytes
 
 

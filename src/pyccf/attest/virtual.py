@@ -43,7 +43,10 @@ def make(host_data: str, public_key_der: bytes) -> QuoteInfo:
 
 
 def verify(evidence: QuoteInfo) -> Claims:
-    """What the evidence states; raises InvalidEvidence when it is not virtual evidence."""
+    """What the evidence states; raises InvalidEvidence when it is not virtual evidence.
+
+    Host data are empty when it states none.
+    """
     if evidence.format is not Format.VIRTUAL:
         raise InvalidEvidence(f"Not evidence of the virtual platform: {evidence.format.value}")
     value = _parse(evidence.quote)
@@ -51,7 +54,12 @@ def verify(evidence: QuoteInfo) -> Claims:
         bound = unb64(_text(value, "report_data"))
     except ValueError:
         raise InvalidEvidence("Member report_data of virtual evidence is not base64") from None
-    return Claims(_text(value, "measurement").encode(), _text(value, "host_data"), bound)
+    host_data = value.get("host_data")
+    return Claims(
+        _text(value, "measurement").encode(),
+        host_data if isinstance(host_data, str) else "",
+        bound,
+    )
 
 
 def _parse(quote: bytes) -> dict[str, Json]:

@@ -1,10 +1,15 @@
-"""Making a node that starts a new service.
+"""Putting a node together, and starting a new service with it.
 
-Everything the machine is made of is put together here: identities, secrets, store, history,
-consensus, frontends and the table hooks through which commits take effect. The first transaction
-is written and signed at once, so that the node is part of its network when this returns
-(spec: node-lifecycle.md §5). Joining and recovering are other ways to begin and are refused where
-the configuration is read.
+`assemble` makes everything the machine is made of: store, history, consensus, frontends and the
+table hooks through which transactions take effect on this node, for nodes that start a service and
+for nodes that join one alike (`node/join.py`). `start_service` goes on: the first transaction is
+written and signed at once, so that the node is part of its network when it returns
+(spec: node-lifecycle.md §4-5). Recovering is another way to begin and is refused where the
+configuration is read.
+
+What a hook does as soon as a transaction is applied must not outlive it when it is rolled back.
+That holds by construction: the certificate in use is looked up in the table each time, and ledger
+secrets are rolled back with the history.
 """
 
 from __future__ import annotations
@@ -15,9 +20,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pyccf.attest import virtual
-from pyccf.consensus.solo import FIRST_VIEW, Solo
+from pyccf.consensus.raft import Raft
+from pyccf.consensus.raft.settings import RaftSettings
+from pyccf.crypto import certs
 from pyccf.crypto.entropy import Entropy
-from pyccf.crypto.keys import Curve
 from pyccf.kv.changes import MapChanges
 from pyccf.kv.store import Store
 from pyccf.ledger import signature
@@ -25,28 +31,23 @@ from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.history import History
 from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.node.frontend import InterfaceRules
-from pyccf.node.node import Limits, Node, Sign
+from pyccf.node.node import Limits, Node
 from pyccf.service import genesis, recovery, tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
-from pyccf.service.nodes import NodeEntry, NodeStatus, RpcInterface
+from pyccf.service.nodes import NodeEntry, NodeStatus, RpcInterface, record_retired_committed
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds
 
 if TYPE_CHECKING:
     from pyccf.node.frontend import App
 
 LEDGER_SECRET_BYTES = 32
+PART_OF_NETWORK = "PartOfNetwork"
 
 
-class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new service and its first node are to be."""
+class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is to be, whichever way it begins."""
 
-    members: tuple[genesis.Member, ...]
-    constitution: str
-    configuration: genesis.ServiceConfiguration
-    service_data: Json = None
     node_data: Json = None
-    cose_issuer: str = ""
-    cose_subject: str = ""
     host_data: str
     """Hex SHA-256 of the program (spec: attestation.md §2)."""
     node_bind_address: str
@@ -54,17 +55,125 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):
     rpc_interfaces: dict[str, RpcInterface]
     chunk_size_bytes: int
     limits: Limits
+    raft: RaftSettings = RaftSettings()
+
+
+class ServicePlan(NodePlan, frozen=True, kw_only=True):
+    """What a new service and its first node are to be."""
+
+    members: tuple[genesis.Member, ...]
+    constitution: str
+    configuration: genesis.ServiceConfiguration
+    service_data: Json = None
+    cose_issuer: str = ""
+    cose_subject: str = ""
     node_validity_days: int = 1
-    curve: Curve = Curve.P384
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """A started node and the things around it that others need to know."""
+class Signer:
+    """Makes the signatures of one node over its ledger."""
+
+    def __init__(self, store: Store, identity: NodeIdentity, service: ServiceIdentity) -> None:
+        self._store = store
+        self._identity = identity
+        self._service = service
+        self._own = identity.node_id.encode()
+        self.issuer = ""
+        self.subject = ""
+        self.handed_out = ""
+        """Endorsed certificate (PEM) this node was given before its tables had it."""
+
+    @property
+    def certificate(self) -> str:
+        """The endorsed certificate in use, PEM; empty as long as there is none.
+
+        As the tables have it by now, committed or not, since a node may have to lead before its
+        own addition is committed (spec: node-lifecycle.md §12, §16).
+        """
+        table = self._store.maps.get(tables.NODES_ENDORSED_CERTIFICATES)
+        row = table.data.get(self._own) if table is not None else None
+        return self.handed_out if row is None else row.value.decode("utf-8", "replace")
+
+    def __call__(
+        self, txid: TxID, root: bytes, tree: bytes, unix: UnixSeconds
+    ) -> dict[str, dict[bytes, bytes]]:
+        """The maps of a signature transaction."""
+        return signature.build(
+            txid,
+            root,
+            tree,
+            self._identity.node_id,
+            self._identity.key,
+            self.certificate,
+            self._service.key,
+            self.issuer,
+            self.subject,
+            unix,
+        )
+
+
+class Parts(msgspec.Struct):
+    """A node and the things around it that others need to know."""
 
     node: Node
     secrets: LedgerSecrets
     identity: NodeIdentity
     service: ServiceIdentity
+    signer: Signer
+    entropy: Entropy
+    entry: NodeEntry
+    """What this node tells of itself when it asks to be let in; status Pending."""
+    self_signed_pem: str
+    """The node's own certificate; renewed together with the endorsed one."""
+
+
+def assemble(
+    plan: NodePlan,
+    identity: NodeIdentity,
+    service: ServiceIdentity,
+    secrets: LedgerSecrets,
+    *,
+    entropy: Entropy,
+    started: UnixSeconds,
+    app: App | None,
+    install: Callable[[Parts], None],
+    kind: type[Node] = Node,
+) -> Parts:
+    """Make a node that has an empty ledger and belongs to nothing yet.
+
+    `install` adds the endpoints. Interfaces endorsed by the node itself may be served from now on.
+    """
+    store = Store(view=genesis.CREATE_TXID.view)
+    signer = Signer(store, identity, service)
+    node = kind(
+        node_id=identity.node_id,
+        store=store,
+        history=History(secrets),
+        chunker=Chunker(plan.chunk_size_bytes),
+        consensus=Raft(identity.node_id, plan.raft, entropy),
+        sign=signer,
+        service_cert=lambda: service.cert_pem,
+        service_key=lambda: service.public,
+        entropy=entropy,
+        limits=plan.limits,
+        interfaces={name: _rules(i) for name, i in plan.rpc_interfaces.items()},
+    )
+    node.clock(0, started)
+    node.app.app = app
+    parts = Parts(
+        node,
+        secrets,
+        identity,
+        service,
+        signer,
+        entropy,
+        _describe(plan, identity),
+        identity.self_signed_pem,
+    )
+    _install_hooks(parts)
+    install(parts)
+    node.announce_certificate("Node", parts.self_signed_pem)
+    return parts
 
 
 def start_service(
@@ -81,79 +190,62 @@ def start_service(
 
     Raises LocalError when the plan cannot be met (members, threshold).
     """
-    store = Store(view=FIRST_VIEW)
     secrets = LedgerSecrets([LedgerSecret(1, entropy.bytes(LEDGER_SECRET_BYTES), None)])
-    history = History(secrets)
     endorsed = service.endorse(identity.csr_pem, started, plan.node_validity_days, entropy)
-    # The certificate signatures are made with, as this node has it by now (kept by a hook below).
-    current = [endorsed]
-    node = Node(
-        node_id=identity.node_id,
-        store=store,
-        history=history,
-        chunker=Chunker(plan.chunk_size_bytes),
-        consensus=Solo(identity.node_id),
-        sign=_signing(plan, identity, service, current),
-        service_cert=lambda: service.cert_pem,
-        service_key=lambda: service.key.public,
-        entropy=entropy,
-        limits=plan.limits,
-        interfaces={name: _rules(i) for name, i in plan.rpc_interfaces.items()},
+    parts = assemble(
+        plan, identity, service, secrets, entropy=entropy, started=started, app=app, install=install
     )
-    node.clock(0, started)
-    node.app.app = app
-    parts = Parts(node, secrets, identity, service)
-    _install_hooks(parts, current)
-    install(parts)
+    parts.signer.issuer = plan.cose_issuer
+    parts.signer.subject = plan.cose_subject
+    parts.signer.handed_out = endorsed
+    parts.node.consensus.start()
     _create(parts, plan, endorsed)
     return parts
+
+
+def _describe(plan: NodePlan, identity: NodeIdentity) -> NodeEntry:
+    evidence = virtual.make(plan.host_data, identity.key.public.der)
+    return NodeEntry(
+        node_to_node_bind_address=plan.node_bind_address,
+        node_to_node_published_address=plan.node_published_address,
+        rpc_interfaces=plan.rpc_interfaces,
+        quote_info=evidence.to_json(),
+        encryption_pub_key=identity.encryption_key.public.pem(),
+        public_key=identity.key.public.pem(),
+        certificate_signing_request=identity.csr_pem,
+        code_digest=virtual.verify(evidence).measurement.hex(),
+        status=NodeStatus.PENDING,
+        node_data=plan.node_data,
+    )
 
 
 def _rules(interface: RpcInterface) -> InterfaceRules:
     accepted = interface.accepted_endpoints
     if accepted is None and interface.authority == "Unsecured":
         accepted = ()
-    return InterfaceRules.of(accepted, redirects=interface.redirections is not None)
+    return InterfaceRules.of(
+        accepted,
+        redirects=interface.redirections,
+        forwarding_timeout_ms=interface.forwarding_timeout_ms,
+        http2=interface.app_protocol == "HTTP2",
+    )
 
 
-def _signing(
-    plan: ServicePlan, identity: NodeIdentity, service: ServiceIdentity, current: list[str]
-) -> Sign:
-    def sign(
-        txid: TxID, root: bytes, tree: bytes, unix: UnixSeconds
-    ) -> dict[str, dict[bytes, bytes]]:
-        return signature.build(
-            txid,
-            root,
-            tree,
-            identity.node_id,
-            identity.key,
-            current[0],
-            service.key,
-            plan.cose_issuer,
-            plan.cose_subject,
-            unix,
-        )
-
-    return sign
-
-
-def _install_hooks(parts: Parts, current: list[str]) -> None:
-    """Effects of table writes on this node (spec: governance.md §1.4)."""
+def _install_hooks(parts: Parts) -> None:
+    """Effects of table writes on this node (spec: governance.md §1.4, node-lifecycle.md §12)."""
     node, identity, service, secrets = parts.node, parts.identity, parts.service, parts.secrets
     own = identity.node_id.encode()
 
-    def endorsed_locally(seqno: SeqNo, changes: MapChanges) -> None:
-        pem = changes.get(own)
-        if pem is not None:
-            current[0] = pem.decode()
-
     def endorsed_globally(seqno: SeqNo, changes: MapChanges) -> None:
-        pem = changes.get(own)
+        if own not in changes:
+            return
+        pem = changes[own]
         if pem is None:
+            node.log("fail", "", f"The certificate of this node was deleted at {seqno}")
             return
         if node.gov.open:
-            node.announce_certificate("Node", identity.self_signed_pem)
+            parts.self_signed_pem = _renewed(parts, pem.decode())
+            node.announce_certificate("Node", parts.self_signed_pem)
         node.announce_certificate("Service", pem.decode())
         node.gov.open = True
 
@@ -177,29 +269,33 @@ def _install_hooks(parts: Parts, current: list[str]) -> None:
         if secret is not None:
             secrets.add(secret)
 
-    node.store.on_write(tables.NODES_ENDORSED_CERTIFICATES, endorsed_locally)
+    def record_retired() -> None:
+        """Note which retirements are committed (spec: node-lifecycle.md §11)."""
+        tx = node.store.tx()
+        if record_retired_committed(tx):
+            node.commit(tx)
+
     node.store.on_commit(tables.NODES_ENDORSED_CERTIFICATES, endorsed_globally)
     node.store.on_commit(tables.SERVICE_INFO, service_globally)
     node.store.on_write(tables.ENCRYPTED_LEDGER_SECRETS, secrets_locally)
+    node.record_retired = record_retired
+
+
+def _renewed(parts: Parts, endorsed_pem: str) -> str:
+    """The self-signed certificate for the period of the endorsed one."""
+    begin, end = certs.validity(endorsed_pem)
+    return certs.renew(
+        parts.self_signed_pem,
+        parts.identity.key,
+        not_before=begin,
+        not_after=end,
+        entropy=parts.entropy,
+    )
 
 
 def _create(parts: Parts, plan: ServicePlan, endorsed: str) -> None:
     """Write the create transaction and the first signature."""
-    node, identity, service = parts.node, parts.identity, parts.service
-    evidence = virtual.make(plan.host_data, identity.key.public.der)
-    claims = virtual.verify(evidence)
-    entry = NodeEntry(
-        node_to_node_bind_address=plan.node_bind_address,
-        node_to_node_published_address=plan.node_published_address,
-        rpc_interfaces=plan.rpc_interfaces,
-        quote_info=evidence.to_json(),
-        encryption_pub_key=identity.encryption_key.public.pem(),
-        public_key=identity.key.public.pem(),
-        certificate_signing_request=identity.csr_pem,
-        code_digest=claims.measurement.hex(),
-        status=NodeStatus.TRUSTED,
-        node_data=plan.node_data,
-    )
+    node, service = parts.node, parts.service
     tx = node.store.tx()
     genesis.create(
         tx,
@@ -210,16 +306,15 @@ def _create(parts: Parts, plan: ServicePlan, endorsed: str) -> None:
             service_cert=service.cert_pem,
             service_data=plan.service_data,
             node=genesis.NodeGenesis(
-                node_id=identity.node_id,
-                entry=entry,
+                node_id=parts.identity.node_id,
+                entry=msgspec.structs.replace(parts.entry, status=NodeStatus.TRUSTED),
                 endorsed_certificate=endorsed,
-                measurement=claims.measurement.decode(),
+                measurement=virtual.MEASUREMENT,
                 host_data=plan.host_data,
             ),
         ),
     )
     txid = node.commit(tx)
     assert txid == genesis.CREATE_TXID
-    node.state = "PartOfNetwork"
-    node.announce_certificate("Node", identity.self_signed_pem)
+    node.state = PART_OF_NETWORK
     node.sign()

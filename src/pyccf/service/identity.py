@@ -1,8 +1,9 @@
 """Keys and certificates: who a node is, and who the service is.
 
 A node makes its keys afresh in every process and never stores them; the service's key is made by
-the node that starts it (spec: node-lifecycle.md §2, crypto.md §1, §7). Chance and time are given.
-Nothing here prints a key: objects show their ids only.
+the node that starts it and handed to those that join; until then they know only its certificate
+(spec: node-lifecycle.md §2, crypto.md §1, §7). Chance and time are given. Nothing here prints a
+key: objects show their ids only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from pyccf.crypto import certs
 from pyccf.crypto.entropy import Entropy
-from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
+from pyccf.crypto.keys import Curve, PrivateKey, PublicKey, RsaPrivateKey
 from pyccf.types import NodeId, UnixSeconds
 
 NODE_SUBJECT = "CN=CCF Node"
@@ -69,22 +70,42 @@ def make_node(
 class ServiceIdentity:
     """The service's key and its present certificate."""
 
-    __slots__ = ("cert_pem", "key", "subject")
+    __slots__ = ("_key", "cert_pem", "public", "subject")
 
-    def __init__(self, key: PrivateKey, cert_pem: str, subject: str) -> None:
-        self.key = key
+    def __init__(self, key: PrivateKey | None, cert_pem: str, subject: str) -> None:
+        self._key = key
         self.cert_pem = cert_pem
+        self.public: PublicKey = key.public if key is not None else certs.public_key(cert_pem)
+        """The service's public key; it never changes."""
         self.subject = subject
+
+    @classmethod
+    def known_by(cls, cert_pem: str) -> ServiceIdentity:
+        """A service of which only a certificate is known. Raises ValueError if it is none."""
+        return cls(None, cert_pem, certs.subject(cert_pem))
+
+    @property
+    def key(self) -> PrivateKey:
+        """The private key, which a node that was not let in yet does not have (asserted)."""
+        assert self._key is not None, "only a node of the service has its key"
+        return self._key
+
+    def adopt(self, key: PrivateKey, cert_pem: str) -> None:
+        """Take over what a node of this service handed out. Both must be of this service."""
+        assert key.public == self.public, "a service never changes its key"
+        assert self.owns(cert_pem), "a service never changes its key"
+        self._key = key
+        self.cert_pem = cert_pem
 
     @property
     def fingerprint(self) -> str:
         """Lower-case hex SHA-256 of the key's SubjectPublicKeyInfo; kid of ledger signatures."""
-        return self.key.public.id
+        return self.public.id
 
     @property
     def key_der(self) -> bytes:
         """SubjectPublicKeyInfo of the service key."""
-        return self.key.public.der
+        return self.public.der
 
     def certificate(self, not_before: UnixSeconds, days: int, entropy: Entropy) -> str:
         """A certificate of this identity for another period: same key, same subject."""
@@ -101,6 +122,11 @@ class ServiceIdentity:
     def endorse(self, csr_pem: str, not_before: UnixSeconds, days: int, entropy: Entropy) -> str:
         """Certificate of a node, signed by the service (spec: crypto.md §7)."""
         return certs.endorse(csr_pem, self.key, self.cert_pem, not_before, days, entropy)
+
+    def endorse_as(self, csr_pem: str, pattern: certs.Certificate, entropy: Entropy) -> str:
+        """The same, for the period of another certificate of the node."""
+        begin, end = certs.validity(pattern)
+        return certs.endorse(csr_pem, self.key, self.cert_pem, begin, None, entropy, not_after=end)
 
     def owns(self, cert_pem: str) -> bool:
         """Whether a certificate is for this service's key."""

@@ -1,7 +1,8 @@
 """Rows about nodes: `nodes.info` and the certificates that the service gave them.
 
 The JSON of a node entry is what other versions read, down to six text members of older times
-(spec: kv-and-tables.md §6.2). The evidence inside is passed through as it is.
+(spec: kv-and-tables.md §6.2). The evidence inside is passed through as it is. What a node tells of
+itself when it joins is checked down to the types of what others read of it; the rest is not kept.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pyccf.errors import LocalError
 from pyccf.service import tables
 from pyccf.types import Json, NodeId, SeqNo
 
@@ -77,6 +79,116 @@ class RpcInterface(msgspec.Struct, frozen=True, kw_only=True):
         return value
 
 
+_INTERFACE_MEMBERS: dict[str, type] = {
+    "bind_address": str,
+    "published_address": str,
+    "protocol": str,
+    "app_protocol": str,
+    "max_open_sessions_soft": int,
+    "max_open_sessions_hard": int,
+    "http_configuration": dict,
+    "endorsement": dict,
+    "accepted_endpoints": list,
+    "forwarding_timeout_ms": int,
+    "redirections": dict,
+}
+"""Members of an interface and their JSON types."""
+
+
+class NodeNetwork(msgspec.Struct, frozen=True):
+    """Where a node can be reached, as it told us itself."""
+
+    node_to_node_interface: dict[str, Json]
+    rpc_interfaces: dict[str, Json]
+
+    @property
+    def node_address(self) -> str:
+        """Where other nodes reach it."""
+        node = self.node_to_node_interface
+        return str(node.get("published_address") or node["bind_address"])
+
+    @classmethod
+    def from_json(cls, value: Json) -> NodeNetwork:
+        """Out of `node_info_network`, in its present or its legacy form.
+
+        Raises LocalError naming what is wrong.
+        """
+        if not isinstance(value, dict):
+            raise LocalError("node_info_network is not an object")
+        node, interfaces = value.get("node_to_node_interface"), value.get("rpc_interfaces")
+        if node is None and interfaces is None and "nodehost" in value:
+            return cls._legacy(value)
+        if not isinstance(node, dict):
+            raise LocalError("node_info_network has no object node_to_node_interface")
+        if not isinstance(interfaces, dict):
+            raise LocalError("node_info_network has no object rpc_interfaces")
+        return cls(
+            _addresses(node, "node_to_node_interface"),
+            {name: _interface(i, name) for name, i in sorted(interfaces.items())},
+        )
+
+    @classmethod
+    def _legacy(cls, value: dict[str, Json]) -> NodeNetwork:
+        texts = {name: value.get(name) for name in _LEGACY}
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise LocalError(f"node_info_network must have the texts {', '.join(_LEGACY)}")
+        node = f"{texts['nodehost']}:{texts['nodeport']}"
+        return cls(
+            {"bind_address": node, "published_address": node},
+            {
+                LEGACY_INTERFACE: {
+                    "bind_address": f"{texts['rpchost']}:{texts['rpcport']}",
+                    "published_address": f"{texts['pubhost']}:{texts['pubport']}",
+                }
+            },
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Members of the row, the six of older times included."""
+        value: dict[str, Json] = {
+            "node_to_node_interface": self.node_to_node_interface,
+            "rpc_interfaces": self.rpc_interfaces,
+        }
+        value["nodehost"], value["nodeport"] = _split(self.node_address)
+        for name in sorted(self.rpc_interfaces)[:1]:
+            first = self.rpc_interfaces[name]
+            assert isinstance(first, dict)
+            bind = str(first["bind_address"])
+            value["rpchost"], value["rpcport"] = _split(bind)
+            value["pubhost"], value["pubport"] = _split(str(first.get("published_address") or bind))
+        return value
+
+
+LEGACY_INTERFACE = "primary_rpc_interface"
+_LEGACY = ("rpchost", "rpcport", "pubhost", "pubport", "nodehost", "nodeport")
+
+
+def _addresses(value: dict[str, Json], name: str) -> dict[str, Json]:
+    """The two addresses of an interface."""
+    bind, published = value.get("bind_address"), value.get("published_address")
+    if not isinstance(bind, str) or not bind:
+        raise LocalError(f"{name} has no text bind_address")
+    if published is None or published == "":
+        return {"bind_address": bind}
+    if not isinstance(published, str):
+        raise LocalError(f"published_address of {name} is not a text")
+    return {"bind_address": bind, "published_address": published}
+
+
+def _interface(value: Json, name: str) -> Json:
+    if not isinstance(value, dict):
+        raise LocalError(f"RPC interface {name} is not an object")
+    kept = _addresses(value, f"RPC interface {name}")
+    for member, kind in _INTERFACE_MEMBERS.items():
+        found = value.get(member)
+        if found is None or member in kept:
+            continue
+        if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
+            raise LocalError(f"{member} of RPC interface {name} has a wrong type")
+        kept[member] = found
+    return kept
+
+
 class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a node when it enters the table."""
 
@@ -134,6 +246,94 @@ def trusted_encryption_keys(tx: Tx) -> dict[NodeId, str]:
         if status == NodeStatus.TRUSTED.value or leaving:
             keys[node_id] = tables.text_member(info, "encryption_pub_key", tables.NODES_INFO)
     return keys
+
+
+def join_request(entry: NodeEntry, startup_seqno: SeqNo) -> dict[str, Json]:
+    """What a node sends to be let in (spec: http-api.md §9.5)."""
+    row = entry.to_json()
+    network = ("node_to_node_interface", "rpc_interfaces", *_LEGACY)
+    return {
+        "certificate_signing_request": entry.certificate_signing_request,
+        "node_data": entry.node_data,
+        "node_info_network": {name: row[name] for name in network},
+        "public_encryption_key": entry.encryption_pub_key,
+        "quote_info": entry.quote_info,
+        "startup_seqno": startup_seqno,
+    }
+
+
+def find_by_address(tx: Tx, address: str, but: NodeId) -> NodeId | None:
+    """The first node, not retired and not `but`, that other nodes reach at this address."""
+    for node_id, info in sorted(tables.objects(tx, tables.NODES_INFO)):
+        if node_id == but or info.get("status") == NodeStatus.RETIRED.value:
+            continue
+        interface = info.get("node_to_node_interface")
+        if not isinstance(interface, dict):
+            continue
+        if (interface.get("published_address") or interface.get("bind_address")) == address:
+            return node_id
+    return None
+
+
+def is_known(tx: Tx, node_id: NodeId) -> bool:
+    """Whether a node is in the table."""
+    return tx.map(tables.NODES_INFO).has(node_id.encode())
+
+
+def published_address(tx: Tx, node_id: NodeId, interface: str) -> str | None:
+    """Where a node is reached at its interface of this name; None if there is no such thing."""
+    info = tables.get_object(tx, tables.NODES_INFO, node_id)
+    interfaces = info.get("rpc_interfaces") if info is not None else None
+    found = interfaces.get(interface) if isinstance(interfaces, dict) else None
+    if not isinstance(found, dict):
+        return None
+    address = found.get("published_address") or found.get("bind_address")
+    return address if isinstance(address, str) else None
+
+
+def committed_info(tx: Tx, node_id: NodeId) -> dict[str, Json] | None:
+    """The row of a node in the last committed state; None if there is none."""
+    raw = tx.map(tables.NODES_INFO).get_committed(node_id.encode())
+    row = None if raw is None else tables.decode_row(tables.NODES_INFO, raw)
+    return row if isinstance(row, dict) else None
+
+
+def removable(tx: Tx) -> list[tuple[NodeId, dict[str, Json]]]:
+    """Nodes whose retirement is complete for good, with their committed rows, by id."""
+    found: list[tuple[NodeId, dict[str, Json]]] = []
+    for node_id, _ in sorted(tables.objects(tx, tables.NODES_INFO)):
+        row = committed_info(tx, node_id)
+        if row is not None and is_removable(row):
+            found.append((node_id, row))
+    return found
+
+
+def is_removable(row: dict[str, Json]) -> bool:
+    """Whether a (committed) row is of a node that the network needs no more."""
+    return row.get("status") == NodeStatus.RETIRED.value and row.get("retired_committed") is True
+
+
+def record_retired_committed(tx: Tx) -> list[NodeId]:
+    """Note which retirements are committed; the nodes of which that was not known, by id.
+
+    Nothing is written when there is none (spec: http-api.md §9.7).
+    """
+    done: list[NodeId] = []
+    for node_id, info in sorted(tables.objects(tx, tables.NODES_INFO)):
+        retired = NodeStatus.RETIRED.value
+        if info.get("status") != retired or info.get("retired_committed") is True:
+            continue
+        row = committed_info(tx, node_id)
+        if row is not None and row.get("status") == retired:
+            tables.put_json(tx, tables.NODES_INFO, node_id, {**info, "retired_committed": True})
+            done.append(node_id)
+    return done
+
+
+def delete(tx: Tx, node_id: NodeId) -> None:
+    """Forget a node and its certificate."""
+    tx.map(tables.NODES_INFO).delete(node_id.encode())
+    tx.map(tables.NODES_ENDORSED_CERTIFICATES).delete(node_id.encode())
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pyccf.api import common, gov
+from pyccf.api import common, gov, join
 from pyccf.api import node as node_api
 from pyccf.apps import openapi
 from pyccf.apps.context import Context
@@ -106,11 +106,13 @@ def install_endpoints(
     shell = node_api.ShellFacts(
         sessions=sessions,
         memory=memory,
-        self_signed_certificate=lambda: parts.identity.self_signed_pem,
+        self_signed_certificate=lambda: parts.self_signed_pem,
         engine_version=app.js.engine_version,
         js_metrics=app.js.metrics,
+        entry=parts.entry,
     )
     _add(node.node, node_api.endpoints(node, shell))
+    _add(node.node, [join.endpoint(parts)])
     _add(node.node, common.endpoints(node, _node_document(node.node)))
     for endpoint in common.endpoints(node, _plain_document(node.gov)):
         node.gov.add(gov.with_versions(endpoint) if endpoint.path == "/api" else endpoint)

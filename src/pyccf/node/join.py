@@ -1,0 +1,375 @@
+"""Joining an existing service: the conversation by which a node is let in.
+
+The node asks one that is in the network, over HTTPS and known by the service certificate the
+operator gave it, again and again: Pending until the members trust it, then it is handed the
+service's key, the ledger secrets and its own endorsed certificate, and follows from the beginning
+of the ledger (spec: node-lifecycle.md §6). It goes on asking until its own addition is committed,
+because before that the addition can be rolled back, secrets and all.
+
+Nothing is adopted that is not of the service whose certificate the operator gave, or not for this
+node's key. What ends the program: a refusal (4xx), a server whose certificate is not the service's,
+an offer this version cannot take up. Everything else, garbage included, is logged and asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pyccf.codec.text import dump_json, load_json, unb64
+from pyccf.crypto import certs
+from pyccf.crypto.keys import PrivateKey
+from pyccf.errors import LocalError, RemoteError
+from pyccf.kv.changes import MapChanges
+from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret, LedgerSecrets
+from pyccf.node.create import PART_OF_NETWORK, NodePlan, Parts, assemble
+from pyccf.node.node import Node
+from pyccf.node.outputs import Answer, Call, CallFailed, Stop
+from pyccf.service import tables
+from pyccf.service.identity import NodeIdentity, ServiceIdentity
+from pyccf.service.nodes import NodeStatus, join_request
+from pyccf.types import Json, Millis, SeqNo, UnixSeconds
+
+if TYPE_CHECKING:
+    from pyccf.crypto.entropy import Entropy
+    from pyccf.node.frontend import App
+
+PENDING = "Pending"
+PATH = "/node/join"
+CALL_TIMEOUT: Millis = 5000
+RETRY_TIMEOUT: Millis = 1000
+SECRETS_MAX = 1_000_000
+"""More ledger secrets than any service ever had."""
+QUOTED_MAX = 4096
+"""How much of an answer's body goes into a log line."""
+
+
+class JoinTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to ask."""
+
+    address: str
+    """host:port of an RPC interface of a node that is in the network."""
+    service_cert_pem: str
+    retry_timeout: Millis = RETRY_TIMEOUT
+    follow_redirect: bool = True
+
+
+class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trusted node is given, judged."""
+
+    key: PrivateKey
+    service_cert_pem: str
+    secrets: tuple[LedgerSecret, ...]
+    endorsed_pem: str
+    cose_issuer: str
+    cose_subject: str
+
+
+class Unusable(RemoteError):
+    """An answer that makes no sense; asking again may help."""
+
+
+class Hopeless(LocalError):
+    """An answer that asking again will not change."""
+
+
+class ReceivedSecrets(LedgerSecrets):
+    """Ledger secrets of a node that was handed the first of them."""
+
+    __slots__ = ()
+
+    def receive(self, handed_over: tuple[LedgerSecret, ...]) -> None:
+        """Take over what was handed out; rolling back never forgets it.
+
+        Said again (the addition of this node was undone and repeated), what was handed out last
+        counts; what was learned since from the ledger stays.
+        """
+        last = handed_over[-1].version
+        later = [s for s in self._secrets if s.version > last]
+        self._secrets = [*handed_over, *later]
+        self._cipher = None
+        self._protected = last
+
+    def add(self, secret: LedgerSecret) -> None:
+        """Learn a secret; of two for one version, what the ledger says counts."""
+        self._secrets = [s for s in self._secrets if s.version != secret.version]
+        super().add(secret)
+
+
+class JoiningNode(Node):
+    """A node that has still to be let in."""
+
+    joiner: Joiner
+
+    def demand(self, output: Call | Stop) -> None:
+        """Have the shell do this, after everything asked for before."""
+        self._outputs.append(output)
+
+    def tick(self, now: Millis, unix: UnixSeconds) -> None:
+        """Time passed, for the conversation too."""
+        super().tick(now, unix)
+        self.joiner.tick(now)
+
+
+def join_service(
+    plan: NodePlan,
+    target: JoinTarget,
+    identity: NodeIdentity,
+    *,
+    entropy: Entropy,
+    started: UnixSeconds,
+    app: App | None,
+    install: Callable[[Parts], None],
+) -> Parts:
+    """Make a node that asks to be let into a service; it asks with its first tick.
+
+    Raises LocalError when `target.service_cert_pem` is no certificate of a service.
+    """
+    try:
+        service = ServiceIdentity.known_by(target.service_cert_pem)
+    except ValueError as e:
+        raise LocalError(
+            f"The service certificate cannot be used: {e}",
+            hint="command.service_certificate_file must hold the certificate of the service to"
+            " join, in PEM.",
+        ) from None
+    secrets = ReceivedSecrets()
+    parts = assemble(
+        plan,
+        identity,
+        service,
+        secrets,
+        entropy=entropy,
+        started=started,
+        app=app,
+        install=install,
+        kind=JoiningNode,
+    )
+    node = parts.node
+    assert isinstance(node, JoiningNode)
+    node.joiner = Joiner(node, parts, secrets, target)
+    node.state = PENDING
+    return parts
+
+
+class Joiner:
+    """The conversation of one node with those that are in the network already."""
+
+    def __init__(
+        self, node: JoiningNode, parts: Parts, secrets: ReceivedSecrets, target: JoinTarget
+    ) -> None:
+        self._node = node
+        self._parts = parts
+        self._secrets = secrets
+        self._config = target
+        self._target = target.address
+        """Whom to ask next: the configured node, or the one it sent us to."""
+        self._asked: str | None = None
+        """Who is being asked now."""
+        self._due: Millis = 0
+        self._told_to_wait = False
+        self.done = False
+        """Nothing more is to be asked."""
+        node.store.on_commit(tables.NODES_ENDORSED_CERTIFICATES, self._committed)
+
+    def tick(self, now: Millis) -> None:
+        """Ask again if it is time."""
+        if self.done or self._asked is not None or now < self._due:
+            return
+        self._due = now + self._config.retry_timeout
+        self._asked = self._target
+        node = self._node
+        body = dump_json(join_request(self._parts.entry, node.startup_seqno))
+        node.demand(
+            Call(
+                self._target,
+                "POST",
+                PATH,
+                {"content-type": "application/json"},
+                body,
+                self._parts.service.cert_pem,
+                CALL_TIMEOUT,
+                self._replied,
+            )
+        )
+
+    def _committed(self, seqno: SeqNo, changes: MapChanges) -> None:
+        """The addition of this node is final: it cannot be taken back any more."""
+        if self._node.node_id.encode() in changes:
+            self.done = True
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def _replied(self, answer: Answer | CallFailed) -> None:
+        target, self._asked = self._asked, None
+        if self.done or target is None:
+            return
+        try:
+            if isinstance(answer, CallFailed):
+                self._failed(target, answer)
+            elif answer.status == 200:
+                self._answered(answer.body)
+            elif answer.status in (307, 308) and self._config.follow_redirect:
+                self._redirected(answer.headers.get("location", ""))
+            elif 400 <= answer.status < 500:
+                self._refused(target, answer)
+            else:
+                raise Unusable(f"status {answer.status}: {_quoted(answer.body)}")
+        except Unusable as e:
+            # The node that was recommended may be gone; the configured one may know better.
+            self._target = self._config.address
+            self._log("fail", f"An error occurred while joining the network: {e.message}")
+        except Hopeless as e:
+            if self._node.state == PENDING:
+                self._give_up(e.message)
+            else:
+                # It was let in already: what becomes of it is for the ledger to say.
+                self._target = self._config.address
+                self._log("info", f"Asked whether this node is still trusted: {e.message}")
+
+    def _failed(self, target: str, failure: CallFailed) -> None:
+        if not failure.untrusted:
+            raise Unusable(f"{target}: {failure.reason}")
+        raise Hopeless(
+            f"Early error when joining existing network at {target}: {failure.reason}."
+            " Shutting down node gracefully..."
+        )
+
+    def _refused(self, target: str, answer: Answer) -> None:
+        raise Hopeless(
+            f"Join request to {target} returned {answer.status} Bad Request:"
+            f" {_quoted(answer.body)}. Shutting down node gracefully."
+        )
+
+    def _redirected(self, location: str) -> None:
+        try:
+            url = urlsplit(location)
+            scheme, host, port = url.scheme, url.hostname, url.port
+        except ValueError:
+            scheme, host, port = "", None, None
+        if scheme != "https" or not host or not port:
+            raise Unusable(f"redirected to {_quoted(location.encode())}, which is no address")
+        self._target = f"{host}:{port}"
+
+    def _answered(self, body: bytes) -> None:
+        try:
+            answer = load_json(body)
+        except ValueError as e:
+            raise Unusable(f"the answer is not JSON: {e}") from None
+        if not isinstance(answer, dict):
+            raise Unusable("the answer is not an object")
+        status = answer.get("node_status")
+        if status == NodeStatus.TRUSTED.value:
+            self._adopt(_judge(answer.get("network_info"), self._parts))
+        elif status == NodeStatus.PENDING.value:
+            if not self._told_to_wait:
+                self._told_to_wait = True
+                name = self._node.node_id
+                self._log("info", f"Node {name} is waiting for votes of members to be trusted")
+        else:
+            raise Unusable("the answer names no known node_status")
+
+    def _adopt(self, given: HandedOver) -> None:
+        parts, node = self._parts, self._node
+        self._secrets.receive(given.secrets)
+        parts.service.adopt(given.key, given.service_cert_pem)
+        parts.signer.handed_out = given.endorsed_pem
+        if node.state != PENDING:
+            return
+        parts.signer.issuer = given.cose_issuer
+        parts.signer.subject = given.cose_subject
+        node.state = PART_OF_NETWORK
+        node.consensus.join(0, 0, [])
+        self._log("info", f"Node has now joined the network as node {node.node_id}")
+
+    def _give_up(self, reason: str) -> None:
+        self.done = True
+        self._log("fail", reason)
+        self._node.demand(Stop(reason))
+
+    def _log(self, level: str, text: str) -> None:
+        self._node.log(level, "", text)
+
+
+# --- judging what is handed over ------------------------------------------------------------------
+
+
+def _judge(value: Json, parts: Parts) -> HandedOver:
+    """What a trusted node was given, if all of it fits together. Raises Unusable, Hopeless."""
+    if not isinstance(value, dict):
+        raise Hopeless("Expected network info in the answer to the join request of a trusted node.")
+    if value.get("public_only") is not False:
+        raise Hopeless(
+            "The service is being recovered; joining it is not possible in this version."
+        )
+    endorsed = value.get("endorsed_certificate")
+    if endorsed is None:
+        raise Hopeless("Expected an endorsed certificate for a trusted node.")
+    identity, cose = value.get("identity"), value.get("cose_signatures_config")
+    if not isinstance(identity, dict) or not isinstance(endorsed, str):
+        raise Unusable("network_info lacks the identity of the service")
+    if cose is None:
+        cose = {}
+    if not isinstance(cose, dict):
+        raise Unusable("cose_signatures_config is not an object")
+    service_pem = _text(identity, "cert")
+    try:
+        key = PrivateKey.from_pem(_text(identity, "priv_key"))
+        if not parts.service.owns(service_pem) or key.public != parts.service.public:
+            raise Unusable("the identity handed over is not that of the service")
+        if certs.public_key(endorsed) != parts.identity.key.public:
+            raise Unusable("the endorsed certificate is not for this node")
+    except ValueError:
+        raise Unusable("network_info holds a key or certificate that cannot be read") from None
+    if not certs.check_endorsed(endorsed, service_pem, ignore_time=True):
+        raise Unusable("the endorsed certificate is not signed by the service")
+    return HandedOver(
+        key=key,
+        service_cert_pem=service_pem,
+        secrets=_secrets(value.get("ledger_secrets")),
+        endorsed_pem=endorsed,
+        cose_issuer=_text(cose, "issuer", ""),
+        cose_subject=_text(cose, "subject", ""),
+    )
+
+
+def _secrets(value: Json) -> tuple[LedgerSecret, ...]:
+    if not isinstance(value, list) or not 0 < len(value) <= SECRETS_MAX:
+        raise Unusable("ledger_secrets is not a list, or empty")
+    found: list[LedgerSecret] = []
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], dict):
+            raise Unusable("ledger_secrets does not hold pairs of seqno and secret")
+        version = _seqno(pair[0])
+        previous = pair[1].get("previous_secret_stored_version")
+        try:
+            key = unb64(_text(pair[1], "raw_key"))
+        except ValueError:
+            raise Unusable("a ledger secret is not base64") from None
+        if len(key) != KEY_SIZE:
+            raise Unusable("a ledger secret has a wrong size")
+        if found and version <= found[-1].version:
+            raise Unusable("ledger secrets are not in order of their seqnos")
+        stored = None if previous is None else _seqno(previous)
+        found.append(LedgerSecret(version, key, stored))
+    return tuple(found)
+
+
+def _seqno(value: Json) -> SeqNo:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 63:
+        raise Unusable("a ledger secret has a wrong seqno")
+    return value
+
+
+def _text(value: dict[str, Json], name: str, default: str | None = None) -> str:
+    found = value.get(name, default)
+    if not isinstance(found, str):
+        raise Unusable(f"network_info has no text {name}")
+    return found
+
+
+def _quoted(body: bytes) -> str:
+    return body[:QUOTED_MAX].decode("utf-8", "replace")
