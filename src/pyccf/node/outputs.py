@@ -66,6 +66,8 @@ class Channel(IntEnum):
 
     CONSENSUS = 1
     FORWARD = 2
+    HELLO = 3
+    """Where the node that made the connection listens for others; the shell's own business."""
 
 
 class Send(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
     offset  size  field (integers little-endian)
     0       4     bytes that follow
-    4       1     channel: 1 consensus, 2 forwarded requests and their answers
+    4       1     channel: 1 consensus, 2 forwarded requests and their answers, 3 hello
     5       rest  the message; of a consensus message the ledger entries come last
 
 The parser takes bytes as they come and gives whole frames. It keeps what it was given and no more:
@@ -21,6 +21,8 @@ from pyccf.node.outputs import Channel
 
 FRAME_MAX = 64 * 1024 * 1024 + 64 * 1024
 """Most bytes after the length: the largest entry of CCF's default message size, and its header."""
+ADDRESS_MAX = 262
+"""Most bytes of a hello: a host name, a colon and a port."""
 HEADER_SIZE = 5
 """Length and channel."""
 

@@ -89,6 +89,8 @@ class Ways:
         self.local_address = local_address
         self.context: SSL.Context | None = None
         """How to present this node; None as long as nobody may be dialled."""
+        self.hello = b""
+        """Where this node listens, told first on each connection."""
         self.links: dict[Outgoing, None] = {}
         """Every connection dialled, also those that only come to be or end."""
         self._dirty: dict[Way, None] = {}
@@ -408,6 +410,9 @@ class Way:
     def _connected(self, link: Outgoing) -> None:
         """A new connection stands: it replaces an old one, and takes what was waiting."""
         old, self._link = self._link, link
+        hello = self._ways.hello
+        if hello:
+            link.write(encode_header(Channel.HELLO, len(hello)) + hello)
         if old is not None:
             old.close("a new connection replaces it")
         self._ways.log.say(

@@ -29,7 +29,8 @@ from pyccf.consensus.api import PeerMessage
 from pyccf.crypto import certs
 from pyccf.errors import LocalError
 from pyccf.node.outputs import Channel
-from pyccf.shell.listen import join_address
+from pyccf.shell.frames import ADDRESS_MAX
+from pyccf.shell.listen import join_address, split_address
 from pyccf.shell.peer_link import Buffers, Incoming, Link, Outgoing
 from pyccf.shell.peer_sockets import listening_socket
 from pyccf.shell.peer_way import LedgerReader, Way, Ways
@@ -93,6 +94,8 @@ class Peers:
         self._server: asyncio.AbstractServer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
+        self._told: dict[NodeId, str] = {}
+        """Where nodes that connected to us said that they listen."""
         self._received_messages = self._received_bytes = self._refused = 0
 
     # --- what the program calls -----------------------------------------------------------------
@@ -115,12 +118,19 @@ class Peers:
         return join_address(str(name[0]), int(name[1]))
 
     def identify(
-        self, node_id: NodeId, key_pem: bytes | str, cert_pem: str, service_cert_pem: str
+        self,
+        node_id: NodeId,
+        key_pem: bytes | str,
+        cert_pem: str,
+        service_cert_pem: str,
+        address: str = "",
     ) -> None:
         """Who this node is, and whose nodes it speaks to. Again when a certificate is renewed.
 
-        Connections that stand stay; new ones use what is new. Raises LocalError when key and
-        certificate do not belong together or the service did not sign the certificate.
+        `address`, host:port, is where it is reached: each node it connects to is told, since one
+        that has just joined has no table to look it up. Connections that stand stay; new ones use
+        what is new. Raises LocalError when key and certificate do not belong together or the
+        service did not sign the certificate.
         """
         key = key_pem.decode() if isinstance(key_pem, bytes) else key_pem
         context = peer_context(cert_pem, key)
@@ -130,17 +140,23 @@ class Peers:
             raise LocalError(f"The certificate of node {node_id} is not signed by the service.")
         self._identity = _Identity(node_id, context, service_cert_pem, certs.spki(service_cert_pem))
         self._ways.context = context
+        self._ways.hello = address.encode()
         for way in self._way_to.values():
             way.connect_if_wanted()
 
     def send(self, to: NodeId, address: str, channel: Channel, message: PeerMessage) -> bool:
         """Carry a message to a node at "host:port"; what stands in the ledger now follows it.
 
-        Leaves with the next `turn_done`. False when it was dropped at once: too much is waiting
-        already. True promises nothing.
+        Without an address it goes where the node said that it listens, if it ever did. Leaves with
+        the next `turn_done`. False when it was dropped at once: too much is waiting already. True
+        promises nothing.
         """
         if self._closing:
             return False
+        if not address:
+            address = self._told.get(to, "")
+            if not address:
+                return False
         way = self._way_to.get(to)
         if way is None:
             way = self._way_to[to] = Way(self._ways, to, address)
@@ -231,9 +247,24 @@ class Peers:
         if not self._accepts(link.peer):
             link.abort(f"node {link.peer} is not trusted in this network any more", fault=True)
             return
+        if channel is Channel.HELLO:
+            self._hello(link, payload)
+            return
         self._received_messages += 1
         self._received_bytes += len(payload)
         self._receive(link.peer, channel, payload)
+
+    def _hello(self, link: Incoming, payload: bytes) -> None:
+        """A peer says where it listens. Only used while no table says so."""
+        try:
+            address = payload[: ADDRESS_MAX + 1].decode()
+            if len(payload) > ADDRESS_MAX:
+                raise LocalError("it is too long")
+            split_address(address)
+        except (UnicodeDecodeError, LocalError):
+            link.abort("the address it names as its own is none", fault=True)
+            return
+        self._told[link.peer] = address
 
     def flowing(self, link: Outgoing, yes: bool) -> None:
         """The buffer of a connection is full, or has room again."""

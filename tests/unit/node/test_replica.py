@@ -50,6 +50,9 @@ class Told:
 
     def flush(self) -> None: ...
 
+    def view_of(self, seqno: SeqNo) -> int:
+        return self.view
+
 
 class Backup:
     """A node that is shown the ledger of a service."""
@@ -324,10 +327,11 @@ def test_the_nodes_table_makes_the_configurations(service: Service) -> None:
     assert [c[0] for c in backup.engine.configurations] == [1, trusted]
     assert backup.engine.nodes() == {own: "127.0.0.1:1", PEER: "h:1"}
     assert added < trusted
-    assert backup.node.send_to(PEER, Channel.CONSENSUS, Note())
-    assert not backup.node.send_to("unheard of", Channel.CONSENSUS, Note())
+    backup.node.send_to(PEER, Channel.CONSENSUS, Note())
+    backup.node.send_to("unheard of", Channel.CONSENSUS, Note())
+    assert not backup.node.send_to("unheard of", Channel.FORWARD, Note())
     sent = [o for o in backup.node.take_outputs() if isinstance(o, Send)]
-    assert [(s.to, s.address) for s in sent] == [(PEER, "h:1")]
+    assert [(s.to, s.address) for s in sent] == [(PEER, "h:1"), ("unheard of", "")]
 
 
 def test_who_may_speak(service: Service) -> None:
