@@ -1,20 +1,30 @@
-"""Nodes that only speak to each other: identities of one service, messages, a ledger in memory."""
+"""Nodes that only speak to each other: identities of one service, messages, a ledger in memory.
+
+`post` is a node, `dialled` a stranger that dials one, `answering` one that is dialled, and `pipe`
+the network between two nodes, which may lose its nerve.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pyccf.consensus.api import PeerMessage
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.node.outputs import Channel
 from pyccf.service.identity import NodeIdentity, ServiceIdentity, make_node, make_service
+from pyccf.shell.listen import join_address, split_address
 from pyccf.shell.peers import Peers
+from pyccf.shell.tls import PEER_PROTOCOL
 from pyccf.types import NodeId, SeqNo
+from support.listening import Client, client_tls, present
 
 NOW = 1_760_000_000
 DAYS = 365
@@ -190,3 +200,135 @@ async def post(
         yield made
     finally:
         await made.peers.close()
+
+
+def presenting(folder: Path, cert_pem: str, key_pem: str) -> ssl.SSLContext:
+    """How a client presents a certificate to a node."""
+    context = client_tls([PEER_PROTOCOL.decode()])
+    present(context, folder, cert_pem, key_pem)
+    return context
+
+
+@asynccontextmanager
+async def dialled(to: Post, context: ssl.SSLContext | None) -> AsyncIterator[Client]:
+    """A connection to a node by somebody who writes bytes; plain TCP without a context."""
+    host, port = split_address(to.address)
+    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+
+class Answering:
+    """Somebody who listens where a node is expected, and reads only when told to."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.data = bytearray()
+        self.connections: list[asyncio.Transport] = []
+        self.reading = True
+
+
+@asynccontextmanager
+async def answering(context: ssl.SSLContext | None, port: int = 0) -> AsyncIterator[Answering]:
+    """Listen with a server's context, or in plain TCP."""
+    made = Answering()
+
+    class Connection(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.connections.append(transport)  # type: ignore[arg-type]
+            if not made.reading:
+                transport.pause_reading()  # type: ignore[attr-defined]
+
+        def data_received(self, data: bytes) -> None:
+            made.data += data
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Connection, "127.0.0.1", port, ssl=context)
+    made.address = join_address(*server.sockets[0].getsockname()[:2])
+    try:
+        yield made
+    finally:
+        server.close()
+        for transport in made.connections:
+            transport.abort()
+        await asyncio.sleep(0.01)
+
+
+def serving(folder: Path, who: Identity) -> ssl.SSLContext:
+    """How somebody with a node's key answers."""
+    path = folder / "server.pem"
+    path.write_text(who.cert_pem + who.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(path)
+    context.set_alpn_protocols([PEER_PROTOCOL.decode()])
+    return context
+
+
+class Pipe:
+    """The network between a node and `to`: everything passes, unless it is told otherwise."""
+
+    def __init__(self, to: str) -> None:
+        self.to = to
+        self.address = ""
+        self.seen: list[bytes] = []
+        """What the side that dialled sent, chunk by chunk."""
+        self.mangle: Callable[[bytes], bytes] = bytes
+        """What becomes of it."""
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self.writers: list[asyncio.StreamWriter] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        host, port = split_address(self.to)
+        try:
+            onward_reader, onward_writer = await asyncio.open_connection(host, port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self.writers.append(onward_writer)
+        self.tasks += [
+            asyncio.create_task(self._carry(reader, onward_writer, there=True)),
+            asyncio.create_task(self._carry(onward_reader, writer, there=False)),
+        ]
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, there: bool
+    ) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await self.flows.wait()
+                if there:
+                    self.seen.append(data)
+                    data = self.mangle(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def cut(self) -> None:
+        """Break every connection."""
+        for writer in self.writers:
+            writer.transport.abort()
+        self.writers.clear()
+
+
+@asynccontextmanager
+async def pipe(to: str, port: int = 0) -> AsyncIterator[Pipe]:
+    made = Pipe(to)
+    server = await asyncio.start_server(made.accept, "127.0.0.1", port)
+    made.address = join_address(*server.sockets[0].getsockname()[:2])
+    try:
+        yield made
+    finally:
+        server.close()
+        made.cut()
+        for task in made.tasks:
+            task.cancel()
+        await asyncio.gather(*made.tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)

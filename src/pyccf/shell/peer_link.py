@@ -30,6 +30,8 @@ RECORD_SIZE_MAX = 16 * 1024
 """Bytes of one TLS record (RFC 8446 5.1)."""
 TURN_BYTES_MAX = 256 * 1024
 """Bytes of frames of one peer handled before others, and clients, get their turn."""
+BULK_BYTES = 16 * 1024
+"""Bytes of frames in one read from which on they count."""
 FRAME_COST_MIN = 256
 """What the smallest frame counts for in a turn."""
 OUTPUT_HIGH = 4 * 1024 * 1024
@@ -327,7 +329,7 @@ class Outgoing(Link):
 class Incoming(Link):
     """A connection a peer dialled, to be listened to."""
 
-    __slots__ = ("_held", "_parser", "_seen", "heard")
+    __slots__ = ("_held", "_left", "_parser", "_renewing", "_seen", "heard")
 
     server = True
 
@@ -336,6 +338,9 @@ class Incoming(Link):
         self._parser = FrameParser()
         self._held = False
         """The share of this turn is used up: reading goes on in the next one."""
+        self._left = TURN_BYTES_MAX
+        """What is left of it."""
+        self._renewing = False
         self._seen = False
         self.heard = 0.0
         """When something came last (loop time)."""
@@ -362,10 +367,11 @@ class Incoming(Link):
     def _take(self) -> None:
         """Deliver frames until there are none, or this turn's share is used up."""
         owner, parser = self._owner, self._parser
-        left = TURN_BYTES_MAX
+        left = self._left
         try:
             while not self.reason:
                 if left <= 0:
+                    self._use(left)
                     self._hold()
                     return
                 frame = parser.next()
@@ -384,18 +390,29 @@ class Incoming(Link):
             # A mistake of ours: the loop's exception handler is told, this link is of no more use.
             self.abort("a message of it could not be handled")
             raise
+        if self._left - left >= BULK_BYTES:
+            self._use(left)
         if self._held:
             self._held = False
             if self._transport is not None and not self.reason:
                 self._transport.resume_reading()
+
+    def _use(self, left: int) -> None:
+        """So much of this turn's share is left: the loop may read again in the same turn."""
+        self._left = left
+        if not self._renewing:
+            self._renewing = True
+            asyncio.get_running_loop().call_soon(self._renew)
 
     def _hold(self) -> None:
         if not self._held:
             self._held = True
             if self._transport is not None:
                 self._transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _go_on(self) -> None:
-        if self._transport is not None and not self.reason:
+    def _renew(self) -> None:
+        """A new turn, and a new share."""
+        self._renewing = False
+        self._left = TURN_BYTES_MAX
+        if self._held and self._transport is not None and not self.reason:
             self._take()
