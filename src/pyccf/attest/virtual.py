@@ -54,12 +54,8 @@ def verify(evidence: QuoteInfo) -> Claims:
         bound = unb64(_text(value, "report_data"))
     except ValueError:
         raise InvalidEvidence("Member report_data of virtual evidence is not base64") from None
-    host_data = value.get("host_data")
-    return Claims(
-        _text(value, "measurement").encode(),
-        host_data if isinstance(host_data, str) else "",
-        bound,
-    )
+    host_data = _text(value, "host_data") if "host_data" in value else ""
+    return Claims(_text(value, "measurement").encode(), host_data, bound)
 
 
 def _parse(quote: bytes) -> dict[str, Json]:

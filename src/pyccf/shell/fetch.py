@@ -1,0 +1,254 @@
+"""One HTTPS request to another node or service, as the node asked for with `Call`.
+
+TLS 1.2 or 1.3 over memory BIOs; this side presents the node's self-signed certificate. The server's
+certificate must chain to the one that was given, be in date and be for the host that was asked;
+otherwise the failure is reported as `untrusted`. One request, one answer, one connection; answers
+above `ANSWER_MAX` bytes and calls that outlast their time fail. Nothing is ever raised: what went
+wrong is told in words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+
+import httptools
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL, crypto
+
+from pyccf.crypto import certs
+from pyccf.node.outputs import Answer, Call, CallFailed
+from pyccf.shell.tls import words
+from pyccf.types import UnixSeconds
+
+ANSWER_MAX = 64 * 1024 * 1024
+"""Bytes of an answer, headers included."""
+HEADERS_MAX = 256
+READ_SIZE = 64 * 1024
+
+
+class _Failed(Exception):
+    def __init__(self, reason: str, untrusted: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.untrusted = untrusted
+
+
+async def fetch(
+    call: Call, cert_pem: str, key_pem: str, unix_time: Callable[[], UnixSeconds]
+) -> Answer | CallFailed:
+    """Make the request; the answer, or why there is none."""
+    try:
+        async with asyncio.timeout(call.timeout / 1000):
+            return await _exchange(call, cert_pem, key_pem, unix_time)
+    except TimeoutError:
+        return CallFailed(f"no answer within {call.timeout}ms")
+    except _Failed as e:
+        return CallFailed(e.reason, e.untrusted)
+    except OSError as e:
+        return CallFailed(e.strerror or str(e) or "connection failed")
+
+
+async def _exchange(
+    call: Call, cert_pem: str, key_pem: str, unix_time: Callable[[], UnixSeconds]
+) -> Answer:
+    host, _, port = call.address.rpartition(":")
+    if not host or not port.isdigit():
+        raise _Failed(f"{call.address} is no address of the form host:port")
+    host = host.strip("[]")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        tls = SSL.Connection(_context(cert_pem, key_pem), None)
+        tls.set_connect_state()
+        if not _is_ip(host):
+            tls.set_tlsext_host_name(host.encode())
+        channel = _Channel(tls, reader, writer)
+        await channel.handshake()
+        _judge(_presented(tls), call.ca, host, unix_time())
+        await channel.write(_request(call))
+        return await _answer(channel)
+    finally:
+        writer.transport.abort()
+
+
+def _request(call: Call) -> bytes:
+    headers = {
+        "host": call.address,
+        "connection": "close",
+        "content-length": str(len(call.body)),
+        **call.headers,
+    }
+    lines = [f"{call.method} {call.path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+    assert not any(c in line for line in lines for c in "\r\n"), "headers are ours"
+    return "\r\n".join((*lines, "", "")).encode() + call.body
+
+
+class _Channel:
+    """TLS over a pair of streams."""
+
+    def __init__(
+        self, tls: SSL.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._tls = tls
+        self._reader = reader
+        self._writer = writer
+
+    async def handshake(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except SSL.WantReadError:
+                if not await self._more():
+                    raise _Failed("the connection was closed during the TLS handshake") from None
+            except SSL.Error as e:
+                await self._flush()
+                raise _Failed(f"TLS handshake failed: {words(e)}") from None
+            else:
+                await self._flush()
+                return
+
+    async def write(self, data: bytes) -> None:
+        self._tls.sendall(data)
+        await self._flush()
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end."""
+        while True:
+            try:
+                return self._tls.recv(READ_SIZE)
+            except SSL.WantReadError:
+                if not await self._more():
+                    return b""
+            except SSL.ZeroReturnError:
+                return b""
+            except SSL.Error as e:
+                raise _Failed(f"TLS failed: {words(e)}") from None
+
+    async def _more(self) -> bool:
+        await self._flush()
+        data = await self._reader.read(READ_SIZE)
+        if data:
+            self._tls.bio_write(data)
+        return bool(data)
+
+    async def _flush(self) -> None:
+        while True:
+            try:
+                self._writer.write(self._tls.bio_read(READ_SIZE))
+            except SSL.WantReadError:
+                break
+        await self._writer.drain()
+
+
+def _context(cert_pem: str, key_pem: str) -> SSL.Context:
+    """A client that presents this certificate and judges the server's itself."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    context.set_alpn_protos([b"http/1.1"])
+    key = load_pem_private_key(key_pem.encode(), None)
+    assert isinstance(key, EllipticCurvePrivateKey), "a node's key is an elliptic curve key"
+    context.use_certificate(x509.load_pem_x509_certificate(cert_pem.encode()))
+    context.use_privatekey(key)
+    return context
+
+
+def _presented(tls: SSL.Connection) -> list[bytes]:
+    """The certificates (DER) of the server, its own first."""
+    chain = tls.get_peer_cert_chain() or []
+    return [crypto.dump_certificate(crypto.FILETYPE_ASN1, c) for c in chain]
+
+
+# --- the server -----------------------------------------------------------------------------------
+
+
+def _judge(chain: list[bytes], ca: str, host: str, now: UnixSeconds) -> None:
+    """Refuse a server that is not vouched for, or not the one that was asked."""
+    if not chain:
+        raise _Failed("invalid cert on handshake: the server has none", untrusted=True)
+    if not certs.check_chain(chain, certs.split_pem(ca), now=now):
+        raise _Failed(
+            "invalid cert on handshake: it is out of date or not signed by the certificate that"
+            " was given",
+            untrusted=True,
+        )
+    if not is_for(chain[0], host):
+        raise _Failed(f"invalid cert on handshake: it is not for {host}", untrusted=True)
+
+
+def is_for(certificate: bytes, host: str) -> bool:
+    """Whether a certificate names a host among its alternative names."""
+    try:
+        names = certs.load(certificate).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    if _is_ip(host):
+        return ipaddress.ip_address(host) in names.value.get_values_for_type(x509.IPAddress)
+    wanted = host.lower().rstrip(".")
+    return any(_matches(n.lower(), wanted) for n in names.value.get_values_for_type(x509.DNSName))
+
+
+def _matches(pattern: str, host: str) -> bool:
+    """Whether a name, whose first label may be a star, stands for a host (RFC 6125 6.4)."""
+    if not pattern.startswith("*."):
+        return pattern == host
+    first, _, rest = host.partition(".")
+    return bool(first) and rest == pattern[2:] and "." in rest
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+class _Response:
+    """What the parser found so far."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.body: list[bytes] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= HEADERS_MAX:
+            raise _Failed(f"the answer has more than {HEADERS_MAX} headers")
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self.body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+async def _answer(channel: _Channel) -> Answer:
+    found = _Response()
+    parser = httptools.HttpResponseParser(found)
+    size = 0
+    while not found.complete:
+        data = await channel.read()
+        if not data:
+            raise _Failed("the connection was closed before the answer was complete")
+        size += len(data)
+        if size > ANSWER_MAX:
+            raise _Failed(f"the answer is larger than {ANSWER_MAX} bytes")
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserCallbackError as e:
+            if isinstance(e.__context__, _Failed):
+                raise e.__context__ from None
+            raise
+        except httptools.HttpParserError as e:
+            raise _Failed(f"the answer is not HTTP: {e}") from None
+    return Answer(parser.get_status_code(), found.headers, b"".join(found.body))

@@ -1,0 +1,409 @@
+"""The node program at work: one node with its sockets, files and timers.
+
+Does in order what the node asks for: append entries, tell it what is on disk, carry messages to
+peers, deliver answers. A disk that fails stops the program before anything more is acknowledged;
+a node that cannot go on (a joiner that was refused) stops it too. SIGTERM, SIGINT and SIGHUP end it
+after the open signature is written and, on a primary, another node was asked to take over
+(spec: node-lifecycle.md §3, §14).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import assert_never
+
+from pyccf.attest import virtual
+from pyccf.errors import PyccfError, StorageError
+from pyccf.http.limits import HttpLimits
+from pyccf.http.message import Request
+from pyccf.http.session import Session
+from pyccf.node.create import Parts
+from pyccf.node.node import TAKES_PART, Node
+from pyccf.node.outputs import (
+    Append,
+    Call,
+    Certificate,
+    Channel,
+    Committed,
+    Fetch,
+    Log,
+    Respond,
+    Send,
+    Stop,
+    Truncate,
+)
+from pyccf.observe.log import LogSink
+from pyccf.shell import config as cfg
+from pyccf.shell import start
+from pyccf.shell.config import ExitCode, NodeConfig
+from pyccf.shell.fetch import fetch
+from pyccf.shell.hardware import SystemEntropy
+from pyccf.shell.install import install_endpoints
+from pyccf.shell.listen import Listener
+from pyccf.shell.peers import Peers
+from pyccf.types import Json, NodeId, UnixSeconds
+
+GC_YOUNG_OBJECTS = 50_000
+"""Objects made and not freed between two looks of the collector at the youngest ones."""
+GC_MIDDLE_RUNS = 20
+GC_FULL_RUNS = 100
+IDLE_ELECTIONS = 4
+"""Election timeouts after which an unused connection between nodes is closed."""
+HAND_OVER_LOOK_S = 0.01
+"""How often a primary that is about to stop looks whether there is another one."""
+
+
+class Program:
+    """One running node."""
+
+    def __init__(self, config: NodeConfig, sink: LogSink, prepared: start.Prepared) -> None:
+        self.config = config
+        self.sink = sink
+        self.listeners: dict[str, Listener] = {}
+        self._prepared = prepared
+        self._app = prepared.app
+        self._disk = prepared.disk
+        self._entropy = SystemEntropy()
+        self._session_ids = itertools.count(1)
+        self._flushing = False
+        self._stopping: asyncio.Event
+        self._over = False
+        """The end has come: no more time passes for the node."""
+        self._exit_code = int(ExitCode.OK)
+        self._terminations = 0
+        self._credentials: tuple[str, str] | None = None
+        """Certificates of this node and of the service that peers know us by."""
+        self._calls: set[asyncio.Task[None]] = set()
+        self._node: Node
+        self._parts: Parts
+        self._peers: Peers
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Listen, make the node, and work until told to stop; the exit code."""
+        self._stopping = asyncio.Event()
+        self._peers = self._make_peers()
+        try:
+            addresses = await self._listen()
+            self._make_node(addresses)
+        except PyccfError as e:
+            await self._close()
+            return refuse(self.sink, e, ExitCode.FAILED)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signalled, number)
+        # What exists now lives for ever; the collector need not look at it again. What a request
+        # leaves behind is freed by reference counts, so it may look seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_YOUNG_OBJECTS, GC_MIDDLE_RUNS, GC_FULL_RUNS)
+        self._tick()
+        await self._stopping.wait()
+        if self._exit_code == ExitCode.OK:
+            await self._finish()
+        self._over = True
+        await self._close()
+        self.sink.log("info", "", "Host stopped successfully")
+        return self._exit_code
+
+    def _make_peers(self) -> Peers:
+        config = self.config
+        client = config.node_client_interface
+        return Peers(
+            ledger=self._disk,
+            receive=self._receive,
+            congested=self._congested,
+            accepts=lambda node_id: self._node.accepts_peer(node_id),
+            log=lambda level, text: self.sink.log(level, "", text),
+            connect_timeout_s=config.client_connection_timeout_ms / 1000,
+            idle_timeout_s=IDLE_ELECTIONS * config.consensus.election_timeout_ms / 1000,
+            local_address=None if client is None else str(client),
+        )
+
+    async def _listen(self) -> start.Addresses:
+        network = self.config.network
+        bind = network.node_to_node_interface.bind_address
+        node_address = await self._peers.start(bind.host, bind.port)
+        start.write_json(
+            self.config.output_files.node_to_node_address_file,
+            {"node_to_node_interface": node_address},
+        )
+        for name, interface in network.rpc_interfaces.items():
+            http = interface.http_configuration
+            idle_ms = self.config.idle_connection_timeout_ms
+            listener = Listener(
+                name,
+                str(interface.bind_address),
+                self,
+                HttpLimits(
+                    max_body_size=http.max_body_size_bytes,
+                    max_header_size=http.max_header_size_bytes,
+                    max_headers_count=http.max_headers_count,
+                ),
+                tls=interface.authority is not cfg.Authority.UNSECURED,
+                sessions_soft=interface.max_open_sessions_soft,
+                sessions_hard=interface.max_open_sessions_hard,
+                idle_timeout_s=None if idle_ms is None else idle_ms / 1000,
+                session_ids=self._session_ids,
+            )
+            self.listeners[name] = listener
+            await listener.start()
+            self.sink.log("info", "", f"Registered RPC interface {name}, on {listener.address}")
+        rpc = {name: listener.address for name, listener in self.listeners.items()}
+        start.write_json(self.config.output_files.rpc_addresses_file, dict(rpc))
+        return start.Addresses(node_address, rpc)
+
+    def _make_node(self, addresses: start.Addresses) -> None:
+        config = self.config
+
+        def install(parts: Parts) -> None:
+            self._parts = parts
+            self._node = parts.node
+            install_endpoints(parts, self._app, self._entropy, self._sessions, _memory)
+
+        parts = start.make(
+            config,
+            self._prepared,
+            addresses,
+            entropy=self._entropy,
+            now=_unix(),
+            log=lambda level, text: self.sink.log(level, "", text),
+            install=install,
+        )
+        evidence = virtual.make(self._prepared.host_data, parts.identity.key.public.der)
+        start.write(f"{start.attestation_name()}.attestation", virtual.attestation_file(evidence))
+        self.flush()
+        start.write(config.output_files.node_certificate_file, parts.self_signed_pem.encode())
+        if config.command.start is not None:
+            start.write(config.command.service_certificate_file, parts.service.cert_pem.encode())
+        self.sink.log("info", "", f"Created new node {self._node.node_id}")
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._node.tick(int(loop.time() * 1000), _unix())
+        self.flush()
+        self._app.idle()
+        if not self._over:
+            loop.call_later(max(self.config.tick_interval_us / 1e6, 0.001), self._tick)
+
+    # --- what listeners and peers call ----------------------------------------------------------
+
+    def open_session(self, interface: str, session_id: int, peer_cert: bytes | None) -> Session:
+        """A connection is ready to speak."""
+        return Session(session_id, interface, peer_cert)
+
+    def handle(self, session: Session, request: Request) -> bytes | None:
+        """One request arrived."""
+        return self._node.handle(session, request)
+
+    def close_session(self, session: Session) -> None:
+        """A connection ended; nothing is kept of it."""
+
+    def turn_done(self) -> None:
+        """Something was handled: what it caused is done once per turn of the loop."""
+        if not self._flushing and self._node.has_outputs:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        self.flush()
+
+    def _receive(self, sender: NodeId, channel: Channel, data: bytes) -> None:
+        self._node.receive(sender, channel, data)
+        self.turn_done()
+
+    def _congested(self, peer: NodeId, yes: bool) -> None:
+        self._node.congested(peer, yes)
+        self.turn_done()
+
+    # --- what the node asks for -----------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Do everything the node wants done. A disk failure stops the program."""
+        node = self._node
+        try:
+            while node.has_outputs:
+                for output in node.take_outputs():
+                    match output:
+                        case Append():
+                            self._disk.append(output.entries)
+                            node.persisted(output.entries[-1].seqno)
+                        case Send():
+                            self._peers.send(
+                                output.to, output.address, output.channel, output.message
+                            )
+                        case Respond():
+                            output.deliver(output.response)
+                        case Committed():
+                            self._disk.commit(output.seqno)
+                        case Truncate():
+                            self._disk.truncate(output.seqno)
+                        case Fetch():
+                            entries = self._disk.read(output.first, output.last)
+                            node.fetched(output.first, output.last, entries)
+                        case Call():
+                            self._call(output)
+                        case Certificate():
+                            self._present(output.authority, output.cert_pem)
+                        case Log():
+                            self.sink.log(output.level, output.tag, output.text)
+                        case Stop():
+                            self._give_up(output.reason)
+                        case _:
+                            assert_never(output)
+            self._identify()
+            self._peers.turn_done()
+        except StorageError as e:
+            self._fail(e)
+
+    def _call(self, call: Call) -> None:
+        """Make an HTTPS request beside everything else."""
+
+        async def make() -> None:
+            parts = self._parts
+            answer = await fetch(call, parts.self_signed_pem, parts.identity.key.pem(), _unix)
+            if not self._over:
+                call.reply(answer)
+                self.flush()
+
+        task = asyncio.get_running_loop().create_task(make())
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    def _present(self, authority: str, cert_pem: str) -> None:
+        key = self._parts.identity.key.pem()
+        for name, interface in self.config.network.rpc_interfaces.items():
+            if interface.authority.value == authority:
+                self.listeners[name].set_certificate(cert_pem, key)
+
+    def _identify(self) -> None:
+        """Have peers know this node by the certificate its tables have by now."""
+        if self._node.state not in TAKES_PART:
+            return
+        parts = self._parts
+        credentials = (parts.signer.certificate, parts.service.cert_pem)
+        if credentials != self._credentials:
+            self._credentials = credentials
+            self._peers.identify(self._node.node_id, parts.identity.key.pem(), *credentials)
+
+    def _sessions(self) -> dict[str, Json]:
+        metrics = {name: listener.metrics() for name, listener in self.listeners.items()}
+        return {
+            "active": sum(m["active"] for m in metrics.values()),
+            "interfaces": {
+                name: {
+                    "active": m["active"],
+                    "errors": {
+                        "parsing": m["errors"]["parsing"],
+                        "request_header_too_large": m["errors"]["request_header_too_large"],
+                        "request_payload_too_large": m["errors"]["request_payload_too_large"],
+                    },
+                    "hard_cap": m["hard_cap"],
+                    "peak": m["peak"],
+                    "soft_cap": m["soft_cap"],
+                }
+                for name, m in metrics.items()
+            },
+            "peak": sum(m["peak"] for m in metrics.values()),
+        }
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _signalled(self, number: signal.Signals) -> None:
+        self._terminations += 1
+        word = "Hangup" if number == signal.SIGHUP else "Terminated"
+        if (
+            number == signal.SIGTERM
+            and self.config.ignore_first_sigterm
+            and self._terminations == 1
+        ):
+            self.sink.log("info", "", "Terminated: Notifying enclave, but not shutting down.")
+            self._node.stop_notice = True
+            return
+        if self._stopping.is_set():
+            # Asked again while another node is being looked for: stop at once.
+            self._over = True
+            return
+        self.sink.log("info", "", f"{word}: Shutting down enclave gracefully...")
+        self._stopping.set()
+
+    def _fail(self, error: StorageError) -> None:
+        """The disk failed: stop at once, deliver nothing more."""
+        self.sink.log("fatal", "", error.message)
+        print(error.explain(), file=sys.stderr)
+        self._end(ExitCode.FAILED)
+
+    def _give_up(self, reason: str) -> None:
+        """The node cannot go on."""
+        self.sink.log("fatal", "", reason)
+        print(reason, file=sys.stderr)
+        self._end(ExitCode.ABORTED)
+
+    def _end(self, code: ExitCode) -> None:
+        self._exit_code = int(code)
+        self._over = True
+        for listener in self.listeners.values():
+            for connection in list(listener.connections):
+                connection.abort()
+        self._stopping.set()
+
+    async def _finish(self) -> None:
+        """Sign what is not signed yet, so that the whole ledger can be verified, and hand over.
+
+        Clients and peers are served on until another primary is known, or a whole election could
+        have been held.
+        """
+        node = self._node
+        node.finish()
+        successor = node.hand_over()
+        self.flush()
+        if successor is None:
+            return
+        self.sink.log("info", "", f"Handing over to node {successor}")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.config.consensus.election_timeout_ms / 1000
+        while not self._over and loop.time() < deadline:
+            if node.consensus.primary not in (None, node.node_id):
+                return
+            await asyncio.sleep(HAND_OVER_LOOK_S)
+        self.sink.log("info", "", "No other node took over in time")
+
+    async def _close(self) -> None:
+        for task in list(self._calls):
+            task.cancel()
+        for listener in self.listeners.values():
+            await listener.close()
+        await self._peers.close()
+        self._disk.close()
+
+
+def refuse(sink: LogSink, error: PyccfError, code: int) -> int:
+    """Say why the program cannot start; its exit code."""
+    sink.log("fatal", "", error.message)
+    print(error.explain(), file=sys.stderr)
+    return int(code)
+
+
+def _unix() -> UnixSeconds:
+    return int(time.time())
+
+
+def _memory() -> dict[str, Json]:
+    """Resident memory now, and the most it ever was (bytes)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return {
+        "current_allocated_heap_size": pages * resource.getpagesize(),
+        "max_total_heap_size": (1 << 64) - 1 if limit == resource.RLIM_INFINITY else limit,
+        "peak_allocated_heap_size": peak,
+    }
