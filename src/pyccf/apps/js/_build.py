@@ -14,17 +14,36 @@ from __future__ import annotations
 from cffi import FFI
 
 _HERE = __file__.rpartition("/")[0] or "."
-_PARTS = ("abi.h", "region.c", "vm.h", "values.c", "kv.c", "natives.c", "request.c", "vm.c")
+_PARTS = (
+    "abi.h",
+    "region.c",
+    "vm.h",
+    "alarm.c",
+    "values.c",
+    "kv.c",
+    "natives.c",
+    "request.c",
+    "vm.c",
+)
 
 _PRELUDE = """
+#include <errno.h>
+#include <link.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <stdio.h>
 #include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 """
 
 

@@ -395,7 +395,7 @@ class Handler:
             return self._result(ctx, interpreter, served)
         finally:
             host.ctx = host.tx = host.machine = None
-            if options.max_cached_interpreters == 0:
+            if options.max_cached_interpreters == 0 or interpreter.vm.broken:
                 pool.forget(key)
 
     def _result(

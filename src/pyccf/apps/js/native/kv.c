@@ -146,6 +146,11 @@ static JSValue kv_foreach(Vm *vm, PyObject *handle, JSValue self, JSValue f)
         return python_failed(vm);
     JSValue result = JS_UNDEFINED;
     PyObject *row;
+    int mark = vm->held_count;
+    if (!hold(vm, rows)) {
+        Py_DECREF(rows);
+        return stop_script(vm);
+    }
     while ((row = PyIter_Next(rows))) {
         JSValue args[3] = {
             from_python(vm, PyTuple_GET_ITEM(row, 1), 0),
@@ -155,7 +160,7 @@ static JSValue kv_foreach(Vm *vm, PyObject *handle, JSValue self, JSValue f)
         Py_DECREF(row);
         JSValue r = is_exception(args[0]) || is_exception(args[1])
                         ? JS_EXCEPTION
-                        : JS_Call(ctx, f, JS_UNDEFINED, 3, args);
+                        : OPEN(vm, JS_Call(ctx, f, JS_UNDEFINED, 3, args));
         for (int i = 0; i < 3; i++)
             JS_FreeValue(ctx, args[i]);
         if (is_exception(r)) {
@@ -166,6 +171,7 @@ static JSValue kv_foreach(Vm *vm, PyObject *handle, JSValue self, JSValue f)
     }
     if (PyErr_Occurred())
         result = python_failed(vm);
+    vm->held_count = mark;
     Py_DECREF(rows);
     return result;
 }
@@ -180,7 +186,7 @@ static JSValue kv_call(Vm *vm, PyObject *space, JSValue self, int argc, JSValue 
                                  kv_ops[op].argc);
     if (!is_object(self))
         return JS_ThrowInternalError(ctx, "Internal: Unable to access MapHandle");
-    JSValue name = JS_GetProperty(ctx, self, vm->atom[ATOM_map_name]);
+    JSValue name = OPEN(vm, JS_GetProperty(ctx, self, vm->atom[ATOM_map_name]));
     if (is_exception(name))
         return name;
     Slot scratch, *slot = kv_open(vm, space, name, &scratch);
@@ -194,6 +200,11 @@ static JSValue kv_call(Vm *vm, PyObject *space, JSValue self, int argc, JSValue 
     Py_INCREF(handle);
     int mask = slot->mask;
     kv_close(slot, &scratch);
+    int mark = vm->held_count;
+    if (!hold(vm, handle)) {
+        result = stop_script(vm);
+        goto done;
+    }
     if (!(mask & kv_ops[op].right)) {
         result = kv_refuse(vm, space, name, op);
         goto done;
@@ -233,6 +244,7 @@ static JSValue kv_call(Vm *vm, PyObject *space, JSValue self, int argc, JSValue 
     else if (got != Py_None)
         result = from_python(vm, got, 0);
 done:
+    vm->held_count = mark;
     Py_XDECREF(got);
     Py_XDECREF(key);
     Py_XDECREF(value);
@@ -243,12 +255,14 @@ done:
 
 static JSValue js_kv_method(JSContext *ctx, JSValue self, int argc, JSValue *argv, int magic)
 {
-    return kv_call(vm_of(ctx), Py_None, self, argc, argv, (KvOp)magic);
+    Vm *vm = vm_of(ctx);
+    return SHUT(vm, kv_call(vm, Py_None, self, argc, argv, (KvOp)magic));
 }
 
 static JSValue js_kv_size(JSContext *ctx, JSValue self, int magic)
 {
-    return kv_call(vm_of(ctx), Py_None, self, 0, NULL, (KvOp)magic);
+    Vm *vm = vm_of(ctx);
+    return SHUT(vm, kv_call(vm, Py_None, self, 0, NULL, (KvOp)magic));
 }
 
 /* Methods of a historical state's handles carry that state's `kv` object. */
@@ -256,7 +270,7 @@ static JSValue js_kv_bound(JSContext *ctx, JSValue self, int argc, JSValue *argv
                            JSValue *data)
 {
     Vm *vm = vm_of(ctx);
-    return kv_call(vm, kv_space_of(vm, data[0]), self, argc, argv, (KvOp)magic);
+    return SHUT(vm, kv_call(vm, kv_space_of(vm, data[0]), self, argc, argv, (KvOp)magic));
 }
 
 /* A new handle of the table `name` (a text) of the tables `kv`. */
@@ -336,7 +350,7 @@ static int kv_get_own(JSContext *ctx, JSPropertyDescriptor *desc, JSValue kv, JS
     JS_FreeCString(ctx, text);
     if (is_exception(name))
         return -1;
-    JSValue handle = kv_handle(vm, kv, name);
+    JSValue handle = SHUT(vm, kv_handle(vm, kv, name));
     JS_FreeValue(ctx, name);
     if (is_exception(handle))
         return -1;

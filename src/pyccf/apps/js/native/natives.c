@@ -22,7 +22,7 @@ static PyObject *convert_argument(Vm *vm, char letter, JSValue v)
             JS_ThrowTypeError(ctx, "cannot convert bigint to number");
             return NULL;
         }
-        if (JS_ToInt64(ctx, &n, v) < 0)
+        if (OPEN(vm, JS_ToInt64(ctx, &n, v)) < 0)
             return NULL;
         made = PyLong_FromLongLong(n);
         break;
@@ -34,7 +34,7 @@ static PyObject *convert_argument(Vm *vm, char letter, JSValue v)
         return to_python_options(vm, v);
     case 'j':
     case 'd': {
-        JSValue text = letter == 'j' ? JS_JSONStringify(ctx, v, JS_UNDEFINED, JS_UNDEFINED)
+        JSValue text = letter == 'j' ? OPEN(vm, JS_JSONStringify(ctx, v, JS_UNDEFINED, JS_UNDEFINED))
                                      : shown(ctx, v);
         if (is_undefined(text)) {
             Py_INCREF(py_other);
@@ -64,34 +64,41 @@ static bool wrong_count(JSContext *ctx, int argc, const char *usual, int style)
     return true;
 }
 
-static JSValue js_native(JSContext *ctx, JSValue self, int argc, JSValue *argv, int magic)
+static JSValue call_native(Vm *vm, const Native *n, int argc, JSValue *argv)
 {
-    (void)self;
-    Vm *vm = vm_of(ctx);
-    Native *n = &vm->native[magic];
+    JSContext *ctx = vm->ctx;
     if (n->style != STYLE_ANY && (argc < n->min || argc > n->max) &&
         wrong_count(ctx, argc, n->usual, n->style))
         return JS_EXCEPTION;
     if (!n->pure && acts_on_world(vm))
         return JS_EXCEPTION;
-    PyObject *few[1 + NATIVE_ARGS_MAX], **args = few;
+    PyObject *few[1 + NATIVE_ARGS_MAX], **args = few, *many = NULL;
+    int mark = vm->held_count;
     const char *spec = n->spec;
     bool star = spec[0] && spec[1] == '*';
     int wanted = star ? argc : (int)strlen(spec);
     if (wanted > argc)
         wanted = argc;
     if (wanted > NATIVE_ARGS_MAX) {
-        args = malloc((size_t)(wanted + 1) * sizeof *args);
-        if (!args)
-            return JS_ThrowOutOfMemory(ctx);
+        many = PyBytes_FromStringAndSize(NULL, (wanted + 1) * (Py_ssize_t)sizeof *args);
+        if (!many || !hold(vm, many)) {
+            Py_XDECREF(many);
+            return stop_script(vm);
+        }
+        args = (PyObject **)PyBytes_AS_STRING(many);
     }
     JSValue result = JS_EXCEPTION;
     int made = 0;
     args[0] = vm->host;
-    for (; made < wanted; made++) {
-        args[made + 1] = convert_argument(vm, spec[star ? 0 : made], argv[made]);
-        if (!args[made + 1])
+    while (made < wanted) {
+        PyObject *arg = convert_argument(vm, spec[star ? 0 : made], argv[made]);
+        if (!arg)
             goto done;
+        args[++made] = arg;
+        if (!hold(vm, arg)) {
+            stop_script(vm);
+            goto done;
+        }
     }
     PyObject *got = PyObject_Vectorcall(n->function, args, (size_t)made + 1, NULL);
     if (!got)
@@ -102,11 +109,18 @@ static JSValue js_native(JSContext *ctx, JSValue self, int argc, JSValue *argv, 
         result = from_python(vm, got, 0);
     Py_XDECREF(got);
 done:
+    vm->held_count = mark;
     for (int i = 0; i < made; i++)
         Py_DECREF(args[i + 1]);
-    if (args != few)
-        free(args);
+    Py_XDECREF(many);
     return result;
+}
+
+static JSValue js_native(JSContext *ctx, JSValue self, int argc, JSValue *argv, int magic)
+{
+    (void)self;
+    Vm *vm = vm_of(ctx);
+    return SHUT(vm, call_native(vm, &vm->native[magic], argc, argv));
 }
 
 /* -- those on the hot path ---------------------------------------------------------------------- */
@@ -149,7 +163,7 @@ static JSValue js_json_to_buf(JSContext *ctx, JSValue self, int argc, JSValue *a
     EXPECT(1);
     JSValue text = JS_JSONStringify(ctx, argv[0], JS_UNDEFINED, JS_UNDEFINED);
     if (is_exception(text))
-        return reword(ctx);
+        return SHUT(vm_of(ctx), reword(ctx));
     JSValue made = js_str_to_buf(ctx, JS_UNDEFINED, 1, &text);
     JS_FreeValue(ctx, text);
     return made;
@@ -163,7 +177,7 @@ static JSValue js_buf_to_json(JSContext *ctx, JSValue self, int argc, JSValue *a
     const uint8_t *data = buffer_of(ctx, &len, argv[0]);
     if (!data)
         return JS_ThrowTypeError(ctx, "Argument must be an ArrayBuffer");
-    return parse_json(ctx, (const char *)data, len);
+    return SHUT(vm_of(ctx), parse_json(ctx, (const char *)data, len));
 }
 
 static const struct {

@@ -58,7 +58,7 @@ static JSValue lazy_value(Vm *vm, int which)
 static JSValue js_lazy_get(JSContext *ctx, JSValue self, int which)
 {
     Vm *vm = vm_of(ctx);
-    JSValue v = lazy_value(vm, which);
+    JSValue v = SHUT(vm, lazy_value(vm, which));
     if (!is_exception(v) && is_object(self) && self.u.ptr == vm->request)
         JS_DefinePropertyValue(ctx, self, vm->atom[lazy_atom[which]], JS_DupValue(ctx, v), PROP_CWE);
     return v;
@@ -89,7 +89,7 @@ static JSValue js_body(JSContext *ctx, JSValue self, int argc, JSValue *argv, in
     size_t len = vm->body ? (size_t)PyBytes_GET_SIZE(vm->body) : 0;
     switch (which) {
     case BODY_TEXT: return text_from_utf8(ctx, data, len);
-    case BODY_JSON: return parse_json(ctx, data, len);
+    case BODY_JSON: return SHUT(vm, parse_json(ctx, data, len));
     default: return JS_NewArrayBufferCopy(ctx, (const uint8_t *)data, len);
     }
 }
@@ -198,7 +198,8 @@ static void settle_request(Vm *vm, JSValue request)
     /* Counted objects begin with their number of references (32 bits). */
     if (is_object(request) && *(int32_t *)request.u.ptr > 1)
         for (int which = 0; which < 3; which++)
-            JS_FreeValue(vm->ctx, JS_GetProperty(vm->ctx, request, vm->atom[lazy_atom[which]]));
+            JS_FreeValue(vm->ctx,
+                         OPEN(vm, JS_GetProperty(vm->ctx, request, vm->atom[lazy_atom[which]])));
     if (JS_HasException(vm->ctx))
         drop_exception(vm->ctx);
     for (int which = 0; which < 3; which++) {
@@ -217,7 +218,7 @@ static int fresh_globals(Vm *vm, PyObject *historical)
     if (!vm->kv_per_request && historical == Py_None)
         return 0;
     JSValue global = JS_GetGlobalObject(ctx);
-    JSValue ccf = JS_GetProperty(ctx, global, vm->atom[ATOM_ccf]);
+    JSValue ccf = OPEN(vm, JS_GetProperty(ctx, global, vm->atom[ATOM_ccf]));
     if (is_exception(ccf))
         drop_exception(ctx);
     if (!is_object(ccf)) {
@@ -233,7 +234,7 @@ static int fresh_globals(Vm *vm, PyObject *historical)
     if (vm->kv_per_request) {
         JSValue kv = new_kv(vm, Py_None);
         if (is_exception(kv) ||
-            JS_DefinePropertyValue(ctx, ccf, vm->atom[ATOM_kv], kv, PROP_CWE) < 0)
+            OPEN(vm, JS_DefinePropertyValue(ctx, ccf, vm->atom[ATOM_kv], kv, PROP_CWE)) < 0)
             done = -1;
         if (is_object(vm->rpc_template)) {
             JSValue rpc = JS_NewObject(ctx);
@@ -247,18 +248,20 @@ static int fresh_globals(Vm *vm, PyObject *historical)
                 for (uint32_t i = 0; i < count; i++)
                     if (JS_DefinePropertyValue(
                             ctx, rpc, names[i].atom,
-                            JS_GetProperty(ctx, vm->rpc_template, names[i].atom), PROP_CWE) < 0)
+                            OPEN(vm, JS_GetProperty(ctx, vm->rpc_template, names[i].atom)),
+                            PROP_CWE) < 0)
                         done = -1;
                 JS_FreePropertyEnum(ctx, names, count);
-                if (JS_DefinePropertyValue(ctx, ccf, vm->atom[ATOM_rpc], rpc, PROP_CWE) < 0)
+                if (OPEN(vm, JS_DefinePropertyValue(ctx, ccf, vm->atom[ATOM_rpc], rpc, PROP_CWE)) < 0)
                     done = -1;
             }
         }
     }
     if (historical != Py_None && done >= 0) {
         JSValue state = from_python(vm, historical, 0);
-        if (is_exception(state) || JS_DefinePropertyValue(ctx, ccf, vm->atom[ATOM_historicalState],
-                                                          state, PROP_CWE) < 0)
+        if (is_exception(state) ||
+            OPEN(vm, JS_DefinePropertyValue(ctx, ccf, vm->atom[ATOM_historicalState], state,
+                                            PROP_CWE)) < 0)
             done = -1;
     }
     JS_FreeValue(ctx, ccf);
@@ -298,7 +301,7 @@ static void set_content_type(Vm *vm, Response *r, const char *type)
 static void response_body(Vm *vm, Response *r, JSValue result)
 {
     JSContext *ctx = vm->ctx;
-    JSValue body = JS_GetProperty(ctx, result, vm->atom[ATOM_body]);
+    JSValue body = OPEN(vm, JS_GetProperty(ctx, result, vm->atom[ATOM_body]));
     size_t len;
     const uint8_t *data;
     if (is_undefined(body)) {
@@ -320,7 +323,7 @@ static void response_body(Vm *vm, Response *r, JSValue result)
         }
         JS_FreeValue(ctx, buffer);
     } else if (is_string(body)) {
-        const char *text = JS_ToCStringLen2(ctx, &len, body, false);
+        const char *text = utf8_of(ctx, &len, body);
         if (text) {
             r->body = python_bytes(vm, text, strnlen(text, len));
             JS_FreeCString(ctx, text);
@@ -331,7 +334,7 @@ static void response_body(Vm *vm, Response *r, JSValue result)
     } else {
         JSValue json = is_exception(body)
                            ? body
-                           : JS_JSONStringify(ctx, body, JS_UNDEFINED, JS_UNDEFINED);
+                           : OPEN(vm, JS_JSONStringify(ctx, body, JS_UNDEFINED, JS_UNDEFINED));
         const char *text = is_exception(json) ? NULL : utf8_of(ctx, &len, json);
         if (text) {
             r->body = python_bytes(vm, text, strnlen(text, len));
@@ -348,7 +351,7 @@ static void response_body(Vm *vm, Response *r, JSValue result)
 static void response_headers(Vm *vm, Response *r, JSValue result)
 {
     JSContext *ctx = vm->ctx;
-    JSValue headers = JS_GetProperty(ctx, result, vm->atom[ATOM_headers]);
+    JSValue headers = OPEN(vm, JS_GetProperty(ctx, result, vm->atom[ATOM_headers]));
     if (is_exception(headers)) {
         if (!vm->pending && !vm->timed_out)
             drop_exception(ctx); /* a getter that throws counts as absent */
@@ -360,7 +363,8 @@ static void response_headers(Vm *vm, Response *r, JSValue result)
     }
     JSPropertyEnum *names;
     uint32_t count;
-    if (JS_GetOwnPropertyNames(ctx, &names, &count, headers, NAMES_STRING | NAMES_ENUM_ONLY) < 0) {
+    if (OPEN(vm, JS_GetOwnPropertyNames(ctx, &names, &count, headers,
+                                        NAMES_STRING | NAMES_ENUM_ONLY)) < 0) {
         r->wrong = bad_header;
         JS_FreeValue(ctx, headers);
         return;
@@ -373,9 +377,16 @@ static void response_headers(Vm *vm, Response *r, JSValue result)
             r->wrong = bad_header;
             break;
         }
-        JSValue value = JS_GetProperty(ctx, headers, names[i].atom);
+        int mark = vm->held_count;
+        if (!hold(vm, key)) {
+            Py_DECREF(key);
+            stop_script(vm);
+            break;
+        }
+        JSValue value = OPEN(vm, JS_GetProperty(ctx, headers, names[i].atom));
         PyObject *text = is_exception(value) ? NULL : python_text(vm, value, true);
         JS_FreeValue(ctx, value);
+        vm->held_count = mark;
         if (!text)
             r->wrong = bad_header_value;
         else if (PyDict_SetItem(r->headers, key, text) < 0)
@@ -389,7 +400,7 @@ static void response_headers(Vm *vm, Response *r, JSValue result)
 
 static void response_status(Vm *vm, Response *r, JSValue result)
 {
-    JSValue status = JS_GetProperty(vm->ctx, result, vm->atom[ATOM_statusCode]);
+    JSValue status = OPEN(vm, JS_GetProperty(vm->ctx, result, vm->atom[ATOM_statusCode]));
     if (is_undefined(status) || status.tag == TAG_NULL)
         r->status = 200;
     else if (status.tag == TAG_INT)
@@ -402,16 +413,19 @@ static void response_status(Vm *vm, Response *r, JSValue result)
     JS_FreeValue(vm->ctx, status);
 }
 
-/* Body, headers, status: read in this order. `wrong` names the first thing that cannot be used. */
+/* Body, headers, status: read in this order. `wrong` names the first thing that cannot be used.
+ * What is made is held (the caller undoes that). */
 static Response respond(Vm *vm, JSValue result)
 {
     Response r = {NULL, PyDict_New(), 0, NULL};
-    if (!r.headers)
+    if (!r.headers || !hold(vm, r.headers))
         stop_script(vm);
     else if (!is_object(result))
         r.wrong = not_object;
     else {
         response_body(vm, &r, result);
+        if (r.body && !hold(vm, r.body))
+            stop_script(vm);
         if (!r.wrong && !vm->pending)
             response_headers(vm, &r, result);
         if (!r.wrong && !vm->pending)

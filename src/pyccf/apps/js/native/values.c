@@ -199,11 +199,11 @@ static JSValue text_from_python(Vm *vm, PyObject *text)
 static const char *utf8_of(JSContext *ctx, size_t *len, JSValue v)
 {
     if (is_string(v))
-        return JS_ToCStringLen2(ctx, len, v, false);
-    JSValue s = JS_ToString(ctx, v);
+        return OPEN(vm_of(ctx), JS_ToCStringLen2(ctx, len, v, false));
+    JSValue s = OPEN(vm_of(ctx), JS_ToString(ctx, v));
     if (is_exception(s))
         return NULL;
-    const char *c = JS_ToCStringLen2(ctx, len, s, false);
+    const char *c = OPEN(vm_of(ctx), JS_ToCStringLen2(ctx, len, s, false));
     JS_FreeValue(ctx, s);
     return c;
 }
@@ -237,8 +237,8 @@ static PyObject *python_bytes(Vm *vm, const void *data, size_t len)
 static JSValue shown(JSContext *ctx, JSValue v)
 {
     if (!is_object(v) || JS_IsError(v))
-        return JS_ToString(ctx, v);
-    JSValue json = JS_JSONStringify(ctx, v, JS_UNDEFINED, JS_UNDEFINED);
+        return OPEN(vm_of(ctx), JS_ToString(ctx, v));
+    JSValue json = OPEN(vm_of(ctx), JS_JSONStringify(ctx, v, JS_UNDEFINED, JS_UNDEFINED));
     if (is_undefined(json))
         return JS_NewStringLen(ctx, "undefined", 9);
     return json;
@@ -312,8 +312,8 @@ static JSValue reword(JSContext *ctx)
 {
     JSValue e = JS_GetException(ctx);
     if (is_object(e) && JS_IsError(e)) {
-        JSValue name = JS_GetPropertyStr(ctx, e, "name");
-        JSValue message = JS_GetPropertyStr(ctx, e, "message");
+        JSValue name = OPEN(vm_of(ctx), JS_GetPropertyStr(ctx, e, "name"));
+        JSValue message = OPEN(vm_of(ctx), JS_GetPropertyStr(ctx, e, "message"));
         const char *kind = is_string(name) ? utf8_of(ctx, NULL, name) : NULL;
         const char *text = is_string(message) ? utf8_of(ctx, NULL, message) : NULL;
         const char *better = kind && text ? worded(kind[0], text) : NULL;
@@ -343,7 +343,7 @@ static JSValue parse_json(JSContext *ctx, const char *data, size_t len)
         return JS_EXCEPTION;
     memcpy(copy, data, len);
     copy[len] = 0;
-    JSValue v = JS_ParseJSON(ctx, copy, len, "<json>");
+    JSValue v = OPEN(vm_of(ctx), JS_ParseJSON(ctx, copy, len, "<json>"));
     js_free(ctx, copy);
     return is_exception(v) ? reword(ctx) : v;
 }
@@ -443,7 +443,8 @@ static JSValue from_python(Vm *vm, PyObject *o, int depth)
         Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
         for (Py_ssize_t i = 0; i < n; i++) {
             JSValue v = from_python(vm, PySequence_Fast_GET_ITEM(o, i), depth + 1);
-            if (is_exception(v) || JS_SetPropertyUint32(ctx, made, (uint32_t)i, v) < 0) {
+            if (is_exception(v) ||
+                JS_DefinePropertyValueUint32(ctx, made, (uint32_t)i, v, PROP_CWE) < 0) {
                 JS_FreeValue(ctx, made);
                 return JS_EXCEPTION;
             }
@@ -488,12 +489,14 @@ static PyObject *to_python_options(Vm *vm, JSValue v)
 {
     static const char *const names[] = {"name", "hash", "saltLength", "label", "aesKeySize"};
     PyObject *made = PyDict_New();
-    if (!made) {
+    int mark = vm->held_count;
+    if (!made || !hold(vm, made)) {
+        Py_XDECREF(made);
         stop_script(vm);
         return NULL;
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        JSValue member = JS_GetPropertyStr(vm->ctx, v, names[i]);
+        JSValue member = OPEN(vm, JS_GetPropertyStr(vm->ctx, v, names[i]));
         PyObject *value = is_exception(member) ? NULL : to_python(vm, member);
         if (value == py_other) {
             /* names and sizes follow the rules of String(v) */
@@ -506,9 +509,10 @@ static PyObject *to_python_options(Vm *vm, JSValue v)
         if (done < 0) {
             if (PyErr_Occurred())
                 stop_script(vm);
-            Py_DECREF(made);
-            return NULL;
+            Py_CLEAR(made);
+            break;
         }
     }
+    vm->held_count = mark;
     return made;
 }

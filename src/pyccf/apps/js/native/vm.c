@@ -5,13 +5,6 @@
 
 #define STACK_MARGIN ((size_t)384 << 10) /* left for the engine's own and Python's frames */
 
-static uint64_t clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static _Thread_local uintptr_t stack_end; /* lowest usable address of this thread's stack */
 
 /* Never promise more stack than this thread really has. */
@@ -53,6 +46,8 @@ static void bound(Vm *vm, const Bounds *b)
     JS_SetMaxStackSize(vm->rt, vm->stack_now = stack_allowed(b->stack));
     JS_UpdateStackTop(vm->rt);
     vm->deadline = b->time_ms > 0 ? clock_ns() + (uint64_t)b->time_ms * 1000000u : 0;
+    atomic_store_explicit(&vm->due, vm->deadline ? vm->deadline + ALARM_GRACE_NS : UINT64_MAX,
+                          memory_order_relaxed);
     vm->timed_out = false;
 }
 
@@ -127,8 +122,13 @@ static PyObject *raise_js_error(Vm *vm)
     PyObject *trace = Py_None;
     Py_INCREF(trace);
     PyObject *message = text_or_empty(vm, shown(ctx, e));
+    int mark = vm->held_count;
+    if (message && !hold(vm, message)) {
+        stop_script(vm);
+        Py_CLEAR(message);
+    }
     if (message && is_object(e) && JS_IsError(e)) {
-        JSValue stack = JS_GetProperty(ctx, e, vm->atom[ATOM_stack]);
+        JSValue stack = OPEN(vm, JS_GetProperty(ctx, e, vm->atom[ATOM_stack]));
         if (is_undefined(stack) || stack.tag == TAG_NULL) {
             JS_FreeValue(ctx, stack);
         } else {
@@ -136,6 +136,7 @@ static PyObject *raise_js_error(Vm *vm)
             trace = text_or_empty(vm, stack);
         }
     }
+    vm->held_count = mark;
     JS_FreeValue(ctx, e);
     PyObject *ms = PyFloat_FromDouble(vm->call_ms);
     if (message && trace && ms) {
@@ -212,9 +213,9 @@ static JSValue js_set_stack(JSContext *ctx, JSValue self, JSValue value, int mag
 
 /* -- modules ------------------------------------------------------------------------------------- */
 
-static JSModuleDef *load_module(JSContext *ctx, const char *name, void *opaque)
+static JSModuleDef *find_module(Vm *vm, const char *name)
 {
-    Vm *vm = opaque;
+    JSContext *ctx = vm->ctx;
     PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "surrogatepass");
     PyObject *args[] = {vm->host, text};
     PyObject *source = text ? PyObject_VectorcallMethod(str_load_module, args, 2, NULL) : NULL;
@@ -224,9 +225,12 @@ static JSModuleDef *load_module(JSContext *ctx, const char *name, void *opaque)
         return NULL;
     }
     JSModuleDef *module = NULL;
-    if (PyBytes_Check(source)) {
-        JSValue m = JS_Eval(ctx, PyBytes_AS_STRING(source), (size_t)PyBytes_GET_SIZE(source), name,
-                            EVAL_MODULE | EVAL_COMPILE_ONLY);
+    int mark = vm->held_count;
+    if (!hold(vm, source)) {
+        stop_script(vm);
+    } else if (PyBytes_Check(source)) {
+        JSValue m = OPEN(vm, JS_Eval(ctx, PyBytes_AS_STRING(source), (size_t)PyBytes_GET_SIZE(source),
+                                     name, EVAL_MODULE | EVAL_COMPILE_ONLY));
         if (!is_exception(m)) {
             module = m.u.ptr;
             JS_FreeValue(ctx, m);
@@ -234,10 +238,18 @@ static JSModuleDef *load_module(JSContext *ctx, const char *name, void *opaque)
             drop_exception(ctx);
         }
     }
+    vm->held_count = mark;
     Py_DECREF(source);
     if (!module && !vm->pending)
         JS_Throw(ctx, JS_NULL); /* a file that cannot be imported has no better reason */
     return module;
+}
+
+static JSModuleDef *load_module(JSContext *ctx, const char *name, void *opaque)
+{
+    (void)ctx;
+    Vm *vm = opaque;
+    return SHUT(vm, find_module(vm, name));
 }
 
 /* Specifiers with a leading dot are relative to the importing module; nothing lies above the root.
@@ -299,7 +311,7 @@ static char *normalize(JSContext *ctx, const char *base, const char *name, void 
     return joined;
 }
 
-static PyObject *vm_compile(Vm *vm, PyObject *const *args, Py_ssize_t count)
+static PyObject *compile(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 2 || !PyUnicode_Check(args[0]) || !PyBytes_Check(args[1])) {
         PyErr_SetString(PyExc_TypeError, "compile(name: str, source: bytes)");
@@ -319,9 +331,11 @@ static PyObject *vm_compile(Vm *vm, PyObject *const *args, Py_ssize_t count)
         vm->module_room = room;
     }
     PyObject *result = NULL;
-    if (enter(vm)) {
-        JSValue m = JS_Eval(vm->ctx, PyBytes_AS_STRING(args[1]), (size_t)PyBytes_GET_SIZE(args[1]),
-                            PyBytes_AS_STRING(raw), EVAL_MODULE | EVAL_COMPILE_ONLY);
+    int mark = vm->held_count;
+    if (hold(vm, raw) && enter(vm)) {
+        JSValue m = OPEN(vm, JS_Eval(vm->ctx, PyBytes_AS_STRING(args[1]),
+                                     (size_t)PyBytes_GET_SIZE(args[1]), PyBytes_AS_STRING(raw),
+                                     EVAL_MODULE | EVAL_COMPILE_ONLY));
         if (is_exception(m)) {
             if (!vm->pending)
                 raise_js_error(vm);
@@ -332,6 +346,7 @@ static PyObject *vm_compile(Vm *vm, PyObject *const *args, Py_ssize_t count)
         if (!leave(vm))
             Py_CLEAR(result);
     }
+    vm->held_count = mark;
     Py_DECREF(raw);
     return result;
 }
@@ -349,12 +364,14 @@ static bool module_index(Vm *vm, PyObject *o, long *index)
 }
 
 /* Link and run a module body. What its top level throws stays in a promise nobody looks at. */
-static PyObject *vm_evaluate(Vm *vm, PyObject *arg)
+static PyObject *evaluate(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
+    (void)count;
     long index;
-    if (!module_index(vm, arg, &index) || !enter(vm))
+    if (!module_index(vm, args[0], &index) || !enter(vm))
         return NULL;
-    JSValue promise = JS_EvalFunction(vm->ctx, JS_DupValue(vm->ctx, vm->modules[index]));
+    JSValue promise =
+        OPEN(vm, JS_EvalFunction(vm->ctx, JS_DupValue(vm->ctx, vm->modules[index])));
     if (!vm->pending && (is_exception(promise) || vm->timed_out)) {
         if (!is_exception(promise))
             JS_ThrowInternalError(vm->ctx, "interrupted");
@@ -367,13 +384,14 @@ static PyObject *vm_evaluate(Vm *vm, PyObject *arg)
     Py_RETURN_NONE;
 }
 
-static PyObject *vm_bytecode(Vm *vm, PyObject *arg)
+static PyObject *bytecode(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
+    (void)count;
     long index;
-    if (!module_index(vm, arg, &index) || !enter(vm))
+    if (!module_index(vm, args[0], &index) || !enter(vm))
         return NULL;
     size_t len;
-    uint8_t *data = JS_WriteObject(vm->ctx, &len, vm->modules[index], WRITE_BYTECODE);
+    uint8_t *data = OPEN(vm, JS_WriteObject(vm->ctx, &len, vm->modules[index], WRITE_BYTECODE));
     PyObject *made = NULL;
     if (data) {
         made = PyBytes_FromStringAndSize((char *)data, (Py_ssize_t)len);
@@ -411,7 +429,7 @@ static JSValue exported(Vm *vm, long index, PyObject *name, bool *missing)
 }
 
 /* look(module, name) -> None if not exported, -1 if no function, else its number of parameters */
-static PyObject *vm_look(Vm *vm, PyObject *const *args, Py_ssize_t count)
+static PyObject *look(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     long index;
     if (count != 2 || !PyUnicode_Check(args[1])) {
@@ -433,8 +451,8 @@ static PyObject *vm_look(Vm *vm, PyObject *const *args, Py_ssize_t count)
         result = PyLong_FromLong(-1);
     } else {
         int64_t length = 0;
-        JSValue v = JS_GetProperty(vm->ctx, f, vm->atom[ATOM_length]);
-        if (is_exception(v) || JS_ToInt64(vm->ctx, &length, v) < 0)
+        JSValue v = OPEN(vm, JS_GetProperty(vm->ctx, f, vm->atom[ATOM_length]));
+        if (is_exception(v) || OPEN(vm, JS_ToInt64(vm->ctx, &length, v)) < 0)
             drop_exception(vm->ctx);
         JS_FreeValue(vm->ctx, v);
         result = PyLong_FromLongLong(length);
@@ -540,7 +558,7 @@ static PyObject *raise_bad_result(Vm *vm, Response *r, bool with_details)
 /* serve(module, function, context, body, fresh) -> (status, headers, body)
  * or None if the function is not exported, -1 if it is not a function.
  * With `fresh` the saved state is put back first. */
-static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
+static PyObject *serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     long index;
     if (count != 5 || !PyUnicode_Check(args[1]) || !PyBytes_Check(args[3])) {
@@ -565,6 +583,7 @@ static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
     PyObject *result = NULL;
     bool missing = false;
     Response r = {NULL, NULL, 0, NULL};
+    int mark = vm->held_count;
     JSValue request = JS_UNDEFINED, returned = JS_UNDEFINED;
     JSValue f = exported(vm, index, args[1], &missing);
     if (is_exception(f)) {
@@ -583,10 +602,10 @@ static PyObject *vm_serve(Vm *vm, PyObject *const *args, Py_ssize_t count)
             raise_js_error(vm);
         goto done;
     }
-    uint64_t start = clock_ns();
+    vm->started = clock_ns();
     bound(vm, &vm->inside);
-    returned = JS_Call(ctx, f, JS_UNDEFINED, 1, &request);
-    vm->call_ms = (double)(clock_ns() - start) / 1e6;
+    returned = OPEN(vm, JS_Call(ctx, f, JS_UNDEFINED, 1, &request));
+    vm->call_ms = (double)(clock_ns() - vm->started) / 1e6;
     if (vm->pending)
         goto done;
     if (is_exception(returned)) {
@@ -614,12 +633,19 @@ done:
         JS_SetMemoryLimit(vm->rt, 0);
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
+        PyObject *owned[] = {type, value, trace, result};
+        bool held = true;
+        for (int i = 0; i < 4; i++)
+            held = held && (!owned[i] || hold(vm, owned[i]));
+        vm->shut += !held; /* rather wait than lose count of them */
         JS_FreeValue(ctx, returned);
         JS_FreeValue(ctx, f);
         settle_request(vm, is_exception(request) ? JS_UNDEFINED : request);
         kv_forget(vm, true);
+        vm->shut -= !held;
         PyErr_Restore(type, value, trace);
     }
+    vm->held_count = mark;
     vm->context = NULL;
     Py_XDECREF(r.body);
     Py_XDECREF(r.headers);
@@ -633,7 +659,7 @@ done:
 }
 
 /* prepare(body, historical or None): what must be there before module bodies run */
-static PyObject *vm_prepare(Vm *vm, PyObject *const *args, Py_ssize_t count)
+static PyObject *prepare(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 2 || !PyBytes_Check(args[0])) {
         PyErr_SetString(PyExc_TypeError, "prepare(body: bytes, historical)");
@@ -662,6 +688,7 @@ static PyObject *describe(Vm *vm, JSValue v, int depth)
 {
     JSContext *ctx = vm->ctx;
     PyObject *fields = Py_NewRef(Py_None), *text = NULL, *made = NULL;
+    int mark = vm->held_count;
     if (is_object(v) && depth < RESULT_DEPTH_MAX) {
         JSPropertyEnum *names;
         uint32_t count;
@@ -670,14 +697,25 @@ static PyObject *describe(Vm *vm, JSValue v, int depth)
             stop_script(vm);
             return NULL;
         }
-        if (JS_GetOwnPropertyNames(ctx, &names, &count, v, NAMES_STRING | NAMES_ENUM_ONLY) < 0)
+        if (!hold(vm, fields)) {
+            stop_script(vm);
+            goto done;
+        }
+        if (OPEN(vm, JS_GetOwnPropertyNames(ctx, &names, &count, v,
+                                            NAMES_STRING | NAMES_ENUM_ONLY)) < 0)
             goto done;
         bool failed = false;
         for (uint32_t i = 0; i < count && !failed; i++) {
             JSValue name = JS_AtomToString(ctx, names[i].atom);
-            JSValue member = JS_GetProperty(ctx, v, names[i].atom);
+            JSValue member = OPEN(vm, JS_GetProperty(ctx, v, names[i].atom));
             PyObject *key = is_exception(name) ? NULL : python_text(vm, name, false);
+            int kept = vm->held_count;
+            if (key && !hold(vm, key)) {
+                stop_script(vm);
+                Py_CLEAR(key);
+            }
             PyObject *value = key && !is_exception(member) ? describe(vm, member, depth + 1) : NULL;
+            vm->held_count = kept;
             failed = !value || PyDict_SetItem(fields, key, value) < 0;
             Py_XDECREF(key);
             Py_XDECREF(value);
@@ -695,13 +733,14 @@ static PyObject *describe(Vm *vm, JSValue v, int depth)
     if (!made && PyErr_Occurred())
         stop_script(vm);
 done:
+    vm->held_count = mark;
     Py_XDECREF(text);
     Py_DECREF(fields);
     return made;
 }
 
 /* call(module, function, arguments) -> description of the result */
-static PyObject *vm_call(Vm *vm, PyObject *const *args, Py_ssize_t count)
+static PyObject *call(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     long index;
     if (count != 3 || !PyUnicode_Check(args[1]) || !PyTuple_Check(args[2]) ||
@@ -728,7 +767,8 @@ static PyObject *vm_call(Vm *vm, PyObject *const *args, Py_ssize_t count)
     }
     if (ready) {
         bound(vm, &vm->inside);
-        returned = JS_Call(ctx, f, JS_UNDEFINED, argc, argv);
+        vm->started = clock_ns();
+        returned = OPEN(vm, JS_Call(ctx, f, JS_UNDEFINED, argc, argv));
         if (!is_exception(returned)) {
             bound_result(vm);
             result = describe(vm, returned, 0);
@@ -769,8 +809,10 @@ static JSValue js_watched_date(JSContext *ctx, JSValue self, int argc, JSValue *
 
 /* watch(True): from now on a script that looks at the world or acts on it, `Date` included, is
  * stopped before it does. watch(False): as always; tells whether a script was stopped. */
-static PyObject *vm_watch(Vm *vm, PyObject *on)
+static PyObject *watch(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
+    (void)count;
+    PyObject *on = args[0];
     if (!enter(vm))
         return NULL;
     JSContext *ctx = vm->ctx;
@@ -790,7 +832,7 @@ static PyObject *vm_watch(Vm *vm, PyObject *on)
         JSPropertyDescriptor d;
         int there = JS_GetOwnProperty(ctx, &d, global, vm->atom[ATOM_Date]);
         if (there > 0) {
-            JSValue date = JS_Call(ctx, d.getter, global, 0, NULL);
+            JSValue date = OPEN(vm, JS_Call(ctx, d.getter, global, 0, NULL));
             if (!is_exception(date))
                 done = JS_DefinePropertyValue(ctx, global, vm->atom[ATOM_Date], date,
                                               PROP_WRITABLE | PROP_CONFIGURABLE);
@@ -811,6 +853,75 @@ static PyObject *vm_watch(Vm *vm, PyObject *on)
         return NULL;
     return PyBool_FromLong(vm->impure);
 }
+
+/* -- work that may be left by force --------------------------------------------------------------- */
+
+typedef PyObject *Work(Vm *, PyObject *const *args, Py_ssize_t count);
+
+/* After the jump: the engine's memory is not touched again before it was put back. */
+static PyObject *abandoned(Vm *vm)
+{
+    atomic_store_explicit(&vm->due, 0, memory_order_relaxed);
+    vm->deadline = 0;
+    vm->context = NULL;
+    vm->call_ms = (double)(clock_ns() - vm->started) / 1e6;
+    while (vm->held_count)
+        Py_DECREF(vm->held[--vm->held_count]);
+    forget_request(vm);
+    vm->dirty = vm->spent = true;
+    vm->busy = false;
+    PyErr_Clear();
+    PyObject *error = vm->pending;
+    vm->pending = NULL;
+    if (!error)
+        error = PyObject_CallFunction(class_js_error, "ssOd", "InternalError: interrupted", "",
+                                      Py_True, vm->call_ms);
+    if (error) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+    return NULL;
+}
+
+static __attribute__((noinline)) PyObject *guarded(Vm *vm, Work *work, PyObject *const *args,
+                                                   Py_ssize_t count)
+{
+    if (vm->busy) /* refuses, or works on nothing of the engine */
+        return work(vm, args, count);
+    if (!watcher.started && !watcher_start())
+        return NULL;
+    Vm *outer = running; /* a native function of one script may run another script */
+    if (sigsetjmp(vm->escape, 0)) {
+        running = outer;
+        return abandoned(vm);
+    }
+    vm->started = clock_ns();
+    running = vm;
+    watcher_begin(vm);
+    PyObject *made = work(vm, args, count);
+    running = outer;
+    atomic_store_explicit(&vm->due, 0, memory_order_release);
+    return made;
+}
+
+#define GUARDED(name)                                                                              \
+    static PyObject *vm_##name(Vm *vm, PyObject *const *args, Py_ssize_t count)                    \
+    {                                                                                              \
+        return guarded(vm, name, args, count);                                                     \
+    }
+#define GUARDED_ONE(name)                                                                          \
+    static PyObject *vm_##name(Vm *vm, PyObject *arg)                                              \
+    {                                                                                              \
+        return guarded(vm, name, &arg, 1);                                                         \
+    }
+GUARDED(compile)
+GUARDED_ONE(evaluate)
+GUARDED_ONE(bytecode)
+GUARDED(look)
+GUARDED(prepare)
+GUARDED(serve)
+GUARDED(call)
+GUARDED_ONE(watch)
 
 /* -- making and ending ------------------------------------------------------------------------------ */
 
@@ -849,6 +960,18 @@ static JSValue magic_function(JSContext *ctx, JSCFunctionMagic *f, const char *n
     return JS_NewCFunction2(ctx, cast.plain, name, length, CFUNC_GENERIC_MAGIC, magic);
 }
 
+/* Wakes nobody, for nobody can wait: no thread may block. So the engine's own, which takes a lock of
+ * the whole process for that, is only asked to check the arguments. */
+static JSValue js_notify(JSContext *ctx, JSValue self, int argc, JSValue *argv)
+{
+    double count;
+    JSValue args[] = {argc > 0 ? argv[0] : JS_UNDEFINED, argc > 1 ? argv[1] : JS_UNDEFINED, js_int(0)};
+    JSValue none = JS_Call(ctx, vm_of(ctx)->notify, self, 3, args);
+    if (!is_exception(none) && argc > 2 && JS_ToFloat64(ctx, &count, argv[2]) < 0)
+        return JS_EXCEPTION;
+    return none;
+}
+
 static int furnish(Vm *vm)
 {
     JSContext *ctx = vm->ctx;
@@ -861,6 +984,14 @@ static int furnish(Vm *vm)
         JS_DeleteProperty(ctx, global, atom, 0);
         JS_FreeAtom(ctx, atom);
     }
+    JSValue atomics = JS_GetPropertyStr(ctx, global, "Atomics");
+    vm->notify = JS_GetPropertyStr(ctx, atomics, "notify");
+    if (!is_object(vm->notify) ||
+        JS_DefinePropertyValueStr(ctx, atomics, "notify",
+                                  JS_NewCFunction2(ctx, js_notify, "notify", 3, CFUNC_GENERIC, 0),
+                                  PROP_WRITABLE | PROP_CONFIGURABLE) < 0)
+        return -1;
+    JS_FreeValue(ctx, atomics);
     JSValue error = JS_GetPropertyStr(ctx, global, "Error");
     JSValue proto = JS_GetPropertyStr(ctx, error, "prototype");
     JS_FreeValue(ctx, global);
@@ -939,7 +1070,9 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     vm->host = Py_NewRef(host);
     vm->rows = Py_NewRef(rows);
     vm->kv_per_request = per_request;
-    vm->stack_getter = vm->rpc_template = JS_UNDEFINED;
+    vm->shut = 1;
+    watcher_add(vm);
+    vm->stack_getter = vm->rpc_template = vm->notify = JS_UNDEFINED;
     for (int i = 0; i < 3; i++)
         vm->lazy[i] = vm->lazy_getter[i] = vm->lazy_setter[i] = vm->body_method[i] = JS_UNDEFINED;
     for (int i = 0; i < 8; i++)
@@ -1009,7 +1142,9 @@ static void vm_dealloc(Vm *vm)
 {
     PyTypeObject *type = Py_TYPE(vm);
     PyObject_GC_UnTrack(vm);
+    watcher_remove(vm);
     vm_end(vm);
+    free(vm->held);
     for (int i = 0; i < vm->natives; i++)
         Py_CLEAR(vm->native[i].function);
     Py_CLEAR(vm->rows);
@@ -1061,6 +1196,13 @@ static PyObject *vm_get_impure(Vm *vm, void *closure)
     return PyBool_FromLong(vm->impure);
 }
 
+/* Left by force without a saved copy: good for nothing any more. */
+static PyObject *vm_get_broken(Vm *vm, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(vm->spent && !vm->saved);
+}
+
 static PyMethodDef vm_methods[] = {
     {"compile", (PyCFunction)(void (*)(void))vm_compile, METH_FASTCALL, NULL},
     {"evaluate", (PyCFunction)vm_evaluate, METH_O, NULL},
@@ -1081,6 +1223,7 @@ static PyMethodDef vm_methods[] = {
 static PyGetSetDef vm_getset[] = {
     {"call_ms", (getter)vm_get_ms, NULL, NULL, NULL},
     {"impure", (getter)vm_get_impure, NULL, NULL, NULL},
+    {"broken", (getter)vm_get_broken, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -49,7 +49,7 @@ static const char *const atom_names[ATOM_COUNT] = {
     "size", "message", "name", "stack", "Date", "length",
 };
 
-typedef struct {
+typedef struct Vm {
     PyObject_HEAD
     Region *region;
     JSRuntime *rt;
@@ -94,6 +94,17 @@ typedef struct {
     void *request;     /* identity of its request object */
     JSValue lazy[3];   /* headers, hostname, caller; undefined until asked for */
     double call_ms;
+    uint64_t started; /* the handler call */
+
+    /* For alarm.c. */
+    struct Vm *next, *prev;   /* all interpreters */
+    atomic_uint_fast64_t due; /* when work is left by force; 0: not in use */
+    atomic_int thread;        /* that uses it */
+    volatile int shut;        /* 0: work may be left now */
+    sigjmp_buf escape;
+    PyObject **held;
+    int held_count, held_room;
+    JSValue notify; /* the engine's Atomics.notify */
 } Vm;
 
 /* Set once by `configure`. */
