@@ -377,6 +377,32 @@ def test_an_identity_that_cannot_be() -> None:
     run(test())
 
 
+def test_a_node_without_tables_answers_where_it_is_told_to() -> None:
+    async def test() -> None:
+        async with post(A) as a, post(B) as b:
+            assert not b.peers.send(A.id, "", Channel.CONSENSUS, Note("where to?"))
+            a.peers.identify(A.id, A.key_pem, A.cert_pem, A.service_cert_pem, a.address)
+            a.send(b, Note("hello"))
+            await until(lambda: b.texts == ["hello"])
+            assert b.peers.send(A.id, "", Channel.CONSENSUS, Note("hello yourself"))
+            await until(lambda: a.texts == ["hello yourself"])
+
+    run(test())
+
+
+@pytest.mark.parametrize("address", ["nowhere", "h:99999", "h" * 262 + ":1"])
+def test_an_address_that_is_none_ends_the_connection(address: str) -> None:
+    async def test() -> None:
+        async with post(A) as a, post(B) as b:
+            a.peers.identify(A.id, A.key_pem, A.cert_pem, A.service_cert_pem, address)
+            a.send(b, Note("hello"))
+            await until(lambda: b.logged("the address it names as its own is none"))
+            assert not b.heard
+            assert not b.peers.send(A.id, "", Channel.CONSENSUS, Note("where to?"))
+
+    run(test())
+
+
 # --- bounds ---------------------------------------------------------------------------------------
 
 
