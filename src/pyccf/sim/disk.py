@@ -1,0 +1,80 @@
+"""The ledger of one simulated node: a list that is written, cut and made final.
+
+Promises what a node's shell promises: entries are written in order and read back as they were
+written. That they are written may be told to the node later (`lag`); of what was cut meanwhile it
+is never told. What no node may ask for raises `Broken`: a gap, cutting what is committed,
+committing what is not there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pyccf.ledger.entry import Entry
+from pyccf.types import Millis, SeqNo
+
+
+class Broken(Exception):
+    """A node asked its shell for something that must never be asked for."""
+
+
+class Disk:
+    """Entries of one node, in memory; entry i of the list has seqno i + 1."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.committed: SeqNo = 0
+        self.unchanged: SeqNo = 0
+        """Up to here nothing was cut or written since somebody set this."""
+        self.lag: Millis = 0
+        """How long it takes until a write is told to be done."""
+        self._writing: deque[tuple[Millis, SeqNo]] = deque()
+
+    @property
+    def last(self) -> SeqNo:
+        return len(self.entries)
+
+    def append(self, entries: list[Entry], now: Millis) -> None:
+        """Write entries that follow the last one."""
+        for entry in entries:
+            if entry.seqno != len(self.entries) + 1:
+                raise Broken(f"entry {entry.seqno} was written after {len(self.entries)}")
+            self.entries.append(entry)
+        self._writing.append((now + self.lag, len(self.entries)))
+
+    def truncate(self, seqno: SeqNo) -> None:
+        """Cut everything after `seqno`."""
+        if seqno < self.committed:
+            raise Broken(f"the ledger was cut to {seqno}, but {self.committed} is committed")
+        del self.entries[seqno:]
+        self.unchanged = min(self.unchanged, seqno)
+        writing = self._writing
+        while writing and writing[-1][1] > seqno:
+            when, _ = writing.pop()
+            if not writing or writing[-1][1] < seqno:
+                writing.append((when, seqno))
+
+    def commit(self, seqno: SeqNo) -> None:
+        """Everything up to `seqno` is final."""
+        if seqno > len(self.entries):
+            raise Broken(f"{seqno} was committed, but the ledger ends at {len(self.entries)}")
+        if seqno < self.committed:
+            raise Broken(f"{seqno} was committed after {self.committed}")
+        self.committed = seqno
+
+    def read(self, first: SeqNo, last: SeqNo) -> list[bytes]:
+        """Entries first..last as far as they are there."""
+        return [entry.data for entry in self.entries[first - 1 : last]]
+
+    def written(self, now: Millis) -> SeqNo | None:
+        """Up to where writes are done by now, if more are than when last asked."""
+        writing = self._writing
+        done: SeqNo | None = None
+        while writing and writing[0][0] <= now:
+            done = writing.popleft()[1]
+        return done
+
+    @property
+    def next_written(self) -> Millis | None:
+        """When the next write will be done; None when nothing is being written."""
+        return self._writing[0][0] if self._writing else None

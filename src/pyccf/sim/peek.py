@@ -1,0 +1,23 @@
+"""What the simulator sees of a node's consensus engine. Reads, never writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyccf.consensus.raft import Raft
+
+if TYPE_CHECKING:
+    from pyccf.node.node import Node
+    from pyccf.types import NodeId
+
+
+def engine(node: Node) -> Raft:
+    """The engine of a node, which is Raft in simulation."""
+    consensus = node.consensus
+    assert isinstance(consensus, Raft), "the simulator knows Raft"
+    return consensus
+
+
+def configurations(node: Node) -> list[list[NodeId]]:
+    """The node sets of all configurations that a node holds for active."""
+    return [list(c.nodes) for c in engine(node).configs]
