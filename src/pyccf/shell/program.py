@@ -293,7 +293,12 @@ class Program:
         credentials = (parts.signer.certificate, parts.service.cert_pem)
         if credentials != self._credentials:
             self._credentials = credentials
-            self._peers.identify(self._node.node_id, parts.identity.key.pem(), *credentials)
+            self._peers.identify(
+                self._node.node_id,
+                parts.identity.key.pem(),
+                *credentials,
+                parts.entry.node_to_node_published_address,
+            )
 
     def _sessions(self) -> dict[str, Json]:
         metrics = {name: listener.metrics() for name, listener in self.listeners.items()}
