@@ -4,6 +4,9 @@ A session belongs to one client connection on one interface and lives as long as
 Handlers may keep things in `scratch`; `view` is where the frontend notes the view of the first
 execution (spec: http-api.md §5.4). Answers leave in the order of the requests, also when some are
 given later: `defer()` takes the place of the request being handled in that order.
+
+On a node that is not primary a session may have its requests carried to the primary; there it is
+another session, made for the node that carried them, with the same id, certificate and view.
 """
 
 from __future__ import annotations
@@ -27,7 +30,17 @@ class Session:
     handled so far go out and then closes the connection.
     """
 
-    __slots__ = ("close_after", "deferrer", "id", "interface", "peer_cert", "scratch", "view")
+    __slots__ = (
+        "close_after",
+        "deferrer",
+        "forwarded",
+        "id",
+        "interface",
+        "is_forwarding",
+        "peer_cert",
+        "scratch",
+        "view",
+    )
 
     def __init__(self, session_id: int, interface: str, peer_cert: bytes | None = None) -> None:
         self.id = session_id
@@ -35,6 +48,10 @@ class Session:
         self.peer_cert = peer_cert
         self.view: int | None = None
         self.close_after = False
+        self.is_forwarding = False
+        """A request was carried to the primary: from now on reads are, too (http-api.md §5.3)."""
+        self.forwarded = False
+        """The client is connected to another node, which carries its requests here."""
         self.scratch: dict[str, object] = {}
         self.deferrer: Callable[[], Deliver] = _nobody_listens
         """Set by whoever owns the connection; handlers call `defer` instead."""

@@ -3,7 +3,8 @@
 The order of the steps is the contract (spec: http-api.md §2). A transaction that conflicts is run
 again from the start, at most ATTEMPTS_MAX times. What a handler wrote is applied only when the
 answer is a success, unless the handler said otherwise; a discarded transaction leaves no trace and
-its answer names no transaction.
+its answer names no transaction. What the primary (or a backup) must execute and this node is not is
+redirected or passed on before anybody asks who calls (spec: http-api.md §5).
 
 This is the hot path: one request walks straight down `Frontend.execute`.
 """
@@ -11,7 +12,7 @@ This is the hot path: one request walks straight down `Frontend.execute`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -21,8 +22,8 @@ from pyccf.apps.context import JSON_TYPE, Context
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
+    Forwarding,
     Mode,
-    Redirection,
     Templates,
     allow_header,
     compile_template,
@@ -30,16 +31,20 @@ from pyccf.apps.router import (
 from pyccf.errors import CompactedVersion, Conflict, PyccfError, RpcError
 from pyccf.http.message import encode_response, error_body
 from pyccf.kv.store import ViewChanged
+from pyccf.node import redirect
 
 if TYPE_CHECKING:
     from pyccf.http.message import Request
     from pyccf.http.session import Session
     from pyccf.kv.tx import Tx
     from pyccf.node.node import Node
-    from pyccf.types import TxID, View
+    from pyccf.types import Json, Millis, TxID, View
 
 ATTEMPTS_MAX = 30
 """How often a conflicting transaction is tried (spec: http-api.md §2)."""
+
+FORWARDING_TIMEOUT_MS = 3000
+"""How long the primary may take to answer (spec: http-api.md §4.1)."""
 
 TXID_HEADER = "x-ms-ccf-transaction-id"
 
@@ -57,20 +62,38 @@ class App(Protocol):
 
 
 class InterfaceRules(msgspec.Struct, frozen=True):
-    """What one RPC interface lets through."""
+    """What one RPC interface lets through, and what becomes of requests for other nodes."""
 
     accepted: tuple[re.Pattern[str], ...] | None = None
     """Full template paths that are served; None: all."""
-    redirects: bool = False
+    redirects: redirect.Redirects | None = None
+    """Where clients are sent; None: their requests are carried to the primary instead."""
+    forwarding_timeout_ms: Millis = FORWARDING_TIMEOUT_MS
+    http2: bool = False
 
     @classmethod
-    def of(cls, accepted: Iterable[str] | None, *, redirects: bool = False) -> InterfaceRules:
-        """Rules out of their configuration. Raises re.error for a bad regular expression."""
+    def of(
+        cls,
+        accepted: Iterable[str] | None,
+        *,
+        redirects: Mapping[str, Json] | None = None,
+        forwarding_timeout_ms: Millis = FORWARDING_TIMEOUT_MS,
+        http2: bool = False,
+    ) -> InterfaceRules:
+        """Rules out of their configuration.
+
+        Raises re.error for a bad regular expression, LocalError for redirections without a target.
+        """
         patterns = None if accepted is None else tuple(re.compile(a) for a in accepted)
-        return cls(patterns, redirects)
+        targets = None if redirects is None else redirect.Redirects.parse(redirects)
+        return cls(patterns, targets, forwarding_timeout_ms, http2)
 
     def accepts(self, route: str) -> bool:
         return self.accepted is None or any(p.fullmatch(route) for p in self.accepted)
+
+
+class ForPrimary(Exception):
+    """The primary must execute this request, and this node is not it."""
 
 
 class NeedsHistory(Exception):
@@ -113,16 +136,20 @@ class Frontend:
     ) -> Outcome:
         """Run one request; never raises for what the client did.
 
-        NeedsHistory passes through: the node fetches and runs the request again.
+        NeedsHistory and ForPrimary pass through: the node fetches and runs the request again, or
+        has the primary run it.
         """
         node = self._node
         for _ in range(ATTEMPTS_MAX):
-            if self._limits_pending and node.too_many_pending():
-                return refusal(
-                    503,
-                    "TooManyPendingTransactions",
-                    "Too many transactions pending commit on the service.",
-                )
+            if self._limits_pending:
+                if node.too_many_pending():
+                    return refusal(
+                        503,
+                        "TooManyPendingTransactions",
+                        "Too many transactions pending commit on the service.",
+                    )
+                if node.membership.retired:
+                    return retired()
             try:
                 return self._attempt(session, request, path, rules)
             except ViewChanged:
@@ -178,13 +205,14 @@ class Frontend:
         route = self.prefix + endpoint.path
         if rules.accepted is not None and not rules.accepts(route):
             return Outcome(503, {}, b"")
-        if rules.redirects and endpoint.redirection is Redirection.TO_BACKUP and node.can_replicate:
-            return refusal(
-                503,
-                "BackupNotFound",
-                "Request should be redirected to backup, but receiving node does not know any"
-                " current backup address",
+        if rules.redirects is not None:
+            target = redirect.location(
+                node, tx, rules.redirects, endpoint.redirection, session.interface
             )
+            if target is not None:
+                return Outcome(307, {"location": f"https://{target}{request.target}"}, b"")
+        elif not node.consensus.can_replicate and _is_for_primary(session, endpoint):
+            raise ForPrimary
         ctx = Context(request, session, tx, node, endpoint)
         ctx.params = params
         ctx.route = route
@@ -199,11 +227,11 @@ class Frontend:
         except Exception as e:
             node.report_failure(request, e)
             return refusal(500, "InternalError", _told(e))
-        view = node.store.view
+        view = node.consensus.view
         if session.view != view:
-            if session.view is not None:
-                return _inconsistent(session, view)
-            session.view = view
+            lost = check_view(session, view)
+            if lost is not None:
+                return lost
         status = ctx.status
         apply = ctx.apply_writes
         if apply is None:
@@ -254,8 +282,23 @@ class Frontend:
         return refused
 
 
-def _inconsistent(session: Session, view: View) -> Outcome:
-    """The session's earlier answers may be undone: say so and end it (spec: http-api.md §5.4)."""
+def _is_for_primary(session: Session, endpoint: Endpoint) -> bool:
+    """Whether a node that is not primary leaves this to the primary (spec: http-api.md §5.3)."""
+    forwarding = endpoint.forwarding
+    return forwarding is Forwarding.ALWAYS or (
+        forwarding is Forwarding.SOMETIMES and session.is_forwarding
+    )
+
+
+def check_view(session: Session, view: View) -> Outcome | None:
+    """Note the view of a session's first execution, or say that it is no longer that one.
+
+    The session's earlier answers may be undone then: it ends (spec: http-api.md §5.4).
+    """
+    if session.view is None:
+        session.view = view
+    if session.view == view:
+        return None
     lost = refusal(
         500,
         "SessionConsistencyLost",
@@ -264,6 +307,16 @@ def _inconsistent(session: Session, view: View) -> Outcome:
     )
     lost.close = True
     return lost
+
+
+def retired() -> Outcome:
+    """What a node says that left the network for good."""
+    return refusal(
+        503,
+        "NodeRetired",
+        "This node was retired from the network and serves no requests any more. Use another node"
+        " of the service.",
+    )
 
 
 def _told(error: Exception) -> str:

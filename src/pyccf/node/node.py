@@ -27,9 +27,10 @@ from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
 from pyccf.ledger.history import History
 from pyccf.node import historical as hist
-from pyccf.node.forward import Forwarder
+from pyccf.node.forward import ANYWHERE, Forwarder
 from pyccf.node.frontend import (
     TXID_HEADER,
+    ForPrimary,
     Frontend,
     InterfaceRules,
     NeedsHistory,
@@ -51,14 +52,21 @@ from pyccf.node.outputs import (
     Truncate,
 )
 from pyccf.node.replica import Replica
-from pyccf.node.waiting import RECEIPT_HEADER, Held, WaitingRoom, Wish, parse_wish
+from pyccf.node.waiting import (
+    RECEIPT_HEADER,
+    Held,
+    WaitingRoom,
+    Wish,
+    parse_wish,
+    with_header,
+)
 from pyccf.service.operations import Flag, TransactionFlags
 from pyccf.types import Millis, NodeId, SeqNo, TxID, UnixSeconds, View
 
 if TYPE_CHECKING:
     from pyccf.consensus.api import PeerMessage
     from pyccf.crypto.keys import PublicKey
-    from pyccf.http.session import Session
+    from pyccf.http.session import Deliver, Session
     from pyccf.kv.tx import Tx
 
 Z32 = bytes(32)
@@ -163,12 +171,17 @@ class Node:
         except NeedsHistory as need:
             self._run_later(session, request, wish, session.defer(), need, 0)
             return None
+        except ForPrimary:
+            refused = self.forwarder.forward(session, request, wish, session.defer)
+            if refused is None:
+                return None
+            outcome = refused
         except RpcError as e:
             outcome = refusal(e.status, e.code, e.message)
         if outcome.close:
             session.close_after = True
         if wish is not None and outcome.txid is not None:
-            self._hold(session.defer(), wish, outcome, request)
+            self._hold_outcome(session.defer(), wish, outcome, request)
             return None
         return encode_response(
             outcome.status, outcome.headers, outcome.body, request.method == "HEAD"
@@ -184,14 +197,15 @@ class Node:
             frontend, path = self.node, path[5:]
         else:
             frontend = self.app
-        return frontend.execute(session, request, path, self.interfaces[session.interface])
+        rules = ANYWHERE if session.forwarded else self.interfaces[session.interface]
+        return frontend.execute(session, request, path, rules)
 
     def _run_later(
         self,
         session: Session,
         request: Request,
         wish: Wish | None,
-        deliver: Callable[[bytes], None],
+        deliver: Deliver,
         need: NeedsHistory,
         fetches: int,
     ) -> None:
@@ -205,10 +219,18 @@ class Node:
                     self._run_later(session, request, wish, deliver, more, fetches + 1)
                     return
                 outcome = _not_yet(more)
+            except ForPrimary:
+                # It was the primary when the request came.
+                refused = self.forwarder.forward(session, request, wish, lambda: deliver)
+                if refused is None:
+                    return
+                outcome = refused
+            if outcome.close:
+                session.close_after = True
             if wish is not None and outcome.txid is not None:
-                self._hold(deliver, wish, outcome, request)
+                self._hold_outcome(deliver, wish, outcome, request)
                 return
-            self._outputs.append(Respond(deliver, encode(outcome, request)))
+            self.respond(deliver, encode(outcome, request))
 
         self._when_fetched(need, again)
 
@@ -267,26 +289,28 @@ class Node:
 
     # --- answers that wait ----------------------------------------------------------------------
 
-    def _hold(
-        self, deliver: Callable[[bytes], None], wish: Wish, outcome: Outcome, request: Request
+    def _hold_outcome(
+        self, deliver: Deliver, wish: Wish, outcome: Outcome, request: Request
     ) -> None:
         assert outcome.txid is not None
-        held = Held(
-            outcome.txid,
-            wish,
-            self.now + wish.timeout_ms,
-            deliver,
-            outcome.status,
-            outcome.headers,
-            outcome.body,
-            request.method == "HEAD",
-        )
+        deadline = self.now + wish.timeout_ms
+        response = encode(outcome, request)
+        head = request.method == "HEAD"
+        self.hold(Held(outcome.txid, wish, deadline, deliver, response, head))
+
+    def hold(self, held: Held) -> None:
+        """Give an answer once it is committed here, or known that it never will be, or too late."""
         self._waiting.hold(held)
         self._release()
 
+    def respond(self, deliver: Deliver, response: bytes) -> None:
+        """Give an answer after everything asked for before."""
+        self._hand_out_entries()
+        self._outputs.append(Respond(deliver, response))
+
     def _release(self) -> None:
-        """Give the answers whose transactions are now committed."""
-        for held in self._waiting.ripe(self.consensus.committed):
+        """Give the answers whose transactions are now committed, or now never will be."""
+        for held in self._waiting.ripe(self.last_committed()):
             if self.tx_status(held.txid) is not TxStatus.COMMITTED:
                 self._deliver_error(
                     held, 503, "TransactionReplicationFailed", "Transaction failed to replicate."
@@ -294,7 +318,7 @@ class Node:
             elif held.wish.receipt:
                 self._give_receipt(held, 0)
             else:
-                self._deliver(held)
+                self._deliver(held, held.response)
 
     def _give_receipt(self, held: Held, fetches: int) -> None:
         if held.done:
@@ -306,8 +330,8 @@ class Node:
             if fetches < REFETCH_MAX:
                 self._when_fetched(need, lambda damage: self._try_receipt(held, damage, fetches))
             return
-        held.headers[RECEIPT_HEADER] = b64(dump_json(state.receipt))
-        self._deliver(held)
+        receipt = b64(dump_json(state.receipt))
+        self._deliver(held, with_header(held.response, RECEIPT_HEADER, receipt))
 
     def _try_receipt(self, held: Held, damage: InvalidLedger | None, fetches: int) -> None:
         if damage is None:
@@ -315,20 +339,16 @@ class Node:
         elif not held.done:
             self._deliver_error(held, 500, "InternalError", DAMAGED)
 
-    def _deliver(self, held: Held) -> None:
+    def _deliver(self, held: Held, response: bytes) -> None:
         self._waiting.finish(held)
-        data = encode_response(held.status, held.headers, held.body, held.head)
-        self._outputs.append(Respond(held.deliver, data))
+        self.respond(held.deliver, response)
 
     def _deliver_error(self, held: Held, status: int, code: str, message: str) -> None:
         if not held.done:
             self._waiting.finish(held)
         headers = {"content-type": JSON_TYPE, TXID_HEADER: str(held.txid)}
         data = encode_response(status, headers, error_body(code, message), held.head)
-        self._outputs.append(Respond(held.deliver, data))
-
-    def rolled_back(self, seqno: SeqNo) -> None:
-        """Answers whose transactions were undone can never be given."""
+        self.respond(held.deliver, data)
 
     # --- ordering -------------------------------------------------------------------------------
 
@@ -401,6 +421,7 @@ class Node:
 
     def committed(self, seqno: SeqNo) -> None:
         """The store and the history made everything up to `seqno` final."""
+        self._hand_out_entries()
         self._outputs.append(Committed(seqno))
         self._release()
 
@@ -423,12 +444,16 @@ class Node:
         return self.membership.accepts(node_id)
 
     def send_to(self, peer: NodeId, channel: Channel, message: PeerMessage) -> bool:
-        """Have a message carried, after everything asked for before; False without an address."""
+        """Have a message carried, after everything asked for before.
+
+        A node that has just joined knows no addresses: it can only answer over the connection that
+        the peer opened. False for a request that cannot be carried for want of an address.
+        """
         address = self.membership.address(peer)
-        if address is None:
+        if address is None and channel is Channel.FORWARD:
             return False
         self._hand_out_entries()
-        self._outputs.append(Send(peer, address, channel, message))
+        self._outputs.append(Send(peer, address or "", channel, message))
         return True
 
     def followed(self, entry: Entry) -> None:
@@ -447,7 +472,6 @@ class Node:
         self.historical.rollback(seqno)
         self._last_signed = self.historical.last_signed
         self._snapshot_requested = False
-        self.rolled_back(seqno)
 
     @property
     def retired(self) -> bool:
@@ -563,9 +587,12 @@ class Node:
         return self.consensus.can_replicate
 
     def too_many_pending(self) -> bool:
-        """Back-pressure: too much is ordered and not yet committed."""
+        """Back-pressure: this primary has ordered too much that is not yet committed."""
         limit = self.limits.uncommitted_max
-        return limit > 0 and self.consensus.last - self.consensus.committed >= limit
+        consensus = self.consensus
+        return (
+            limit > 0 and consensus.last - consensus.committed >= limit and consensus.can_replicate
+        )
 
     @property
     def app_open(self) -> bool:

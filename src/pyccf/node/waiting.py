@@ -5,18 +5,22 @@ other; its answer is held until the transaction it names is committed (and its r
 After `x-pyccf-wait-timeout-ms` (default 10 s) the client gets 504 `CommitTimeout` with the
 transaction id: nothing is lost, it can ask /tx later. A transaction that can no longer commit gets
 503 `TransactionReplicationFailed`. The rules are docs/wait-for-commit.md.
+
+That a transaction was rolled back on this node does not mean that it can no longer commit: another
+node may still have it and lead next. So nothing is decided here but by what is committed. Once a
+transaction of a later view is, those of earlier views that are not committed before it never will.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
 from pyccf.errors import RpcError
 from pyccf.http.message import Request
-from pyccf.types import Millis, TxID
+from pyccf.types import Millis, SeqNo, TxID, View
 
 WAIT_HEADER = "x-pyccf-wait"
 _WAIT_HEADER = WAIT_HEADER.encode()
@@ -43,10 +47,10 @@ class Held(msgspec.Struct):
     wish: Wish
     deadline: Millis
     deliver: Callable[[bytes], None]
-    status: int
-    headers: dict[str, str]
-    body: bytes
+    response: bytes
+    """Complete, but for its receipt."""
     head: bool
+    """It answers a HEAD request: there is no body."""
     done: bool = False
 
 
@@ -74,14 +78,25 @@ def parse_wish(request: Request) -> Wish | None:
     return Wish(kind == "receipt", int(timeout))
 
 
+def with_header(response: bytes, name: str, value: str) -> bytes:
+    """A complete response with one more header, in its place by name."""
+    head, end, body = response.partition(b"\r\n\r\n")
+    line, *headers = head.split(b"\r\n")
+    headers.append(f"{name}: {value}".encode())
+    headers.sort(key=lambda header: header.partition(b":")[0])
+    return b"\r\n".join([line, *headers]) + end + body
+
+
 class WaitingRoom:
     """All held answers, by seqno and by deadline."""
 
     def __init__(self) -> None:
-        self._by_seqno: list[tuple[int, int, Held]] = []
+        self._by_seqno: list[tuple[SeqNo, int, Held]] = []
         self._by_deadline: list[tuple[Millis, int, Held]] = []
         self._number = 0
         self._count = 0
+        self._view: View = 0
+        """View of the last committed transaction."""
 
     def __len__(self) -> int:
         return self._count
@@ -99,17 +114,26 @@ class WaitingRoom:
         """Keep an answer until `ripe` or `overdue` gives it back."""
         self._number += 1
         self._count += 1
-        heappush(self._by_seqno, (held.txid.seqno, self._number, held))
+        view, seqno = held.txid
+        # Of a view that is over: whether it is committed is known already.
+        heappush(self._by_seqno, (0 if view < self._view else seqno, self._number, held))
         heappush(self._by_deadline, (held.deadline, self._number, held))
 
-    def ripe(self, committed: int) -> list[Held]:
-        """Answers whose seqno is now committed; they stay counted until `finish`."""
-        out: list[Held] = []
-        while self._by_seqno and self._by_seqno[0][0] <= committed:
-            held = heappop(self._by_seqno)[2]
-            if not held.done:
-                out.append(held)
-        return out
+    def ripe(self, committed: TxID) -> list[Held]:
+        """Answers whose transactions are committed, or never will be, now that `committed` is.
+
+        They stay counted until `finish`.
+        """
+        rows: list[tuple[SeqNo, int, Held]] = []
+        waiting = self._by_seqno
+        while waiting and waiting[0][0] <= committed.seqno:
+            rows.append(heappop(waiting))
+        if committed.view > self._view:
+            self._view = committed.view
+            rows += sorted(row for row in waiting if row[2].txid.view < committed.view)
+            waiting[:] = [row for row in waiting if row[2].txid.view >= committed.view]
+            heapify(waiting)
+        return [held for _, _, held in rows if not held.done]
 
     def overdue(self, now: Millis) -> list[Held]:
         """Answers whose time is up; each is finished."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pyccf.errors import RpcError
-from pyccf.http.message import Request
-from pyccf.node.waiting import Held, WaitingRoom, Wish, parse_wish
+from pyccf.http.message import Request, encode_response
+from pyccf.node.waiting import Held, WaitingRoom, Wish, parse_wish, with_header
 from pyccf.types import TxID
 
 
@@ -12,8 +12,8 @@ def request(**headers: str) -> Request:
     return Request("POST", "/app/x", {k.replace("_", "-"): v for k, v in headers.items()})
 
 
-def held(seqno: int, deadline: int) -> Held:
-    return Held(TxID(2, seqno), Wish(False, 10), deadline, lambda b: None, 200, {}, b"", False)
+def held(seqno: int, deadline: int, view: int = 2) -> Held:
+    return Held(TxID(view, seqno), Wish(False, 10), deadline, lambda b: None, b"", False)
 
 
 def test_no_header_no_wish() -> None:
@@ -50,10 +50,37 @@ def test_each_answer_is_given_once() -> None:
     early, late = held(3, 50), held(5, 20)
     room.hold(early)
     room.hold(late)
-    assert room.ripe(2) == []
-    assert room.ripe(4) == [early]
+    assert room.ripe(TxID(2, 2)) == []
+    assert room.ripe(TxID(2, 4)) == [early]
     room.finish(early)
     assert room.overdue(19) == []
     assert room.overdue(100) == [late]
-    assert room.ripe(9) == []
+    assert room.ripe(TxID(2, 9)) == []
     assert len(room) == 0
+
+
+def test_a_commit_of_a_later_view_decides_what_is_left_of_earlier_ones() -> None:
+    room = WaitingRoom()
+    below, above, later = held(3, 50), held(9, 50), held(8, 50, view=3)
+    for one in (later, above, below):
+        room.hold(one)
+    assert room.ripe(TxID(2, 2)) == []
+    assert room.ripe(TxID(3, 4)) == [below, above]
+    assert room.ripe(TxID(3, 7)) == []
+    assert room.ripe(TxID(3, 8)) == [later]
+
+
+def test_an_answer_of_a_view_that_is_over_is_decided_at_once() -> None:
+    room = WaitingRoom()
+    assert room.ripe(TxID(3, 4)) == []
+    old = held(9, 50)
+    room.hold(old)
+    assert room.ripe(TxID(3, 4)) == [old]
+
+
+@pytest.mark.parametrize("headers", [{}, {"a": "1"}, {"z": "1"}, {"a": "1", "z": "2"}])
+@pytest.mark.parametrize("head", [False, True])
+def test_a_header_is_added_as_if_it_had_been_there(headers: dict[str, str], head: bool) -> None:
+    body = b"x\r\n\r\ny"
+    added = with_header(encode_response(201, headers, body, head), "m", "v: w")
+    assert added == encode_response(201, {**headers, "m": "v: w"}, body, head)
