@@ -7,6 +7,7 @@ from pyccf.consensus.raft import (
     AppendEntries,
     AppendEntriesResponse,
     ElectionType,
+    Phase,
     Raft,
     RaftSettings,
     RequestVote,
@@ -153,3 +154,8 @@ def vote(
 def role(raft: Raft) -> Leadership:
     """Asked anew each time, which a type checker does not believe of an attribute."""
     return raft.leadership
+
+
+def phase(node: StubNode) -> Phase | None:
+    """Likewise."""
+    return node.raft.phase

@@ -448,15 +448,18 @@ def log_matching(a: Replica, b: Replica) -> Found:
 
 
 def leader_completeness(a: Replica, b: Replica) -> Found:
-    """LeaderCompletenessInv: a leader has what was committed in earlier views and its own."""
-    if a.leadership is not Leadership.LEADER:
+    """LeaderCompletenessInv: a leader has what was committed in earlier views and its own.
+
+    What a node in a later view committed may be of an earlier view and yet unknown to this leader,
+    which then is none any more (figure 8 of the Raft paper).
+    """
+    if a.leadership is not Leadership.LEADER or b.view > a.view:
         return
-    upto = min(b.committed, b.last_of(a.view))
-    if not a.holds(b, upto):
+    if not a.holds(b, b.committed):
         yield Violation(
             "LeaderCompletenessInv",
             (a.id, b.id),
-            f"the leader of view {a.view} lacks what is committed up to {upto}",
+            f"the leader of view {a.view} lacks what is committed up to {b.committed}",
         )
 
 

@@ -10,6 +10,7 @@ from pyccf.errors import InvalidLedger
 from pyccf.sim.stub import StubNode
 from pyccf.types import TxID
 from support.raft import (
+    ELECTION_TIMEOUT,
     HEARTBEAT,
     answer,
     append,
@@ -17,6 +18,7 @@ from support.raft import (
     entry,
     follower,
     leader,
+    phase,
     replica,
     role,
     settings,
@@ -48,6 +50,18 @@ def test_1a_a_candidate_follows_the_leader_of_its_view(pre_vote: bool) -> None:
     assert node.raft.leader == "o"
     assert node.raft.view == view
     assert answer(node) == ack(view, 2)
+
+
+def test_1a_a_pre_vote_candidate_keeps_what_it_confirmed_to_the_leader_of_its_view() -> None:
+    node = follower(settings(pre_vote=True))
+    node.raft.handle("l", append(2, (2, 2), entry(2, 3)))
+    assert answer(node) == ack(2, 3)
+    node.raft.tick(ELECTION_TIMEOUT)
+    assert role(node.raft) is Leadership.PRE_VOTE_CANDIDATE
+    take(node)
+    node.raft.handle("l", append(2, (2, 3)))
+    assert answer(node) == ack(2, 3)
+    assert role(node.raft) is Leadership.FOLLOWER
 
 
 def test_1b_a_newer_view_is_followed_and_unsigned_entries_are_undone() -> None:
@@ -115,7 +129,7 @@ def test_3_a_matching_leader_is_known_and_restarts_the_timer() -> None:
     node.raft.leader = None
     node.raft.elapsed = 99
     node.raft.handle("l", append(2, (2, 2)))
-    assert node.raft.leader == "l"
+    assert node.raft.primary == "l"
     assert node.raft.elapsed <= 50
 
 
@@ -237,7 +251,7 @@ def test_7_a_refused_reconfiguration_leaves_no_configuration_behind() -> None:
     node.raft.handle("l", append(2, (2, 2), entry(2, 3, nodes="l o")))
     assert answer(node) == nack(2, 2)
     assert [c.idx for c in node.raft.configs] == [1]
-    assert node.raft.phase is None
+    assert phase(node) is None
 
 
 def test_7_views_must_ascend_and_only_after_a_signature() -> None:
@@ -292,11 +306,11 @@ def test_8_a_commit_index_beyond_the_log_commits_what_is_here() -> None:
 def test_8_a_node_follows_its_own_retirement() -> None:
     node = follower()
     node.raft.handle("l", append(2, (2, 2), entry(2, 3, nodes="l o")))
-    assert node.raft.phase is Phase.ORDERED
+    assert phase(node) is Phase.ORDERED
     node.raft.handle("l", append(2, (2, 3), entry(2, 4, signature=True)))
-    assert node.raft.phase is Phase.SIGNED
+    assert phase(node) is Phase.SIGNED
     node.raft.handle("l", append(2, (2, 4), commit=4))
-    assert node.raft.phase is Phase.COMPLETED
+    assert phase(node) is Phase.COMPLETED
 
 
 # --- rule 9 ---------------------------------------------------------------------------------------

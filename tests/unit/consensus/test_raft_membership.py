@@ -18,15 +18,11 @@ from support.raft import (
     entry,
     follower,
     leader,
+    phase,
     role,
     take,
     vote,
 )
-
-
-def phase(node: StubNode) -> Phase | None:
-    """Asked anew each time, which a type checker does not believe of an attribute."""
-    return node.raft.phase
 
 
 def confirmed(node: StubNode, *peers: str) -> None:

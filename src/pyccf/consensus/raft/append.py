@@ -12,8 +12,6 @@ from pyccf.consensus.raft.messages import AppendEntries, AppendEntriesResponse
 from pyccf.errors import PyccfError
 from pyccf.types import NodeId, SeqNo, TxID, View
 
-_STANDING = frozenset((Leadership.CANDIDATE, Leadership.PRE_VOTE_CANDIDATE))
-
 
 class Append(Election):
     """A replica that takes what a leader says."""
@@ -24,8 +22,10 @@ class Append(Election):
         if message.term < self.view:
             self._refuse(sender)
             return
-        if message.term > self.view or self.leadership in _STANDING:
+        if message.term > self.view or self.leadership is Leadership.CANDIDATE:
             self._become_aware_of_new_term(message.term)
+        elif self.leadership is Leadership.PRE_VOTE_CANDIDATE:
+            self._stop_asking()
         elif self.leadership is Leadership.LEADER:
             self._executor.report(
                 "fail", f"{sender} claims to lead view {self.view}, which this node leads"
@@ -62,6 +62,15 @@ class Append(Election):
         # Rule 9. The view history needs nothing here: the first entry of a view records it.
         self._commit_if_possible(message.leader_commit_idx)
         self._confirm(sender, message.idx)
+
+    def _stop_asking(self) -> None:
+        """A pre-vote candidate hears the leader of its view and follows it again.
+
+        Unlike CCF, which makes it a new follower, it keeps its log: it may have confirmed unsigned
+        entries to this very leader, which never goes back behind what was confirmed (§7 rule 7).
+        """
+        self.leadership = Leadership.FOLLOWER
+        self.votes.clear()
 
     # --- answers --------------------------------------------------------------------------------
 
