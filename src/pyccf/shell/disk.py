@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import os
 from array import array
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -32,14 +30,19 @@ from typing import NoReturn
 from pyccf.errors import InvalidLedger, LocalError, StorageError
 from pyccf.ledger import chunk
 from pyccf.ledger.chunk import FIRST_OFFSET, OFFSET_MAX, ChunkName
-from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, Entry, parse_header
-from pyccf.ledger.entry import HEADER_SIZE as ENTRY_HEADER_SIZE
+from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, Entry
+from pyccf.shell.chunk_files import (
+    CommittedChunks,
+    ReadChunk,
+    chunk_files,
+    fitting,
+    layout,
+    read_range,
+)
 from pyccf.shell.files import Files
 from pyccf.shell.tail import Tail
 from pyccf.types import SeqNo
 
-READ_CACHE_MAX = 5
-"""Committed chunks kept open for reading (spec: ledger.md §11)."""
 READ_BYTES_MAX = 64 * 1024 * 1024 - 2048
 """Most bytes one `read` returns (spec: ledger.md §11)."""
 
@@ -66,18 +69,6 @@ class _OpenChunk:
     @property
     def last(self) -> SeqNo:
         return self.first + len(self.positions) - 1
-
-
-class _ReadChunk:
-    """A committed chunk opened for reading."""
-
-    __slots__ = ("end", "fd", "first", "positions")
-
-    def __init__(self, fd: int, first: SeqNo, positions: array[int], end: int) -> None:
-        self.fd = fd
-        self.first = first
-        self.positions = positions
-        self.end = end
 
 
 class LedgerDisk:
@@ -108,7 +99,9 @@ class LedgerDisk:
         self._fsync = fsync
         self._read_bytes_max = read_bytes_max
         self._open: list[_OpenChunk] = []
-        self._cache: OrderedDict[str, _ReadChunk] = OrderedDict()
+        self._committed = CommittedChunks(
+            self._files, [self.directory, *self.read_only_directories]
+        )
         self._failure: StorageError | None = None
         self._closed = False
         self._use_existing = False
@@ -123,13 +116,13 @@ class LedgerDisk:
         for directory in self.read_only_directories:
             if not self._files.is_directory(directory):
                 raise LocalError(f"Read-only ledger directory {directory} is not a directory.")
-            for _, name in self._chunks(directory):
+            for _, name in chunk_files(self._files, directory):
                 if name.committed and not name.set_aside and name.last is not None:
                     self.committed = max(self.committed, name.last)
         with self._guard(self.directory, "create directory"):
             self._files.make_directory(self.directory)
         candidates: list[tuple[str, ChunkName]] = []
-        for file, name in self._chunks(self.directory):
+        for file, name in chunk_files(self._files, self.directory):
             if name.set_aside:
                 if not name.ignored:
                     self._ignore(file)
@@ -146,13 +139,6 @@ class LedgerDisk:
         self._open.sort(key=lambda c: c.last)
         self.last = max([self.committed, *(c.last for c in self._open)])
 
-    def _chunks(self, directory: str) -> list[tuple[str, ChunkName]]:
-        """Chunk files of a directory, ascending by first seqno."""
-        with self._guard(directory, "list directory", poison=False):
-            names = self._files.list(directory)
-        found = [(name, parsed) for name in names if (parsed := chunk.parse_name(name)) is not None]
-        return sorted(found, key=lambda item: (item[1].first, item[0]))
-
     def _open_existing(self, file: str, name: ChunkName) -> None:
         """Rebuild the positions of an uncommitted chunk and drop its partial tail."""
         path = os.path.join(self.directory, file)
@@ -160,7 +146,7 @@ class LedgerDisk:
             fd = self._files.open(path)
             try:
                 size = self._files.size(fd)
-                positions, end, completed = self._layout(fd, size)
+                positions, end, completed = layout(self._files, fd, size)
             except InvalidLedger:
                 self._files.close(fd)
                 positions = None
@@ -185,35 +171,6 @@ class LedgerDisk:
                 # The entry that ends the chunk is there, its table was lost: chunks must end
                 # where the primary said, on every node.
                 self._complete(opened)
-
-    def _layout(self, fd: int, size: int) -> tuple[array[int], int, bool]:
-        """Positions, end of the entries and whether complete. InvalidLedger for wrong content.
-
-        A chunk whose table is cut is read as an incomplete one: its entries are still there.
-        """
-        files = self._files
-        if size < FIRST_OFFSET:
-            return array("I"), 0, False
-        header = files.read(fd, 0, FIRST_OFFSET)
-        try:
-            table = chunk.parse_table_offset(header, size)
-            limit = size
-            if table:
-                positions = chunk.parse_table(files.read(fd, table, size - table))
-                if positions and self._ends_at(fd, positions[-1], table):
-                    return positions, table, True
-                limit = table
-        except InvalidLedger:
-            limit = min(int.from_bytes(header, "little"), size)
-        found = chunk.scan(lambda offset, n: files.read(fd, offset, n), limit)
-        return found.positions, found.end, False
-
-    def _ends_at(self, fd: int, position: int, end: int) -> bool:
-        """Whether the entry at `position` ends at `end`: otherwise the table has lost its end."""
-        header = self._files.read(fd, position, ENTRY_HEADER_SIZE)
-        if len(header) < ENTRY_HEADER_SIZE or position >= end:
-            return False
-        return position + parse_header(header)[1] == end
 
     def _ignore(self, file: str) -> None:
         """Set a file aside."""
@@ -293,7 +250,7 @@ class LedgerDisk:
     def _start(self, first: SeqNo) -> _OpenChunk:
         """A file for the chunk that begins at `first`."""
         if self._use_existing:
-            for file, name in self._chunks(self.directory):
+            for file, name in chunk_files(self._files, self.directory):
                 if name.first == first and not name.ignored and not name.committed:
                     return self._start_replay(os.path.join(self.directory, file), first)
         recovery = self._recovery_start is not None and first > self._recovery_start
@@ -330,10 +287,13 @@ class LedgerDisk:
         `recovery_start`, if not 0, is the seqno after which files belong to a recovery.
         """
         self._refuse_if_failed()
-        for file, name in self._chunks(self.directory):
-            if name.committed and not name.set_aside and name.first > seqno:
-                self._rename(file, chunk.open_name(name.first))
         self._forget()
+        for file, name in chunk_files(self._files, self.directory):
+            if name.committed and not name.set_aside and name.first > seqno:
+                unfinished = chunk.open_name(name.first)
+                if self._files.exists(os.path.join(self.directory, unfinished)):
+                    self._ignore(unfinished)
+                self._rename(file, unfinished)
         self._use_existing = True
         self._replay_until = self.last
         self.last = self.committed = seqno
@@ -367,7 +327,7 @@ class LedgerDisk:
 
     def _remove_after(self, seqno: SeqNo) -> None:
         """Delete every chunk of the main directory that begins after `seqno`."""
-        for file, name in self._chunks(self.directory):
+        for file, name in chunk_files(self._files, self.directory):
             if name.first > seqno and not name.ignored:
                 path = os.path.join(self.directory, file)
                 with self._guard(path, "remove"):
@@ -499,77 +459,30 @@ class LedgerDisk:
             return b"", first - 1
         index = first - holder.first
         count = min(last, holder.first + len(holder.positions) - 1) - first + 1
-        count = max(1, _fitting(holder, index, count, bytes_max))
-        return self._read_range(holder, index, count), first + count - 1
-
-    def _read_range(self, holder: _OpenChunk | _ReadChunk, index: int, count: int) -> bytes:
-        """The bytes of `count` entries from number `index` of a chunk."""
-        positions = holder.positions
-        start = positions[index]
-        stop = chunk.end_of(positions, index + count - 1, holder.end)
-        with self._guard(self.directory, "read", poison=False):
-            data = self._files.read(holder.fd, start, stop - start)
-        if len(data) != stop - start:
-            raise StorageError(
-                f"Ledger entry {holder.first + index} cannot be read: its file is too short."
-            )
-        return data
+        count = max(1, fitting(holder, index, count, bytes_max))
+        return read_range(self._files, holder, index, count), first + count - 1
 
     def _read_some(
-        self, holder: _OpenChunk | _ReadChunk, index: int, count: int, bytes_max: int
+        self, holder: _OpenChunk | ReadChunk, index: int, count: int, bytes_max: int
     ) -> list[bytes]:
         """Up to `count` entries from number `index` of a chunk, as many as fit."""
-        count = _fitting(holder, index, count, bytes_max)
+        count = fitting(holder, index, count, bytes_max)
         if not count:
             return []
-        data = self._read_range(holder, index, count)
+        data = read_range(self._files, holder, index, count)
         positions = holder.positions
         start = positions[index]
         bounds = [p - start for p in positions[index : index + count]] + [len(data)]
         return [data[bounds[i] : bounds[i + 1]] for i in range(count)]
 
-    def _holding(self, seqno: SeqNo) -> _OpenChunk | _ReadChunk | None:
-        """The chunk with an entry: open ones, cached ones, then what lies in the directories."""
+    def _holding(self, seqno: SeqNo) -> _OpenChunk | ReadChunk | None:
+        """The chunk with an entry: open ones, then committed ones."""
         for current in reversed(self._open):
             if current.first <= seqno:
                 if seqno <= current.last:
                     return current
                 break
-        for cached in self._cache.values():
-            if cached.first <= seqno < cached.first + len(cached.positions):
-                return cached
-        for directory in (self.directory, *self.read_only_directories):
-            main = directory is self.directory
-            for file, name in self._chunks(directory):
-                if name.last is None or not name.first <= seqno <= name.last:
-                    continue
-                if not name.committed or name.ignored or (name.recovery and not main):
-                    continue
-                return self._cache_chunk(os.path.join(directory, file), name)
-        return None
-
-    def _cache_chunk(self, path: str, name: ChunkName) -> _ReadChunk:
-        files = self._files
-        with self._guard(path, "open", poison=False):
-            fd = files.open_to_read(path)
-            try:
-                positions, end, completed = self._layout(fd, files.size(fd))
-            except BaseException:
-                files.close(fd)
-                raise
-        if not completed or len(positions) != (name.last or 0) - name.first + 1:
-            files.close(fd)
-            raise InvalidLedger(
-                f"Chunk {path} does not hold the entries its name says.",
-                seqno=name.first,
-                file=path,
-            )
-        chunk_read = _ReadChunk(fd, name.first, positions, end)
-        self._cache[path] = chunk_read
-        while len(self._cache) > READ_CACHE_MAX:
-            _, oldest = self._cache.popitem(last=False)
-            files.close(oldest.fd)
-        return chunk_read
+        return self._committed.holding(seqno)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -584,11 +497,11 @@ class LedgerDisk:
             self._files.close(current.fd)
 
     def _forget(self) -> None:
-        for fd in [c.fd for c in self._open] + [c.fd for c in self._cache.values()]:
+        for current in self._open:
             with suppress(OSError):
-                self._files.close(fd)
+                self._files.close(current.fd)
         self._open = []
-        self._cache.clear()
+        self._committed.close()
 
     @property
     def failure(self) -> StorageError | None:
@@ -609,24 +522,12 @@ class LedgerDisk:
         raise self._failure
 
     @contextmanager
-    def _guard(self, path: str, doing: str, *, poison: bool = True) -> Iterator[None]:
-        """Turn the operating system's refusal into StorageError; `poison` ends all writing."""
+    def _guard(self, path: str, doing: str) -> Iterator[None]:
+        """Turn the operating system's refusal into StorageError, which ends all writing."""
         try:
             yield
         except OSError as error:
             cause = error.strerror or str(error)
-            if not poison:
-                raise StorageError(f"Ledger file {path}: {doing} failed: {cause}.") from None
         else:
             return
         self._fail(path, doing, cause)
-
-
-def _fitting(holder: _OpenChunk | _ReadChunk, index: int, count: int, bytes_max: int) -> int:
-    """How many of `count` entries from number `index` on have at most `bytes_max` bytes."""
-    positions = holder.positions
-    limit = positions[index] + bytes_max
-    if chunk.end_of(positions, index + count - 1, holder.end) <= limit:
-        return count
-    # The end of an entry is where the next one begins.
-    return bisect_right(positions, limit, index + 1, index + count) - index - 1

@@ -12,7 +12,8 @@ import pytest
 from pyccf.errors import InvalidLedger, LocalError, StorageError
 from pyccf.ledger import chunk
 from pyccf.ledger.entry import Entry
-from pyccf.shell.disk import READ_CACHE_MAX, LedgerDisk
+from pyccf.shell.chunk_files import READ_CACHE_MAX
+from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.files import Files
 from support.ledgers import Service, small_service
 
