@@ -371,9 +371,11 @@ class App:
         mode = Mode(mode)
         reads = mode is not Mode.READWRITE
         forward = Forwarding(forwarding or (Forwarding.SOMETIMES if reads else Forwarding.ALWAYS))
-        redirect = Redirection(
-            redirection or (Redirection.NONE if reads else Redirection.TO_PRIMARY)
-        )
+        if redirection is None:
+            # What is said of forwarding is said of redirection (spec: http-api.md §3.1).
+            stays = reads if forwarding is None else forward is Forwarding.NEVER
+            redirection = Redirection.NONE if stays else Redirection.TO_PRIMARY
+        redirect = Redirection(redirection)
         policies = tuple(python_policy(p) for p in auth)
         verb = verb.upper()
         if any(e.verb == verb and e.path == path for e in self._templates.all()):

@@ -157,9 +157,9 @@ def test_reads_stay_until_the_session_has_written(network: Network) -> None:
     backup = network.backups[0]
     session = backup.session()
     assert answer(network, backup, "GET", "/app/log/1", session=session).status == 404
-    assert not session.is_forwarding
+    before = session.is_forwarding
     answer(network, backup, "PUT", "/app/log/1", b"own", session=session)
-    assert session.is_forwarding
+    assert (before, session.is_forwarding) == (False, True)
     assert answer(network, backup, "GET", "/app/log/1", session=session).body == b"own"
     assert answer(network, backup, "GET", "/app/log/1").status == 404, "another session"
 
