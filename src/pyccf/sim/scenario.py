@@ -5,6 +5,12 @@ the end the network must come together: a leader signs, everybody active is reco
 agree (spec: consensus-cft.md §15). The rules of `invariants` are checked after everything that
 happens to a node, and so is that what is committed is on a majority of each configuration.
 
+Beside CCF's commands there are three of our own, for what CCF's engine has not:
+
+    setting,KEY,N           a number of RaftSettings, for nodes created afterwards
+    congested,A,B,true|false  the way from A to B is full, or free again
+    hand_over,A             A, a primary, is about to stop
+
 What happens is printed to standard output as a Mermaid sequence diagram, in lines that start with
 `<RaftDriver>`. Whatever fails is said on standard error with file and line, nothing else is.
 Unknown commands and wrong numbers of arguments are failures.
@@ -74,7 +80,7 @@ class Driver:
         self._out = out
         self._seed = seed
         self._rng = random.Random(f"scenario {seed}")
-        self._pre_vote = False
+        self._settings = SETTINGS
         self._nodes: dict[NodeId, StubNode] = {}
         """Ascending by id."""
         self._connections: set[tuple[NodeId, NodeId]] = set()
@@ -167,8 +173,7 @@ class Driver:
     def _create(self, node_id: NodeId) -> StubNode:
         if node_id in self._nodes:
             return self._nodes[node_id]
-        settings = msgspec.structs.replace(SETTINGS, pre_vote=self._pre_vote)
-        node = StubNode(node_id, settings, SeededEntropy(f"{self._seed} {node_id}"))
+        node = StubNode(node_id, self._settings, SeededEntropy(f"{self._seed} {node_id}"))
         node.raft.ticking = True
         self._nodes[node_id] = node
         self._nodes = dict(sorted(self._nodes.items()))
@@ -194,9 +199,12 @@ class Driver:
         self._replicate(term, data="", kind=RECONFIGURATION, nodes=tuple(nodes))
 
     def do_pre_vote_enabled(self, value: str) -> None:
-        if value not in ("true", "false"):
-            raise ScenarioFailed(f"pre_vote_enabled takes true or false, not {value}")
-        self._pre_vote = value == "true"
+        self._settings = msgspec.structs.replace(self._settings, pre_vote=_boolean(value))
+
+    def do_setting(self, key: str, value: str) -> None:
+        if key not in RaftSettings.__struct_fields__ or key == "pre_vote":
+            raise ScenarioFailed(f"there is no setting {key}")
+        self._settings = msgspec.structs.replace(self._settings, **{key: _number(value)})
 
     def do_start_node(self, node_id: str) -> None:
         if self._nodes:
@@ -372,6 +380,18 @@ class Driver:
         for node_id in self._nodes:
             self.do_shuffle_one(node_id)
 
+    def do_congested(self, node_id: str, peer: str, value: str) -> None:
+        self._node(peer)
+        node = self._node(node_id)
+        node.raft.congested(peer, _boolean(value))
+        self._happened(node)
+
+    def do_hand_over(self, node_id: str) -> None:
+        node = self._node(node_id)
+        if node.raft.hand_over() is None:
+            raise ScenarioFailed(f"{node_id} has nobody to hand over to")
+        self._happened(node)
+
     # --- ordering -------------------------------------------------------------------------------
 
     def do_replicate(self, term: str, data: str) -> None:
@@ -515,6 +535,12 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ScenarioFailed(f"{text} is not a number")
     return int(text)
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ScenarioFailed(f"{text} is neither true nor false")
+    return text == "true"
 
 
 def _term(message: PeerMessage) -> int | None:

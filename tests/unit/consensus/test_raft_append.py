@@ -269,9 +269,9 @@ def test_8_a_signature_is_committable_and_starts_the_timer_of_a_trusted_node() -
     node = replica()
     node.raft.join(2, 0, [])
     node.raft.handle("l", append(2, (0, 0), entry(2, 1, nodes="l me")))
-    assert not node.raft.ticking
+    assert node.raft.details()["ticking"] is False
     node.raft.handle("l", append(2, (2, 1), entry(2, 2, signature=True)))
-    assert node.raft.ticking
+    assert node.raft.details()["ticking"] is True
     assert list(node.raft.committable) == [2]
 
 
