@@ -313,6 +313,13 @@ def test_8_a_node_follows_its_own_retirement() -> None:
     assert phase(node) is Phase.COMPLETED
 
 
+def test_8_nothing_is_committed_beyond_what_the_message_shows_to_agree() -> None:
+    node = with_signed_suffix()
+    node.raft.handle("o", append(3, (2, 2), commit=5))
+    assert answer(node) == ack(3, 2)
+    assert node.raft.committed == 2
+
+
 # --- rule 9 ---------------------------------------------------------------------------------------
 
 

@@ -60,7 +60,7 @@ class Append(Election):
             self._refuse(sender)
             return
         # Rule 9. The view history needs nothing here: the first entry of a view records it.
-        self._commit_if_possible(message.leader_commit_idx)
+        self._commit_if_possible(self._known_committed(message))
         self._confirm(sender, message.idx)
 
     def _stop_asking(self) -> None:
@@ -92,6 +92,14 @@ class Append(Election):
     def _confirm(self, to: NodeId, seqno: SeqNo) -> None:
         """ACK up to the end of the message, even if more is here."""
         self._executor.send(to, AppendEntriesResponse(self.view, seqno, True))
+
+    def _known_committed(self, message: AppendEntries) -> SeqNo:
+        """What the leader committed, as far as this log is known to be the leader's.
+
+        CCF does not look at where the message ends. Its leaders do not send messages that end
+        before what they committed to a node that has more; ours do, when they may not send more.
+        """
+        return min(message.leader_commit_idx, message.idx)
 
     # --- what is here already -------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class Append(Election):
             return False
         apply = self._executor.apply
         entries = message.entries
-        leader_commit = message.leader_commit_idx
+        leader_commit = self._known_committed(message)
         size = 0
         seqno = first - 1
         try:
