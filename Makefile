@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox test check format bench clean
+.PHONY: help install sandbox test check format bench bench-network soak-network clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,6 +36,12 @@ format: $(STAMP)   ## apply the formatter
 
 bench: $(STAMP)    ## measure; writes bench/results/*.json
 	$(BIN)/python -m bench $(ARGS)
+
+bench-network: $(STAMP)  ## measure a network of four nodes; writes bench/results/network-*.json
+	$(BIN)/python -m bench.network $(ARGS)
+
+soak-network: $(STAMP)  ## kill the primary 50 times under load; takes about ten minutes
+	PYCCF_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_faults_soak.py $(ARGS)
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

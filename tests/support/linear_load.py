@@ -94,6 +94,7 @@ POLL_S = 0.05
 STATUS_SAMPLE = 200
 """Committed transactions whose status is asked of every node in the end; of the others, all."""
 LAST_REGISTER = "end"
+ERROR_SHOWN = 100
 
 Endpoint = tuple[str, int]
 Endpoints = Callable[[], dict[int, Endpoint]]
@@ -101,7 +102,7 @@ Endpoints = Callable[[], dict[int, Endpoint]]
 
 
 class Plan:
-    """What clients do. Shares are parts of all requests."""
+    """What clients do. Shares are parts of all requests; a session has so many on average."""
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class Plan:
         reads: float = 0.4,
         waits: float = 0.2,
         polls: float = 0.2,
+        session: int = 50,
         timeout_s: float = REQUEST_TIMEOUT_S,
         seed: int = 1,
     ) -> None:
@@ -121,6 +123,7 @@ class Plan:
         self.reads = reads
         self.waits = waits
         self.polls = polls
+        self.session = session
         self.timeout_s = timeout_s
         self.seed = seed
 
@@ -142,7 +145,7 @@ class Answer:
 
     @property
     def error(self) -> str:
-        return f"{self.status} {self.code or self.body}".strip()
+        return f"{self.status} {self.code} {self.text or self.body}"[:ERROR_SHOWN]
 
 
 class Connection:
@@ -272,7 +275,7 @@ class Load:
         )
         with self._lock:
             self._operations.append(op)
-        if op.outcome is not Outcome.ANSWERED:
+        if op.outcome is not Outcome.ANSWERED or chance.random() * self.plan.session < 1:
             return False
         if op.txid is not None and chance.random() < self.plan.polls:
             return self._poll(connection, node, op.txid)

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pyccf import constitutions
 from pyccf.cli.governing import decide
 from pyccf.client import Client, Identity, ServiceError, Unreachable
 from pyccf.client.types import Action
@@ -44,6 +45,9 @@ POLL_S = 0.02
 LOG_TAIL = 25
 CERTIFICATE_DAYS = 10
 ADDRESS_FILE = "n2n.json"
+PACKAGE_FILE = "package"
+PACKAGE = b"the code that all nodes run"
+"""What nodes give evidence for, in place of a source tree that may change meanwhile."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -127,6 +131,7 @@ class NetworkNode(NodeProcess):
                 [
                     *place.command,
                     *(sys.executable, "-m", "pyccf.cli.main", "node", "--config", "config.json"),
+                    *("--package", PACKAGE_FILE),
                 ],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -268,13 +273,16 @@ class Network:
                 return False
             return True
 
-    def _launch(self, target: NetworkNode | None) -> NetworkNode:
+    def _launch(self, target: NetworkNode | None, package: bytes = PACKAGE) -> NetworkNode:
         """Start the process of a node that founds the service, or joins it through another."""
         number = len(self.nodes)
         folder = self.folder / f"node{number}"
         folder.mkdir()
         place = self.links.place(number, folder)
-        config = make_config(folder) if target is None else {}
+        config: dict[str, Any] = {}
+        if target is None:
+            config = make_config(folder)
+            (folder / "constitution.js").write_text(constitutions.text("sandbox", "virtual"))
         config |= self._config(place)
         if target is not None:
             shutil.copyfile(self.service_cert, folder / "service_cert.pem")
@@ -283,6 +291,7 @@ class Network:
                 "type": "Join",
                 "join": {"target_rpc_address": f"{host}:{port}", "retry_timeout": "100ms"},
             }
+        (folder / PACKAGE_FILE).write_bytes(package)
         self.tune(config, number)
         (folder / "config.json").write_text(json.dumps(config))
         node = NetworkNode(folder, number, place)
@@ -432,10 +441,15 @@ class Network:
         found = self.primary().ask("/node/network/nodes")
         return next((n["status"] for n in found["nodes"] if n["node_id"] == node_id), "")
 
+    def knock(self, through: NetworkNode | None = None, package: bytes = PACKAGE) -> NetworkNode:
+        """Start a further node; nothing is known of how the service receives it."""
+        node = self._launch(through or self.primary(), package)
+        node.wait_for("nodecert.pem")
+        return node
+
     def join(self, through: NetworkNode | None = None) -> NetworkNode:
         """Start a further node of the open service and wait until it is pending."""
-        node = self._launch(through or self.primary())
-        node.wait_for("nodecert.pem")
+        node = self.knock(through)
         self.wait(lambda: self.status_of(node.id) == "Pending", f"{node} to be pending")
         return node
 
