@@ -149,6 +149,8 @@ class Node:
         self._last_signed: SeqNo = 0
         self._last_signature_at: Millis = 0
         self._ticked_at: Millis | None = None
+        self._flush_due = False
+        """Peers are to be sent what is new when this step is over: a signature, or a tick."""
         self.tidy_due = False
         """A retirement was committed: it is to be recorded when this step is over."""
         self.record_retired: Callable[[], None] = _nobody
@@ -409,6 +411,7 @@ class Node:
         )
         self.historical.signed(txid.seqno)
         self._order(entry)
+        self._flush_due = True
         self._last_signed = txid.seqno
         self._last_signature_at = self.now
 
@@ -493,6 +496,9 @@ class Node:
         consensus = self.consensus
         if self.state in TAKES_PART:
             consensus.tick(elapsed)
+            # Entries wait for the next tick, the next signature or a message's worth of them: few
+            # large messages cost peers far less than one for each turn of the loop.
+            self._flush_due = consensus.can_replicate
         if consensus.can_replicate and (
             consensus.should_sign
             or (
@@ -527,8 +533,9 @@ class Node:
             self.tidy_due = False
             if self.consensus.can_replicate:
                 self.record_retired()
-        if self._entries:
-            self._hand_out_entries()
+        self._hand_out_entries()
+        if self._flush_due:
+            self._flush_due = False
             self.consensus.flush()
         out, self._outputs = self._outputs, []
         return out
@@ -540,7 +547,7 @@ class Node:
 
     @property
     def has_outputs(self) -> bool:
-        return bool(self._entries or self._outputs or self.tidy_due)
+        return bool(self._entries or self._outputs or self._flush_due or self.tidy_due)
 
     # --- what handlers and frontends ask --------------------------------------------------------
 
