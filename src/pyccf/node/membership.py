@@ -42,8 +42,9 @@ class Membership:
     def accepts(self, node_id: NodeId) -> bool:
         """Whether a node, whose certificate the service endorsed, may send us anything.
 
-        A node in the table must be trusted, or on its way out and still needed. One that is not in
-        the table may be new to a node that is behind; one that was removed from it may not speak.
+        The endorsement was written by the transaction that trusted it. A node whose table does not
+        say so yet is behind: it must listen to whoever came since, or it might never catch up and
+        its vote be missed for ever. Who was seen to leave for good may not speak.
         """
         store = self._node.store
         at = (store.map_version(tables.NODES_INFO), store.rollbacks)
@@ -61,9 +62,7 @@ class Membership:
         if pair is None:
             return node_id not in self._gone
         status, _, retired_committed = _read(pair.value)
-        if status == NodeStatus.TRUSTED.value:
-            return True
-        return status == NodeStatus.RETIRED.value and not retired_committed
+        return status != NodeStatus.RETIRED.value or not retired_committed
 
     def _written(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The table changed: what that means for the configuration."""

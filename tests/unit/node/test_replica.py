@@ -335,14 +335,16 @@ def test_the_nodes_table_makes_the_configurations(service: Service) -> None:
 
 
 def test_who_may_speak(service: Service) -> None:
+    """A node that is behind listens to those whom the service endorsed since."""
     node = service.node
     assert node.accepts_peer("new to us")
-    put(service, tables.NODES_INFO, PEER.encode(), node_row("Pending"))
+    for row in (node_row("Pending"), node_row("Trusted"), node_row("Retired")):
+        put(service, tables.NODES_INFO, PEER.encode(), row)
+        assert node.accepts_peer(PEER)
+    put(service, tables.NODES_INFO, PEER.encode(), node_row("Retired", retired=True))
     assert not node.accepts_peer(PEER)
-    put(service, tables.NODES_INFO, PEER.encode(), node_row("Trusted"))
-    assert node.accepts_peer(PEER)
     node.store.rollback(node.store.version - 1, 2)
-    assert not node.accepts_peer(PEER)
+    assert node.accepts_peer(PEER)
 
 
 def test_a_node_on_its_way_out_may_speak_until_that_is_final(service: Service) -> None:
