@@ -313,7 +313,7 @@ def test_a_retired_node_serves_no_more_and_says_why(tmp_path: Path) -> None:
 
         def told() -> bool:
             details = node.consensus()
-            return details.get("retirement_phase") == "RetiredCommitted"
+            return details.get("retirement_phase") in ("Completed", "RetiredCommitted")
 
         network.wait(told, "the retired node to know")
         connection = connect(network, node)

@@ -57,7 +57,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             _more(network, load)
             network.replace(killed)
             _more(network, load)
-            network.govern(Action("trigger_ledger_rekey", {}))
+            network.govern(Action("trigger_ledger_rekey", None))
             _more(network, load)
             network.replace(network.primary())
             _more(network, load)
