@@ -160,8 +160,16 @@ def prepare(node: Node, app: App | None, install: Install) -> None:
     node.app.open = node.gov.open = True
 
 
+def some_address(number: int, interface: int) -> str:
+    """Where a node, by number, publishes an interface."""
+    return f"10.0.0.{number}:{80 + interface}"
+
+
 class Network:
-    """A primary and backups."""
+    """A primary and backups.
+
+    A given `primary` keeps its endpoints; `app` and `install` are then for the backups only.
+    """
 
     def __init__(
         self,
@@ -171,8 +179,10 @@ class Network:
         backups: int = 2,
         interfaces: Sequence[str] = (INTERFACE,),
         limits: Limits | None = None,
+        primary: Service | None = None,
+        address: Callable[[int, int], str] = some_address,
     ) -> None:
-        self.primary = Service(app=app, limits=limits)
+        self.primary = Service(app=app, limits=limits) if primary is None else primary
         node = self.primary.node
         self.leader = ToldEngine(node.node_id, node.node_id)
         self.leader.attach(node.replica)
@@ -181,10 +191,12 @@ class Network:
             self.leader._ordered(seqno, parse(data).view, seqno == len(self.primary.ledger))
         self.leader.committed = old.committed
         node.consensus = self.leader  # type: ignore[assignment]
-        prepare(node, app, install)
+        if primary is None:
+            prepare(node, app, install)
         self.backups = [Backup(i, self.primary, app, install) for i in range(1, backups + 1)]
         self.members: list[Service] = [self.primary, *self.backups]
         self.interfaces = interfaces
+        self._address = address
         self.cut: set[tuple[NodeId, NodeId]] = set()
         """Ways (from, to) on which nothing arrives."""
         for number, member in enumerate(self.members):
@@ -195,16 +207,23 @@ class Network:
 
     def trust(self, node_id: NodeId, number: int, status: str = "Trusted", **more: Json) -> None:
         """Write a row about a node."""
+        tx = self.primary.node.store.tx()
+        like = tables.get_object(tx, tables.NODES_INFO, self.primary.node.node_id)
+        assert like is not None
+        known = like["rpc_interfaces"]
+        assert isinstance(known, dict)
+        interface = known[INTERFACE]
+        assert isinstance(interface, dict)
         row: dict[str, Json] = {
+            **like,
             "status": status,
             "node_to_node_interface": {"published_address": f"10.0.0.{number}:7"},
             "rpc_interfaces": {
-                name: {"published_address": f"10.0.0.{number}:{80 + i}"}
+                name: {**interface, "published_address": self._address(number, i)}
                 for i, name in enumerate(self.interfaces)
             },
             **more,
         }
-        tx = self.primary.node.store.tx()
         tables.put_json(tx, tables.NODES_INFO, node_id, row)
         self.primary.node.commit(tx)
         self.primary.pump()

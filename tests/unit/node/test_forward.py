@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyccf.api import common
 from pyccf.apps.python import App, AppContext, Reply, Table
@@ -25,7 +23,7 @@ from pyccf.service import tables
 from pyccf.shell import frames
 from support.node import INTERFACE, Person, Service
 from support.node import Reply as Got
-from support.told import Backup, Network, ToldEngine
+from support.told import Network, ToldEngine
 
 STRANGER = "ee" * 32
 
@@ -696,58 +694,6 @@ def test_oversized_messages_are_refused(network: Network, monkeypatch: pytest.Mo
     assert "forwarded message that is none" in complaints(network.primary)[-1]
 
 
-SENDERS = st.sampled_from(["01" * 32, "02" * 32, STRANGER])
-MESSAGES = st.one_of(
-    st.binary(max_size=64),
-    st.builds(
-        msgspec.msgpack.encode,
-        st.builds(
-            Carried,
-            st.integers(0, 2**64 - 1),
-            st.integers(0, 2**64 - 1),
-            st.integers(0, 2**64 - 1),
-            st.none() | st.binary(max_size=40),
-            st.sampled_from(["GET", "HEAD", "OPTIONS", "PATCH"]) | st.text(max_size=5),
-            st.sampled_from(["/app/log/1", "/app/me", "/node/commit", "/node/tx?transaction_id="])
-            | st.text(max_size=12),
-            st.dictionaries(
-                st.sampled_from(["accept", "x-pyccf-wait", "content-length"]) | st.text(max_size=8),
-                st.text(max_size=8),
-                max_size=3,
-            ),
-            st.binary(max_size=40),
-        ),
-    ),
-    st.builds(
-        msgspec.msgpack.encode,
-        st.builds(Answered, st.integers(0, 3), st.booleans(), st.binary(max_size=40)),
-    ),
-)
-
-
-@given(st.lists(st.tuples(SENDERS, MESSAGES), max_size=6))
-def test_whatever_a_peer_sends_the_node_goes_on(sent: list[tuple[str, bytes]]) -> None:
-    network = _standing()
-    primary = network.primary
-    before = state(primary)
-    for sender, data in sent:
-        primary.node.receive(sender, Channel.FORWARD, data)
-        primary.pump()
-    primary.sent.clear()
-    assert state(primary) == before, "only a PUT writes"
-    assert answer(network, primary, "GET", "/node/commit").status == 200
-
-
-_NETWORKS: list[Network] = []
-
-
-def _standing() -> Network:
-    """One network for all cases: making one takes longer than a case."""
-    if not _NETWORKS:
-        _NETWORKS.append(Network(app=make_app(), install=install))
-    return _NETWORKS[0]
-
-
 def test_what_is_remembered_of_callers_is_bounded(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -764,8 +710,3 @@ def test_a_certificate_that_is_none_is_nobody_s(network: Network) -> None:
         network.primary, sender, method="GET", target="/app/me", caller=b"no certificate"
     )
     assert told.response[9:12] in (b"401", b"500")
-
-
-def test_backups_are_what_the_names_say(network: Network) -> None:
-    assert all(isinstance(backup, Backup) for backup in network.backups)
-    assert [m.node.can_replicate for m in network.members] == [True, False, False]
