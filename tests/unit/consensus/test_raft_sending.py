@@ -206,3 +206,15 @@ def test_a_stale_view_is_not_sent_from_memory() -> None:
     take(node)
     node.raft.tick(HEARTBEAT)
     assert take(node)[0][1] == AppendEntries(2, 5, 5, 2, 5, 2)
+
+
+def test_what_was_committed_is_passed_on_once() -> None:
+    node = leader("a b")
+    node.order("", committable=True)
+    node.raft.flush()
+    take(node)
+    ack(node, "a", 5)
+    node.raft.flush()
+    assert take(node) == [(peer, AppendEntries(2, 5, 5, 2, 5, 2)) for peer in ("a", "b")]
+    node.raft.flush()
+    assert take(node) == []

@@ -80,9 +80,13 @@ class Membership(Sending):
     # --- handing over ---------------------------------------------------------------------------
 
     def hand_over(self) -> NodeId | None:
-        """This primary is about to stop: ask the best peer to stand for election; which one."""
+        """This primary is about to stop: ask the best peer to stand for election; which one.
+
+        It is given everything first.
+        """
         if self.leadership is not Leadership.LEADER:
             return None
+        self.flush()
         return self._nominate()
 
     def _nominate(self) -> NodeId | None:

@@ -76,6 +76,7 @@ class Sending(Roles):
             return
         self._executor.send(peer.id, self._append_entries(start, end))
         peer.sent = end
+        peer.told = self.committed
 
     def _heartbeat(self, peer: Peer) -> None:
         """Say that this leader lives, from where the peer is taken to be."""
@@ -135,9 +136,13 @@ class Sending(Roles):
     # --- asked by the node ----------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Pass on to peers what was appended since the last call."""
-        if self.leadership is Leadership.LEADER and self.peers:
-            self._send_to_all()
+        """Pass on to peers what was appended or committed since the last call."""
+        if self.leadership is not Leadership.LEADER or not self.peers:
+            return
+        self._send_to_all()
+        for peer in self.peers.values():
+            if peer.told < self.committed <= peer.sent and not peer.probe and not peer.congested:
+                self._heartbeat(peer)
 
     def congested(self, peer: NodeId, yes: bool) -> None:
         """The way to a peer is full (or free again): heartbeats only, meanwhile."""

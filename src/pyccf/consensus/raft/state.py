@@ -50,6 +50,7 @@ class Peer:
         "match",
         "probe",
         "sent",
+        "told",
     )
 
     def __init__(self, node_id: NodeId, address: str, sent: SeqNo) -> None:
@@ -69,6 +70,8 @@ class Peer:
         """More is to be sent as soon as it confirms."""
         self.congested = False
         """The way to it is full."""
+        self.told: SeqNo = 0
+        """What it was told to be committed."""
 
 
 class State:
