@@ -30,7 +30,7 @@ from support.network import Network, Settings
 ROUNDS = int(os.environ.get("PYCCF_SOAK_ROUNDS", "50"))
 SETTINGS = Settings()
 ALLOWED_S = 2 * SETTINGS.election_ms / 1000 + 1
-PLAN = Plan(clients=8, pause_s=0.015, timeout_s=0.5, seed=17)
+PLAN = Plan(clients=6, readers=4, pause_s=0.015, timeout_s=0.5, seed=17)
 CALM_S = 0.5
 """Undisturbed load before each kill."""
 

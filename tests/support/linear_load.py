@@ -102,12 +102,16 @@ Endpoints = Callable[[], dict[int, Endpoint]]
 
 
 class Plan:
-    """What clients do. Shares are parts of all requests; a session has so many on average."""
+    """What clients do. Shares are parts of all requests; a session has so many on average.
+
+    `readers` are clients besides that only read, so that nothing they ask is ever forwarded.
+    """
 
     def __init__(
         self,
         *,
         clients: int = 6,
+        readers: int = 0,
         registers: int = 4,
         pause_s: float = 0.005,
         reads: float = 0.4,
@@ -118,6 +122,7 @@ class Plan:
         seed: int = 1,
     ) -> None:
         self.clients = clients
+        self.readers = readers
         self.registers = [f"r{i}" for i in range(registers)]
         self.pause_s = pause_s
         self.reads = reads
@@ -193,7 +198,7 @@ class Load:
         self._failed: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._run, args=(i,), name=f"client {i}", daemon=True)
-            for i in range(self.plan.clients)
+            for i in range(self.plan.clients + self.plan.readers)
         ]
 
     def __enter__(self) -> Load:
@@ -244,6 +249,7 @@ class Load:
 
     def _client(self, number: int, chance: random.Random) -> None:
         at = number
+        reads = self.plan.reads if number < self.plan.clients else 1.0
         while not self._stop.is_set():
             endpoints = self._endpoints()
             node = sorted(endpoints)[at % len(endpoints)]
@@ -257,14 +263,26 @@ class Load:
                 self._sessions += 1
                 session = self._sessions
             try:
-                while not self._stop.is_set() and self._one(connection, node, session, chance):
+                while not self._stop.is_set() and self._one(
+                    connection, node, session, chance, reads
+                ):
                     self._stop.wait(self.plan.pause_s * 2 * chance.random())
             finally:
                 connection.close()
 
-    def _one(self, connection: Connection, node: int, session: int, chance: random.Random) -> bool:
-        """One operation, and perhaps a question for its status; whether the session goes on."""
-        reads = chance.random() < self.plan.reads
+    def _one(
+        self,
+        connection: Connection,
+        node: int,
+        session: int,
+        chance: random.Random,
+        share: float,
+    ) -> bool:
+        """One operation, and perhaps a question for its status; whether the session goes on.
+
+        `share` of the operations are reads.
+        """
+        reads = chance.random() < share
         op = self._operation(
             connection,
             node,
