@@ -327,6 +327,47 @@ def test_a_committed_chunk_without_its_entries_is_named(tmp_path: Path, service:
     disk.close()
 
 
+def test_raw_entries_from_memory_and_from_files(tmp_path: Path, service: Service) -> None:
+    data = [e.data for e in service.entries]
+    warm = written(tmp_path / "l", service)
+    last = warm.last
+    assert warm.raw(1, last, 1 << 20) == (b"".join(data), last), "just written: all in memory"
+    assert warm.raw(5, 7, 1 << 20) == (b"".join(data[4:7]), 7)
+    assert warm.raw(5, 7, len(data[4]) + len(data[5])) == (b"".join(data[4:6]), 6)
+    assert warm.raw(5, 7, 1) == (data[4], 5)
+    warm.close()
+
+    cold = LedgerDisk(tmp_path / "elsewhere", [tmp_path / "l"])
+    cold.append(service.entries[cold.last :])
+    end = next(e.seqno for e in service.entries if e.flags & 1)
+    assert cold.raw(1, last, 1 << 20) == (b"".join(data[:end]), end), "one chunk at a time"
+    assert cold.raw(2, 4, len(data[1]) + len(data[2])) == (b"".join(data[1:3]), 3)
+    assert cold.raw(2, 4, 1) == (data[1], 2)
+    at, parts = 0, []
+    while at < last:
+        part, at = cold.raw(at + 1, last, 3000)
+        parts.append(part)
+    assert b"".join(parts) == b"".join(data)
+    for first, until in ((0, 3), (last + 1, last + 5), (4, 3)):
+        assert cold.raw(first, until, 1000) == (b"", first - 1)
+    cold.close()
+
+
+def test_entries_that_were_cut_are_not_given(tmp_path: Path, service: Service) -> None:
+    disk = LedgerDisk(tmp_path / "l")
+    disk.append(service.entries[:9])
+    assert disk.cuts == 0
+    disk.truncate(6)
+    assert disk.cuts == 1
+    assert disk.raw(7, 9, 1 << 20) == (b"", 6)
+    assert disk.raw(5, 9, 1 << 20)[1] == 6
+    disk.truncate(6)
+    assert disk.cuts == 1, "nothing was cut"
+    disk.append(service.entries[6:9])
+    assert disk.raw(7, 9, 1 << 20)[0] == b"".join(e.data for e in service.entries[6:9])
+    disk.close()
+
+
 # --- as a backup that starts over -----------------------------------------------------------
 
 
@@ -364,6 +405,73 @@ def test_replay_that_differs_cuts_and_deletes_what_came_later(
     assert again.last == len(other.entries)
     assert again.read(1, again.last) == [e.data for e in other.entries]
     again.close()
+
+
+def test_a_cut_while_files_of_before_are_compared_leaves_them_sound(
+    tmp_path: Path, service: Service
+) -> None:
+    directory = tmp_path / "l"
+    written(directory, service).close()
+    disk = LedgerDisk(directory)
+    disk.initialise(0)
+    disk.append(service.entries[:4])
+    disk.truncate(3)
+    data = (directory / "ledger_1").read_bytes()
+    assert data == bytes(8) + b"".join(e.data for e in service.entries[:3])
+    disk.append(service.entries[3:])
+    assert disk.read(1, disk.last) == [e.data for e in service.entries]
+    disk.close()
+    again = LedgerDisk(directory)
+    assert again.read(1, again.last) == [e.data for e in service.entries]
+    again.close()
+
+
+def test_a_torn_end_of_before_is_written_again(tmp_path: Path, service: Service) -> None:
+    directory = tmp_path / "l"
+    written(directory, service, commit=False).close()
+    last = names(directory)[-1]
+    os.truncate(directory / last, (directory / last).stat().st_size - 7)
+    disk = LedgerDisk(directory)
+    disk.initialise(0)
+    disk.append(service.entries)
+    assert disk.read(1, disk.last) == [e.data for e in service.entries]
+    disk.close()
+    again = LedgerDisk(directory)
+    assert again.read(1, again.last) == [e.data for e in service.entries]
+    again.close()
+
+
+def test_starting_over_with_two_files_of_one_chunk(tmp_path: Path, service: Service) -> None:
+    directory = tmp_path / "l"
+    written(directory, service).close()
+    committed = names(directory)[0]
+    whole = (directory / committed).read_bytes()
+    (directory / "ledger_1").write_bytes(bytes(8) + service.entries[0].data)
+    disk = LedgerDisk(directory)
+    (directory / "ledger_1").write_bytes(bytes(8) + service.entries[0].data)
+    disk.initialise(0)
+    assert (directory / "ledger_1").read_bytes() == whole, "the committed one is compared with"
+    disk.append(service.entries)
+    disk.commit(signatures(service.entries)[-1])
+    assert (directory / committed).read_bytes() == whole
+    disk.close()
+
+
+def test_starting_over_after_a_snapshot(tmp_path: Path, service: Service) -> None:
+    """Chunks up to the snapshot stay as they are, later ones are compared with what comes."""
+    directory = tmp_path / "l"
+    written(directory, service).close()
+    ends = [e.seqno for e in service.entries if e.flags & 1]
+    first, second = names(directory)[:2]
+    disk = LedgerDisk(directory)
+    disk.initialise(ends[0])
+    assert names(directory)[:2] == [first, f"ledger_{ends[0] + 1}"]
+    assert (disk.last, disk.committed) == (ends[0], ends[0])
+    disk.append(service.entries[ends[0] :])
+    disk.commit(ends[1])
+    assert names(directory)[:2] == [first, second]
+    assert disk.raw(1, ends[0], 1 << 20)[0] == b"".join(e.data for e in service.entries[: ends[0]])
+    disk.close()
 
 
 def test_recovery_files_get_their_names_when_it_is_complete(tmp_path: Path) -> None:
