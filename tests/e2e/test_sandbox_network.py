@@ -60,7 +60,8 @@ def test_what_is_printed_works_also_without_the_primary(tmp_path: Path) -> None:
         for line in curls if shutil.which("curl") else []:
             ran = run_line(line, tmp_path, "--silent", "--show-error", "--fail-with-body")
             assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
-        commands = [line for line in lines if " receipt " in line or " network status" in line]
+        kinds = (" receipt get ", " receipt verify ", " network status ")
+        commands = [line for line in lines if any(kind in line for kind in kinds)]
         assert len(commands) == 4
         for line in commands:
             ran = run_line(line, tmp_path, *(["--count", "2"] if "--watch" in line else []))
