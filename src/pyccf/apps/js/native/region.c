@@ -6,7 +6,21 @@
  *
  * Blocks have a 16-byte header and one of a geometric row of sizes; freed blocks are kept in a list
  * per size. Address space is reserved without memory behind it; what a request used beyond the copy
- * is given back to the system when it was much. */
+ * is given back to the system when it was much.
+ *
+ * Under the address sanitizer (`make sanitize-js`) headers, free blocks and what lies between a
+ * block's size and its room are forbidden to everybody else. */
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define REGION_CODE __attribute__((no_sanitize("address")))
+#define region_forbid(from, bytes) ASAN_POISON_MEMORY_REGION(from, bytes)
+#define region_allow(from, bytes) ASAN_UNPOISON_MEMORY_REGION(from, bytes)
+#else
+#define REGION_CODE
+#define region_forbid(from, bytes) ((void)(from), (void)(bytes))
+#define region_allow(from, bytes) ((void)(from), (void)(bytes))
+#endif
 
 #define REGION_RESERVE_MAX ((size_t)16 << 30)
 #define REGION_RESERVE_MIN ((size_t)256 << 20)
@@ -17,8 +31,10 @@
 
 typedef struct {
     size_t class; /* index of the free list, which tells the room there is */
-    size_t size;  /* bytes asked for, as they are charged to the script */
+    size_t size;  /* bytes asked for, as they are charged to the script; BLOCK_FREE */
 } Block;
+
+#define BLOCK_FREE SIZE_MAX
 
 typedef struct Region {
     size_t reserve;
@@ -45,6 +61,7 @@ static Region *region_new(void)
 
 static void region_delete(Region *r)
 {
+    region_allow(r, r->peak);
     munmap(r, r->reserve);
 }
 
@@ -70,7 +87,7 @@ static inline size_t region_room(size_t class)
     return (5 + (class - 16) % 4) << ((class - 16) / 4 + 6);
 }
 
-static void *region_malloc(void *opaque, size_t size)
+static REGION_CODE void *region_malloc(void *opaque, size_t size)
 {
     Region *r = opaque;
     size_t rounded;
@@ -81,6 +98,7 @@ static void *region_malloc(void *opaque, size_t size)
     if (b) {
         r->free[class] = *(Block **)(b + 1);
         b->size = size;
+        region_allow(b + 1, size);
         return b + 1;
     }
     if (r->reserve - r->top < rounded + sizeof(Block))
@@ -91,6 +109,8 @@ static void *region_malloc(void *opaque, size_t size)
         r->peak = r->top;
     b->class = class;
     b->size = size;
+    region_forbid(b, sizeof *b + rounded);
+    region_allow(b + 1, size);
     return b + 1;
 }
 
@@ -112,25 +132,27 @@ static void region_give_back(char *from, char *to)
         madvise(first, (size_t)(last - first), MADV_DONTNEED);
 }
 
-static void region_free(void *opaque, void *ptr)
+static REGION_CODE void region_free(void *opaque, void *ptr)
 {
     Region *r = opaque;
     if (!ptr)
         return;
     Block *b = (Block *)ptr - 1;
+    size_t room = region_room(b->class);
+    b->size = BLOCK_FREE;
     *(Block **)ptr = r->free[b->class];
     r->free[b->class] = b;
-    size_t room = region_room(b->class);
+    region_forbid(ptr, room);
     if (room >= REGION_GIVE_BACK)
         region_give_back((char *)ptr + sizeof(Block *), (char *)ptr + room);
 }
 
-static size_t region_usable_size(const void *ptr)
+static REGION_CODE size_t region_usable_size(const void *ptr)
 {
     return ptr ? ((const Block *)ptr - 1)->size : 0;
 }
 
-static void *region_realloc(void *opaque, void *ptr, size_t size)
+static REGION_CODE void *region_realloc(void *opaque, void *ptr, size_t size)
 {
     if (!ptr)
         return region_malloc(opaque, size);
@@ -138,6 +160,8 @@ static void *region_realloc(void *opaque, void *ptr, size_t size)
     size_t room = region_room(b->class);
     if (size <= room && size * 2 >= room) {
         b->size = size;
+        region_forbid(ptr, room);
+        region_allow(ptr, size);
         return ptr;
     }
     void *made = region_malloc(opaque, size);
@@ -147,6 +171,43 @@ static void *region_realloc(void *opaque, void *ptr, size_t size)
     region_free(opaque, ptr);
     return made;
 }
+
+/* Forbid anew what is forbidden, from the headers. */
+static REGION_CODE void region_forbid_again(Region *r)
+{
+#ifdef __SANITIZE_ADDRESS__
+    char *at = (char *)r + ((sizeof(Region) + 15) & ~(size_t)15);
+    while (at < (char *)r + r->top) {
+        Block *b = (Block *)at;
+        size_t room = region_room(b->class), used = b->size == BLOCK_FREE ? 0 : b->size;
+        region_forbid(b, sizeof *b + room);
+        region_allow(b + 1, used);
+        at += sizeof *b + room;
+    }
+#endif
+    (void)r;
+}
+
+/* Copy the used part out. */
+static void region_save(Region *r, char *copy)
+{
+    region_allow(r, r->peak);
+    r->peak = r->top;
+    memcpy(copy, r, r->top);
+    region_forbid_again(r);
+}
+
+/* Put a copy of so many bytes back in. */
+static void region_restore(Region *r, const char *copy, size_t bytes)
+{
+    size_t peak = r->peak;
+    region_allow(r, peak);
+    memcpy(r, copy, bytes);
+    region_forbid_again(r);
+    if (peak > bytes + REGION_KEEP)
+        region_give_back((char *)r + bytes + REGION_KEEP, (char *)r + peak + PAGE);
+}
+
 
 static const JSMallocFunctions region_functions = {
     region_calloc, region_malloc, region_free, region_realloc, region_usable_size,

@@ -481,8 +481,7 @@ static PyObject *vm_save(Vm *vm, PyObject *unused)
     vm->saved = copy;
     vm->saved_top = vm->region->top;
     vm->saved_modules = vm->module_count;
-    vm->region->peak = vm->region->top;
-    memcpy(copy, vm->region, vm->saved_top);
+    region_save(vm->region, copy);
     vm->dirty = false;
     return PyLong_FromSize_t(vm->saved_top);
 }
@@ -503,11 +502,7 @@ static void put_back(Vm *vm)
     vm->impure = vm->trial = false;
     if (!vm->dirty)
         return;
-    size_t peak = vm->region->peak;
-    memcpy(vm->region, vm->saved, vm->saved_top);
-    if (peak > vm->saved_top + REGION_KEEP)
-        region_give_back((char *)vm->region + vm->saved_top + REGION_KEEP,
-                         (char *)vm->region + peak + PAGE);
+    region_restore(vm->region, vm->saved, vm->saved_top);
     vm->module_count = vm->saved_modules;
     forget_request(vm);
     vm->dirty = vm->spent = false;
