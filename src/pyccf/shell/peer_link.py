@@ -21,6 +21,7 @@ from OpenSSL._util import ffi, lib
 
 from pyccf.node.outputs import Channel
 from pyccf.shell.frames import BadFrame, FrameParser
+from pyccf.shell.peer_sockets import cause
 from pyccf.shell.tls import PEER_PROTOCOL, peer_certificate, words
 from pyccf.types import NodeId
 
@@ -155,7 +156,10 @@ class Link(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.reason = self.reason or (str(exc) if exc is not None else "the other side closed")
+        if not self.reason:
+            self.reason = "the other side closed" if exc is None else str(exc)
+            if isinstance(exc, OSError):
+                self.reason = cause(exc)
         self._transport = None
         self._tls = self._ssl = self._bio_in = self._bio_out = None
         self._owner.ended(self, self.reason, self.fault)
@@ -168,6 +172,7 @@ class Link(asyncio.Protocol):
     def _handshake(self) -> None:
         tls = self._tls
         assert tls is not None, "a handshake is made on a connection"
+        lib.ERR_clear_error()  # errors of others in the thread's queue look like ours
         try:
             tls.do_handshake()
         except SSL.WantReadError:
@@ -199,6 +204,7 @@ class Link(asyncio.Protocol):
         """Decrypt what is there into the read buffer; how many bytes. Ends a bad connection."""
         buffer = self._owner.buffers.read
         total = 0
+        lib.ERR_clear_error()  # errors of others in the thread's queue look like ours
         while READ_SIZE - total >= RECORD_SIZE_MAX:
             n = _ssl_read(self._ssl, buffer + total, READ_SIZE - total)
             if n <= 0:

@@ -48,6 +48,8 @@ SWEEP_S = 1.0
 CLOSE_GRACE_S = 1.0
 """Time `close` waits for what was sent last to leave."""
 CLOSE_LOOK_S = 0.005
+TOLD_MAX = 1000
+"""Nodes whose word for their address is remembered; one more displaces the oldest."""
 BACKLOG = 128
 """Connections the kernel may hold before they are accepted."""
 
@@ -264,6 +266,9 @@ class Peers:
         except (UnicodeDecodeError, LocalError):
             link.abort("the address it names as its own is none", fault=True)
             return
+        self._told.pop(link.peer, None)
+        if len(self._told) >= TOLD_MAX:
+            del self._told[next(iter(self._told))]
         self._told[link.peer] = address
 
     def flowing(self, link: Outgoing, yes: bool) -> None:
