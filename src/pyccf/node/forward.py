@@ -131,6 +131,8 @@ class Forwarder:
         self._node = node
         self._command = 0
         self._pending: dict[int, _Pending] = {}
+        self.answers: list[tuple[NodeId, Answered]] = []
+        """What other nodes are still to be told."""
         self._deadlines: list[tuple[Millis, int]] = []
         self._callers: dict[tuple[NodeId, int], tuple[bytes | None, dict[str, object]]] = {}
         self._trusted: dict[NodeId, bool] = {}
@@ -303,7 +305,6 @@ class Forwarder:
             deliver(response)
 
     def _answer(self, to: NodeId, command: int, session: Session, response: bytes) -> None:
-        node = self._node
         if len(response) > MESSAGE_MAX - 64:
             outcome = refusal(
                 500, "InternalError", "The response is too large to be carried to another node."
@@ -312,9 +313,18 @@ class Forwarder:
             if txid is not None:
                 outcome.headers[TXID_HEADER] = str(txid)
             response = encode_response(outcome.status, outcome.headers, outcome.body)
-        data = _encode(Answered(command, session.close_after, response))
-        if not node.send_to(to, Channel.FORWARD, ForwardMessage(data)):
-            node.log("fail", "rpc", f"Answer {command} has no way to {to}: dropped")
+        self.answers.append((to, Answered(command, session.close_after, response)))
+
+    def hand_out(self) -> None:
+        """Have the answers carried that were given since the last call.
+
+        Together, so that what they acknowledge is written at once, and before.
+        """
+        node = self._node
+        answers, self.answers = self.answers, []
+        for to, answer in answers:
+            if not node.send_to(to, Channel.FORWARD, ForwardMessage(_encode(answer))):
+                node.log("fail", "rpc", f"Answer {answer.command} has no way to {to}: dropped")
 
     def _remembered(self, sender: NodeId, carried: Carried) -> dict[str, object]:
         """What is kept of a session between its requests, as long as the certificate is the same.

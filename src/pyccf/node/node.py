@@ -534,6 +534,8 @@ class Node:
             if self.consensus.can_replicate:
                 self.record_retired()
         self._hand_out_entries()
+        if self.forwarder.answers:
+            self.forwarder.hand_out()
         if self._flush_due:
             self._flush_due = False
             self.consensus.flush()
@@ -547,7 +549,13 @@ class Node:
 
     @property
     def has_outputs(self) -> bool:
-        return bool(self._entries or self._outputs or self._flush_due or self.tidy_due)
+        return bool(
+            self._entries
+            or self._outputs
+            or self._flush_due
+            or self.tidy_due
+            or self.forwarder.answers
+        )
 
     # --- what handlers and frontends ask --------------------------------------------------------
 

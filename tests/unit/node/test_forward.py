@@ -18,7 +18,7 @@ from pyccf.node import forward
 from pyccf.node.forward import Answered, Carried
 from pyccf.node.frontend import InterfaceRules
 from pyccf.node.node import Limits, Node
-from pyccf.node.outputs import Channel
+from pyccf.node.outputs import Append, Channel, Send
 from pyccf.service import tables
 from pyccf.shell import frames
 from support.node import INTERFACE, Person, Service
@@ -269,6 +269,18 @@ def test_answers_keep_to_their_requests(network: Network) -> None:
     assert [len(slot) for slot in slots] == [1] * 5
     txids = [int(Got(slot[0]).txid.partition(".")[2]) for slot in slots]
     assert txids == sorted(txids)
+
+
+def test_what_answers_acknowledge_is_written_before_and_together(network: Network) -> None:
+    primary, sender = network.primary.node, network.backups[0].node.node_id
+    for command in range(3):
+        request = Carried(command, 2, 1, None, "PUT", "/app/log/1", {}, b"x")
+        primary.receive(sender, Channel.FORWARD, msgspec.msgpack.encode(request))
+    written, *sent = primary.take_outputs()
+    assert isinstance(written, Append)
+    assert len(written.entries) == 3
+    assert [type(output) for output in sent] == [Send] * 3
+    assert not primary.has_outputs
 
 
 def test_back_pressure_is_the_primary_s() -> None:
