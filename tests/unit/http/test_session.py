@@ -13,6 +13,8 @@ def test_a_new_session_remembers_nothing() -> None:
     assert session.view is None
     assert session.scratch == {}
     assert not session.close_after
+    assert not session.is_forwarding
+    assert not session.forwarded
 
 
 def test_deferring_goes_to_the_connection() -> None:
