@@ -137,13 +137,18 @@ def test_a_node_comes_and_others_go(tmp_path: Path) -> None:
         one.wait_for_error("node2 ended with exit code 0")
         assert len([node for node in status(one).nodes if node.status == "Trusted"]) == 3
 
-        os.kill(pids[1], signal.SIGKILL)
-        one.wait_for_error("node1 ended with exit code -9: SIGKILL; 1 of 3 nodes run")
+        assert done("network", "remove", "node0")["proposalState"] == "Accepted"
+        view = wait_for_primary(one, "node0")
+        assert [node.name for node in view.trusted] == ["node1", "node3"]
+        assert run(*WRITE, *where, cwd=tmp_path).returncode == 0
+        os.kill(pids[0], signal.SIGTERM)
+        one.wait_for_error("node0 ended with exit code 0")
         assert run(*WRITE, *where, cwd=tmp_path).returncode == 0
         assert one.process.poll() is None
-        os.kill(pids[0], signal.SIGKILL)
+
+        os.kill(pids[1], signal.SIGKILL)
         assert one.process.wait(STOP_S) == 1
-        assert "Too few nodes are left for a majority: node0 ended" in one.err.read_text()
+        assert "Too few nodes are left for a majority: node1 ended" in one.err.read_text()
     finally:
         one.stop()
         if extra is not None:

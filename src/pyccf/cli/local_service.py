@@ -28,7 +28,7 @@ from pyccf.cli.keys import KeyFiles, make_identity
 from pyccf.cli.local_config import SERVICE_CERT_FILE, join_config, start_config
 from pyccf.cli.local_node import LocalNode
 from pyccf.cli.network_view import BACKUP, TRUSTED, NetworkView, look
-from pyccf.cli.options import SANDBOX_FILE, Party, SandboxInfo, SandboxNode, Target
+from pyccf.cli.options import Party, SandboxInfo, SandboxNode, Target
 from pyccf.client import Client, Identity, ServiceError, Unreachable
 from pyccf.client.types import Action, Proposal
 from pyccf.constitutions import sample
@@ -400,10 +400,7 @@ class LocalService:
             ledgers=[str(node.ledger) for node in self.nodes],
             workspace=str(self.workspace),
         )
-        path = self.workspace / SANDBOX_FILE
-        part = path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(info) + b"\n")
-        part.replace(path)
+        info.save()
         return info
 
 

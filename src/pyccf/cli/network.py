@@ -204,6 +204,7 @@ def trust(node: str, target: Target, out: Output) -> None:
         proposal = _propose(client, action, target, out)
     out.result(proposal)
     if proposal.proposal_state == "Accepted":
+        _note(target, found, retired=False)
         out.line(f"{_called(found)} is trusted. See it catch up: pyccf network status")
 
 
@@ -247,9 +248,16 @@ def remove(node: str, timeout: float, target: Target, out: Output) -> None:
             f"{_called(found)} is being retired, but that is not complete after {timeout:g} s",
             hint="Keep it running until `pyccf network nodes` shows it as removable.",
         )
+    _note(target, found, retired=True)
     out.line(f"{_called(found)} is retired: stop its process, then let the service forget it:")
     path = f"/node/network/nodes/{found.node_id}"
     out.line("  " + pyccf_line("call", "-X", "DELETE", path, *target.words))
+
+
+def _note(target: Target, node: NodeView, *, retired: bool) -> None:
+    """Let the next commands in this sandbox know whom to ask."""
+    if target.sandbox is not None and node.node_id is not None:
+        target.sandbox.with_node(node.url, node.node_id, retired).save()
 
 
 def _propose(client: Client, action: Action, target: Target, out: Output) -> Proposal:

@@ -127,10 +127,11 @@ class _Answer(msgspec.Struct, frozen=True):
     removable: list[NodeId]
 
     @property
-    def ahead(self) -> tuple[View, SeqNo]:
-        """By which the node furthest ahead is found."""
+    def ahead(self) -> tuple[View, SeqNo, SeqNo]:
+        """By which the node furthest ahead is found: view, committed entries, entries."""
         view = self.consensus.current_view if self.consensus else 0
-        return view, self.last.seqno if self.last else 0
+        committed = self.committed.seqno if self.committed else 0
+        return view, committed, self.last.seqno if self.last else 0
 
 
 def look(target: Target, timeout_s: float = ASK_TIMEOUT_S) -> NetworkView:

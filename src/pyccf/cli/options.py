@@ -35,12 +35,15 @@ class Party(msgspec.Struct, frozen=True, omit_defaults=True):
     enc_key: str | None = None
 
 
-class SandboxNode(msgspec.Struct, frozen=True):
+class SandboxNode(msgspec.Struct, frozen=True, omit_defaults=True):
     """One node of a sandbox; the nodes are called node0, node1 and so on, in their order."""
 
     url: str
     node_id: str
     pid: int
+    """Its process; 0 if the sandbox did not start it."""
+    retired: bool = False
+    """Whether `pyccf network remove` took it out: it is asked no more."""
 
 
 class SandboxInfo(msgspec.Struct, frozen=True):
@@ -52,6 +55,30 @@ class SandboxInfo(msgspec.Struct, frozen=True):
     users: list[Party]
     ledgers: list[str]
     workspace: str
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where to ask: nodes that take part, or all if none does."""
+        urls = tuple(node.url for node in self.nodes if not node.retired)
+        return urls or tuple(node.url for node in self.nodes)
+
+    def with_node(self, url: str, node_id: str, retired: bool) -> SandboxInfo:
+        """The same with this node known, as one that takes part or does so no longer."""
+        known = [node for node in self.nodes if node.node_id == node_id]
+        one = known[0] if known else SandboxNode(url, node_id, 0)
+        changed = msgspec.structs.replace(one, retired=retired)
+        nodes = [changed if node is one else node for node in self.nodes]
+        return msgspec.structs.replace(self, nodes=nodes if known else [*nodes, changed])
+
+    def save(self) -> None:
+        """Keep it in the workspace, whole or not at all. Raises LocalError."""
+        path = Path(self.workspace) / SANDBOX_FILE
+        part = path.with_suffix(".part")
+        try:
+            part.write_bytes(msgspec.json.encode(self) + b"\n")
+            part.replace(path)
+        except OSError as error:
+            raise LocalError(f"Could not write {path}: {error.strerror}") from error
 
     def party(self, name: str) -> Party:
         """Files of `member0`, `user1` and so on. Raises LocalError."""
@@ -139,7 +166,7 @@ def find_target(
         party = sandbox.party(caller or default_caller or "")
         cert, key = party.cert, party.key
     if not urls:
-        urls = tuple(node.url for node in sandbox.nodes)
+        urls = sandbox.urls
     return Target(urls, service_cert or sandbox.service_cert, cert, key, patience_s, sandbox)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pyccf.cli import network as commands
 from pyccf.cli.keys import make_identity
-from pyccf.cli.options import Party, SandboxInfo, SandboxNode
+from pyccf.cli.options import Party, SandboxInfo, SandboxNode, read_sandbox
 from pyccf.client import Identity
 from pyccf.codec import cose
 from pyccf.crypto import certs
@@ -271,6 +271,21 @@ def test_trust(run: Run, network: FakeNetwork, sandbox: SandboxInfo) -> None:
     assert len([r for r in network.service.requests if "/ballots/" in r.url.path]) == 2
 
 
+def test_a_trusted_node_gets_a_name(run: Run, network: FakeNetwork, sandbox: SandboxInfo) -> None:
+    nodes = [SandboxNode(URLS[i], IDS[i], 1) for i in range(2)]
+    info = read_sandbox(Path(sandbox.workspace))
+    assert info is not None
+    msgspec.structs.replace(info, nodes=nodes).save()
+    network.status[2] = "Pending"
+    network.publish()
+    govern(network, sandbox, "Accepted")
+    assert run("network", "trust", "cc").code == 0
+    assert line_of(run("network", "status").out, "node2")[1] == "cc" * 8 + "…"
+    known = read_sandbox(Path(sandbox.workspace))
+    assert known is not None
+    assert known.nodes[2] == SandboxNode(URLS[2], IDS[2], 0)
+
+
 def test_trust_needs_more_votes(run: Run, network: FakeNetwork, sandbox: SandboxInfo) -> None:
     network.status[2] = "Pending"
     network.publish()
@@ -328,6 +343,10 @@ def test_remove(run: Run, network: FakeNetwork, sandbox: SandboxInfo) -> None:
     begin = [r.method for r in network.service.requests].index("POST")
     assert {r.url.host for r in network.service.requests[begin:]} == {"second.test"}
     assert "node0 is retired: stop its process" in ran.out
+    known = read_sandbox(Path(sandbox.workspace))
+    assert known is not None
+    assert [node.retired for node in known.nodes] == [True, False, False]
+    assert known.urls == URLS[1:]
     words = shlex.split(ran.out.splitlines()[-1])
     expected = ["call", "-X", "DELETE", f"/node/network/nodes/{IDS[0]}"]
     assert words[-6:] == [*expected, "--workspace", sandbox.workspace]

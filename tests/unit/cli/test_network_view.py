@@ -110,6 +110,17 @@ def test_retirement(network: FakeNetwork, target: Target) -> None:
     assert view.trusted == view.nodes[:2]
 
 
+def test_the_node_that_has_committed_most_is_asked_for_the_list(
+    network: FakeNetwork, sandbox: SandboxInfo
+) -> None:
+    network.nodes[0].committed = "2.12"
+    network.publish()
+    key = ("GET", f"{URLS[0]}/node/network/removable_nodes")
+    network.service.answers.pop(key)
+    network.service.on(*key, {"nodes": [{"node_id": IDS[1], "status": "x", "primary": False}]})
+    assert not any(node.removable for node in look(Target(URLS, sandbox.service_cert)).nodes)
+
+
 def test_a_node_that_waits_to_be_trusted(network: FakeNetwork, sandbox: SandboxInfo) -> None:
     new = network.nodes[2]
     new.state, new.has_consensus, new.last, new.lists = "Pending", False, "0.0", []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pyccf.cli.options import SandboxInfo, Target, find_target, read_sandbox
@@ -86,3 +87,21 @@ def test_a_spoiled_file(sandbox: SandboxInfo) -> None:
     with pytest.raises(LocalError, match="Could not read"):
         read_sandbox(folder)
     assert read_sandbox(folder / "sandbox.json") is None
+
+
+def test_nodes_come_and_go(sandbox: SandboxInfo) -> None:
+    first = sandbox.nodes[0]
+    more = sandbox.with_node("u", "cd", retired=False)
+    assert more.urls == (first.url, "u")
+    assert (more.nodes[1].pid, more.nodes[1].retired) == (0, False)
+    less = more.with_node("other", first.node_id, retired=True)
+    assert less.urls == ("u",)
+    assert (less.nodes[0].url, less.nodes[0].pid) == (first.url, first.pid)
+    assert len(less.nodes) == 2
+    assert less.with_node("u", "cd", retired=True).urls == (first.url, "u")
+    less.save()
+    assert read_sandbox(Path(sandbox.workspace)) == less
+    assert find().urls == ("u",)
+    gone = msgspec.structs.replace(less, workspace="nowhere/at/all")
+    with pytest.raises(LocalError, match="Could not write"):
+        gone.save()
