@@ -177,6 +177,23 @@ def test_a_peer_that_left_is_spoken_to_until_that_is_recorded() -> None:
     assert "b" not in dict(take(node))
 
 
+def test_a_peer_that_left_is_told_so_once() -> None:
+    node = leader("a b")
+    node.order("", kind=RECONFIGURATION, nodes=("me", "a"))
+    node.order("", committable=True)
+    confirmed(node, "a")
+    node.order("", kind=RETIRED_COMMITTED, nodes=("b",))
+    node.order("", committable=True)
+    node.raft.flush()
+    confirmed(node, "a")
+    take(node)
+    node.raft.flush()
+    assert dict(take(node))["b"] == AppendEntries(2, 8, 8, 2, 8, 2)
+    node.order("x")
+    node.raft.flush()
+    assert "b" not in dict(take(node))
+
+
 def test_a_retirement_that_is_not_committed_cannot_be_final() -> None:
     node = leader("a b")
     node.raft.retired_committed(4, ["me"])

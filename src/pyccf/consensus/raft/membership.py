@@ -10,12 +10,19 @@ from __future__ import annotations
 from pyccf.consensus.api import Leadership
 from pyccf.consensus.raft.messages import ProposeRequestVote
 from pyccf.consensus.raft.sending import Sending
+from pyccf.consensus.raft.settings import RaftSettings
 from pyccf.consensus.raft.state import Configuration, Peer, Phase
+from pyccf.crypto.entropy import Entropy
 from pyccf.types import NodeId, SeqNo
 
 
 class Membership(Sending):
     """A replica that follows reconfigurations."""
+
+    def __init__(self, node_id: NodeId, settings: RaftSettings, entropy: Entropy) -> None:
+        super().__init__(node_id, settings, entropy)
+        self._leavers: list[Peer] = []
+        """Peers whose retirement this leader has just seen recorded."""
 
     def configure(self, seqno: SeqNo, nodes: dict[NodeId, str]) -> None:
         """From `seqno` on these nodes decide (§9.1). Called before the log grows."""
@@ -58,8 +65,10 @@ class Membership(Sending):
         for node_id in nodes:
             if node_id == self.id:
                 self._leave(seqno)
-            else:
-                self.peers.pop(node_id, None)
+                continue
+            peer = self.peers.pop(node_id, None)
+            if peer is not None and self.leadership is Leadership.LEADER:
+                self._leavers.append(peer)
 
     def _leave(self, seqno: SeqNo) -> None:
         if self._is_retired_committed():
@@ -76,6 +85,18 @@ class Membership(Sending):
         self.leadership = Leadership.NONE
         self.leader = None
         self.should_sign = False
+
+    def flush(self) -> None:
+        """Pass on what is new; who left is told so, once.
+
+        CCF says nothing more to a node from the moment its retirement is recorded, so that it often
+        never learns that it is.
+        """
+        super().flush()
+        leavers, self._leavers = self._leavers, []
+        if self.leadership is Leadership.LEADER:
+            for peer in leavers:
+                self._send_or_heartbeat(peer)
 
     # --- handing over ---------------------------------------------------------------------------
 
