@@ -317,7 +317,10 @@ def _judge(value: Json, parts: Parts) -> HandedOver:
         raise Unusable("cose_signatures_config is not an object")
     service_pem = _text(identity, "cert")
     try:
-        key = PrivateKey.from_pem(_text(identity, "priv_key"))
+        # In a simulation all keys sign repeatably.
+        key = PrivateKey.from_pem(
+            _text(identity, "priv_key"), deterministic=parts.identity.key.deterministic
+        )
         if not parts.service.owns(service_pem) or key.public != parts.service.public:
             raise Unusable("the identity handed over is not that of the service")
         if certs.public_key(endorsed) != parts.identity.key.public:
