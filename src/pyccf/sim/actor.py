@@ -32,6 +32,10 @@ class Actor:
         self._cluster = cluster
         self._clients = clients
         self._chance = Random(f"{cluster.setup.seed} actor")
+        self._primary: Shell | None = None
+        """The primary, or who was it last."""
+        self._outcast: Shell | None = None
+        """Who was cut off or stopped last."""
         self.done: dict[str, int] = {}
         """How many acts of each kind were carried out."""
         self._acts: dict[str, Callable[[Act], bool]] = {
@@ -42,6 +46,7 @@ class Actor:
             "cut1": self._cut_one_way,
             "split": self._split,
             "mend": self._mend,
+            "mend_cuts": self._mend_cuts,
             "weather": self._weather,
             "pause": self._pause,
             "resume": self._resume,
@@ -58,6 +63,8 @@ class Actor:
             "lag": self._lag,
             "quick": self._quick,
             "skew": self._skew,
+            "jump": self._jump,
+            "slow": self._slow,
         }
 
     def do(self, act: Act) -> None:
@@ -68,16 +75,28 @@ class Actor:
     # --- who ------------------------------------------------------------------------------------
 
     def find(self, who: str) -> Shell | None:
-        """The node that is meant, if there is one."""
+        """The node that is meant, if there is one.
+
+        `p` the primary or who was it last, `o` who was cut off or stopped last, `x` a member that
+        is neither, `b<n>` some backup, `a<n>` any member.
+        """
         cluster = self._cluster
         members = cluster.members()
         primary = cluster.primary()
+        if primary is None:
+            primary = self._primary if self._primary in members else None
+        self._primary = primary
         if who == "p":
             return primary or (members[0] if members else None)
+        if who == "o" and self._outcast in members:
+            return self._outcast
+        if who == "x":
+            members = [s for s in members if s is not primary and s is not self._outcast]
+            return members[0] if members else None
         choice = members
         if who.startswith("b") and len(members) > 1:
             choice = [shell for shell in members if shell is not primary]
-        return choice[int(who[1:]) % len(choice)] if choice else None
+        return choice[int(who[1:] or 0) % len(choice)] if choice else None
 
     def newcomers(self) -> list[Shell]:
         """Nodes that ask to be let in, the oldest first."""
@@ -118,6 +137,7 @@ class Actor:
         if shell is None:
             return False
         self._cluster.note(shell, "is cut off")
+        self._outcast = shell
         self._cluster.isolate(shell)
         return True
 
@@ -142,6 +162,12 @@ class Actor:
     def _mend(self, act: Act) -> bool:
         self._cluster.network.mend_all()
         self._cluster.note_all("the network is mended")
+        return True
+
+    def _mend_cuts(self, act: Act) -> bool:
+        """Cut ways are open again; slow ones stay slow."""
+        self._cluster.network.mend_cuts()
+        self._cluster.note_all("cut ways are mended")
         return True
 
     def _weather(self, act: Act) -> bool:
@@ -177,6 +203,7 @@ class Actor:
         if shell is None or not shell.running:
             return False
         self._cluster.note(shell, "stops (SIGSTOP)")
+        self._outcast = shell
         shell.pause()
         return True
 
@@ -221,6 +248,24 @@ class Actor:
         if shell is None:
             return False
         shell.skew(act.value / 100)
+        return True
+
+    def _jump(self, act: Act) -> bool:
+        shell = self.find(act.who)
+        if shell is None:
+            return False
+        timeout = self._cluster.setup.election_timeout
+        self._cluster.note(shell, f"clock jumps by {timeout} ms")
+        shell.jump(timeout)
+        return True
+
+    def _slow(self, act: Act) -> bool:
+        a, b = self.find(act.who), self.find(act.whom)
+        if a is None or b is None or a is b:
+            return False
+        self._cluster.note(a, f"way to {b.name} takes {act.value} ms")
+        way = self._cluster.network.way(a.name, b.name)
+        way.weather = Weather(delay_min=act.value, delay_max=act.value + 50)
         return True
 
     # --- membership -----------------------------------------------------------------------------

@@ -203,18 +203,58 @@ class Judges:
             shadow.was = replica
             self.replicas[node_id] = replica
             moved.append(node_id)
+        if before:
+            self._raise(invariants.check_step({**self.replicas, **before}, self.replicas))
+        if moved:
+            self._raise(self._wrong(moved, before))
         in_flight = self._cluster.sent_views
-        if moved or in_flight:
-            if before:
-                earlier = {**self.replicas, **before}
-                self._raise(invariants.check_step(earlier, self.replicas))
-            self._raise(invariants.check_state(self.replicas, in_flight, changed=set(moved)))
+        if in_flight:
+            self._raise(list(invariants.mono_term(self.replicas, in_flight)))
             in_flight.clear()
         for shell in changed:
             node_id = shell.node.node_id
             if node_id in moved:
                 self._follow_commit(shell, before.get(node_id))
                 self._follow_statuses(shell, self._shadows[node_id])
+
+    def _wrong(self, moved: list[NodeId], before: dict[NodeId, Replica]) -> list[Violation]:
+        """What is wrong at this moment, as far as what changed can have made it wrong.
+
+        What a leader believes of its peers concerns no other node. Quorums that hold what is
+        committed go on holding it until somebody commits more, cuts its log or changes its
+        configurations. `at_end` looks at everything.
+        """
+        nodes = self.replicas
+        found: list[Violation] = []
+        heavy: list[Replica] = []
+        quorums = False
+        for node_id in moved:
+            now, was = nodes[node_id], before.get(node_id)
+            if was is not None and _only_progress(was, now):
+                found.extend(invariants.type_inv(now))
+                continue
+            heavy.append(now)
+            quorums = (
+                quorums
+                or was is None
+                or now.committed != was.committed
+                or now.configs != was.configs
+                or not now.holds(was, was.last)
+            )
+        for now in heavy:
+            for rule in invariants.OF_ONE:
+                found.extend(rule(now))
+            for other in nodes.values():
+                if other is not now:
+                    for pair_rule in invariants.OF_TWO:
+                        found.extend(pair_rule(now, other))
+                        found.extend(pair_rule(other, now))
+        if quorums:
+            for all_rule in invariants.OF_ALL:
+                found.extend(all_rule(nodes))
+        elif heavy:
+            found.extend(invariants.candidate_term_not_in_log(nodes))
+        return found
 
     def _check_complete(self, shell: Shell, leader: Replica) -> None:
         """A new leader has everything that was committed in views before its own."""
@@ -554,6 +594,21 @@ class Judges:
             self._check_status(shell, txid, status)
             if txid.seqno <= committed and status not in FINAL:
                 raise fail("TxStatusTransition", (shell,), f"{txid} is {status.value} again")
+
+
+def _only_progress(was: Replica, now: Replica) -> bool:
+    """Whether nothing differs but what a leader believes of its peers, and votes."""
+    return (
+        now.view == was.view
+        and now.leadership is was.leadership
+        and now.committed == was.committed
+        and now.log is was.log
+        and now.phase == was.phase
+        and now.voted_for == was.voted_for
+        and now.configs == was.configs
+        and now.reconfigurations == was.reconfigurations
+        and now.recorded == was.recorded
+    )
 
 
 def _take_apart(entry: Entry, before: bytes) -> Known:

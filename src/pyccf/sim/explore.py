@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pyccf.sim import fast
 from pyccf.sim.actor import Actor
 from pyccf.sim.checkers import Judges, Violated
 from pyccf.sim.client import Clients
@@ -249,7 +250,8 @@ class Simulation:
 def run(schedule: Schedule, *, drawn: bool = False) -> tuple[Outcome, Simulation]:
     """Run one schedule."""
     simulation = Simulation(schedule, drawn=drawn)
-    return simulation.run(), simulation
+    with fast.collected_between(), fast.signatures_remembered():
+        return simulation.run(), simulation
 
 
 # --- shrinking --------------------------------------------------------------------------------

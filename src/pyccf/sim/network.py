@@ -86,6 +86,11 @@ class Network:
         way.cut = False
         way.weather = None
 
+    def mend_cuts(self) -> None:
+        """Every way is open, in the weather it has."""
+        for way in self._ways.values():
+            way.cut = False
+
     def mend_all(self) -> None:
         """Every way is open, the weather fair."""
         self.weather = FAIR

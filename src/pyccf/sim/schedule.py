@@ -310,8 +310,68 @@ def rekey(s: _Script) -> None:
     s.now += s.within(20, 200)
 
 
+def stand(s: _Script) -> None:
+    """Clocks jump: nodes stand for election one after the other, and at the same time."""
+    for _ in range(s.within(2, 6)):
+        who = s.chance.choice(("o", "x", s.backup(), s.anybody()))
+        s.add(s.within(0, 30), "jump", who)
+        if s.chance.random() < 0.4:
+            s.add(s.within(0, 40), "jump", s.anybody())
+        s.writes(3, "p", after=s.within(0, 60))
+        s.now += s.within(10, 180)
+
+
+def suffix(s: _Script) -> None:
+    """One node has a signed suffix of its own; the next primary can hardly reach it."""
+    for _ in range(s.within(4, 9)):
+        s.add(s.within(0, 15), "write", "p")
+    s.add(16, "isolate", "p")
+    s.now += s.setup.signature_delay + s.within(40, 80)
+    s.add(0, "jump", "x")
+    s.add(s.within(1, 3), "jump", "x")
+    s.now += s.within(20, 40)
+    s.add(0, s.chance.choice(("clog", "clog", "slow")), "p", "o", s.within(100, 200))
+    s.add(s.within(1, 10), "mend_cuts")
+    if s.chance.random() < 0.6:
+        s.add(s.within(5, 30), s.chance.choice(("pause", "cut1", "isolate")), "x", "p")
+    for _ in range(s.within(4, 9)):
+        s.add(s.within(10, 60), "write", "p")
+    s.now += s.within(110, 220)
+    s.add(0, "unclog")
+    s.now += s.within(10, 120)
+    s.add(0, "mend")
+    s.add(0, "resume")
+    s.now += s.within(0, 100)
+
+
+def late_answers(s: _Script) -> None:
+    """What a node once confirmed arrives when its confirmer has gone another way."""
+    s.add(0, "slow", "b0", "p", s.within(120, 250))
+    for _ in range(s.within(4, 8)):
+        s.add(s.within(0, 30), "write", "p")
+    s.add(s.within(35, 45), "cut1", "p", "b0")
+    s.now += 50
+    for _ in range(s.within(2, 3)):
+        s.add(s.within(0, 5), "jump", "p")
+    s.now += s.within(20, 40)
+    s.add(s.within(0, 10), s.chance.choice(("cut1", "isolate", "quick")), "p", "b1")
+    for _ in range(s.within(4, 9)):
+        s.add(s.within(5, 60), "write", "p")
+    s.now += s.within(150, 300)
+    s.add(0, "mend")
+    s.now += s.within(20, 200)
+
+
 THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
-    "elections": ((quiet, 2), (cut_off, 4), (leap_frog, 4), (stop_and_go, 3), (hand_over, 1)),
+    "elections": (
+        (quiet, 2),
+        (cut_off, 4),
+        (leap_frog, 4),
+        (stop_and_go, 3),
+        (hand_over, 1),
+        (stand, 3),
+    ),
+    "suffixes": ((quiet, 1), (suffix, 4), (late_answers, 4), (stand, 2), (cut_off, 1)),
     "partitions": ((quiet, 2), (cut_off, 3), (half_cut, 4), (split, 4), (leap_frog, 1)),
     "reordering": ((quiet, 1), (storm, 6), (cut_off, 2), (leap_frog, 2), (clog, 2)),
     "growth": ((quiet, 2), (grow, 4), (swap, 2), (crash, 2), (change_and_fault, 3)),
@@ -335,6 +395,9 @@ THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
         (skewed, 1),
         (hand_over, 1),
         (rekey, 1),
+        (stand, 2),
+        (suffix, 1),
+        (late_answers, 1),
     ),
 }
 

@@ -196,17 +196,25 @@ class Shell:
         self._anchor = (self._clock.now, self._local_now())
         self._rate = rate
 
+    def jump(self, ms: Millis) -> None:
+        """This node's clock jumps forward."""
+        self._anchor = (self._clock.now, self._local_now() + ms)
+        self.input(self._tell_time)
+
     def _local_now(self) -> Millis:
         true, local = self._anchor
         return local + int((self._clock.now - true) * self._rate)
 
     def _tick(self) -> None:
         if self.standing is Standing.RUNNING:
-            now = self._local_now()
-            self.node.tick(now, STARTED + now // 1000)
+            self._tell_time()
             self._pump()
         if self.standing is not Standing.GONE:
             self._clock.after(max(1, int(TICK / self._rate)), self._tick)
+
+    def _tell_time(self) -> None:
+        now = self._local_now()
+        self.node.tick(now, STARTED + now // 1000)
 
     # --- clogged ways ---------------------------------------------------------------------------
 

@@ -1,0 +1,47 @@
+"""Schedules of mixed faults and reconfigurations: a fixed set, and a few that nobody saw before."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pyccf.sim import explore
+from pyccf.sim.schedule import THEMES, generate
+
+FIXED = 60
+FRESH = 12
+ACTS = 80
+
+
+def judge(seed: int, theme: str | None = None) -> explore.Figures:
+    outcome = explore.run(generate(seed, ACTS, theme=theme))[0]
+    told = f" --theme {theme}" if theme else ""
+    assert outcome.violation is None, (
+        f"{outcome.violation}\npython -m pyccf.sim run --seeds 1 --seed {seed} --steps {ACTS}{told}"
+    )
+    return outcome.figures
+
+
+@pytest.mark.parametrize("first", range(0, FIXED, 10))
+def test_fixed_schedules_violate_no_rule(first: int) -> None:
+    total = explore.Figures()
+    for seed in range(first, first + 10):
+        total.add(judge(seed))
+    # The schedules are about something.
+    assert total.elections > 10
+    assert total.reconfigurations > 10
+    assert total.committed_writes > 50
+    assert total.lost > 10
+    assert total.unjudged <= 1
+
+
+def test_fresh_schedules_violate_no_rule() -> None:
+    first = int.from_bytes(os.urandom(4), "big")
+    for seed in range(first, first + FRESH):
+        judge(seed)
+
+
+@pytest.mark.parametrize("theme", sorted(THEMES))
+def test_a_fresh_schedule_of_each_theme_violates_no_rule(theme: str) -> None:
+    judge(int.from_bytes(os.urandom(4), "big"), theme)
