@@ -571,7 +571,7 @@ def run_file(path: Path, out: TextIO, seed: str = "") -> str | None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, 1):  # noqa: B007 - named when something fails
-            words = line.partition("#")[0].rstrip().split(",")
+            words = line.partition("#")[0].strip().split(",")
             if words[0].startswith("===="):
                 break
             if words == [""]:
