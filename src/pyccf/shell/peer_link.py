@@ -172,7 +172,7 @@ class Link(asyncio.Protocol):
     def _handshake(self) -> None:
         tls = self._tls
         assert tls is not None, "a handshake is made on a connection"
-        lib.ERR_clear_error()  # errors of others in the thread's queue look like ours
+        lib.ERR_clear_error()  # to OpenSSL 3 errors of others look like ours
         try:
             tls.do_handshake()
         except SSL.WantReadError:
@@ -204,7 +204,7 @@ class Link(asyncio.Protocol):
         """Decrypt what is there into the read buffer; how many bytes. Ends a bad connection."""
         buffer = self._owner.buffers.read
         total = 0
-        lib.ERR_clear_error()  # errors of others in the thread's queue look like ours
+        lib.ERR_clear_error()  # to OpenSSL 3 errors of others look like ours
         while READ_SIZE - total >= RECORD_SIZE_MAX:
             n = _ssl_read(self._ssl, buffer + total, READ_SIZE - total)
             if n <= 0:

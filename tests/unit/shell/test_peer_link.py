@@ -6,8 +6,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from OpenSSL import SSL
-from OpenSSL._util import lib
 
 from pyccf.node.outputs import Channel
 from pyccf.shell import peer_link as module
@@ -157,27 +155,6 @@ def test_small_frames_have_their_price(tmp_path: Path, monkeypatch: pytest.Monke
             assert max(taken) <= 40
             peer.send(framed(Note("more")))
             await until(lambda: a.texts[-1] == "more")
-
-    run(test())
-
-
-def test_errors_that_others_left_in_the_library_harm_nobody() -> None:
-    context = SSL.Context(SSL.TLS_METHOD)
-
-    def stumble(note: object = None) -> None:
-        assert lib.SSL_CTX_set_cipher_list(context._context, b"no such cipher") != 1
-        assert lib.ERR_peek_error() != 0
-
-    async def test() -> None:
-        async with post(A) as a, post(B) as b:
-            a.hook = b.hook = stumble
-            for number in range(20):
-                stumble()
-                a.send(b, Note(f"a{number}"))
-                b.send(a, Note(f"b{number}"))
-                await until(lambda n=number: len(a.heard) == len(b.heard) == n + 1)  # type: ignore[misc]
-            assert a.peers.metrics()["refused_connections"] == 0
-            lib.ERR_clear_error()
 
     run(test())
 
