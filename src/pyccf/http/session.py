@@ -38,6 +38,7 @@ class Session:
         "interface",
         "is_forwarding",
         "peer_cert",
+        "rollbacks",
         "scratch",
         "view",
     )
@@ -47,6 +48,8 @@ class Session:
         self.interface = interface
         self.peer_cert = peer_cert
         self.view: int | None = None
+        self.rollbacks = 0
+        """How often the node had rolled back when `view` was noted."""
         self.close_after = False
         self.is_forwarding = False
         """A request was carried to the primary: from now on reads are, too (http-api.md §5.3)."""

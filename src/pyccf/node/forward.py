@@ -168,7 +168,7 @@ class Forwarder:
             )
         if node.retired:
             return retired()
-        lost = check_view(session, node.consensus.view)
+        lost = check_view(session, node)
         if lost is not None:
             return lost
         primary = node.consensus.primary

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pyccf.http.session import Session
     from pyccf.kv.tx import Tx
     from pyccf.node.node import Node
-    from pyccf.types import Json, Millis, TxID, View
+    from pyccf.types import Json, Millis, TxID
 
 ATTEMPTS_MAX = 30
 """How often a conflicting transaction is tried (spec: http-api.md §2)."""
@@ -227,9 +227,8 @@ class Frontend:
         except Exception as e:
             node.report_failure(request, e)
             return refusal(500, "InternalError", _told(e))
-        view = node.consensus.view
-        if session.view != view:
-            lost = check_view(session, view)
+        if session.view != node.consensus.view or session.rollbacks != node.store.rollbacks:
+            lost = check_view(session, node)
             if lost is not None:
                 return lost
         status = ctx.status
@@ -290,14 +289,17 @@ def _is_for_primary(session: Session, endpoint: Endpoint) -> bool:
     )
 
 
-def check_view(session: Session, view: View) -> Outcome | None:
+def check_view(session: Session, node: Node) -> Outcome | None:
     """Note the view of a session's first execution, or say that it is no longer that one.
 
-    The session's earlier answers may be undone then: it ends (spec: http-api.md §5.4).
+    The session's earlier answers may be undone then: it ends (spec: http-api.md §5.4). They may be
+    undone within a view, too, when a primary steps down because nobody answers it.
     """
-    if session.view is None:
+    view, rollbacks = node.consensus.view, node.store.rollbacks
+    if session.view is None or (session.forwarded and session.view == view):
         session.view = view
-    if session.view == view:
+        session.rollbacks = rollbacks
+    if session.view == view and session.rollbacks == rollbacks:
         return None
     lost = refusal(
         500,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pyccf.api import common
 from pyccf.codec.text import dump_json
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
@@ -373,3 +374,18 @@ def test_a_node_learns_that_it_was_retired(service: Service) -> None:
     assert not backup.node.retired
     backup.node.replica.compact(flagged)
     assert backup.node.retired
+
+
+def test_a_session_ends_when_what_it_was_told_is_undone_within_a_view() -> None:
+    """A primary that nobody answers steps down in its own view and rolls back."""
+    service = Service(install=lambda parts: [("node", common.endpoints(parts.node, lambda _: {}))])
+    session = service.session()
+    service.call("GET", "/node/commit", session=session)
+    put(service, "m", b"k", b"v")
+    service.node.replica.rollback(service.node.store.version, service.node.store.view)
+    assert service.call("GET", "/node/commit", session=session).status == 200
+    service.node.store.rollback(service.node.store.version - 1, service.node.store.view)
+    lost = service.call("GET", "/node/commit", session=session)
+    assert lost.status == 500
+    assert lost.json["error"]["code"] == "SessionConsistencyLost"
+    assert session.close_after
