@@ -6,6 +6,7 @@ what happens on the node itself. Rules that compare replicas are for the simulat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from pyccf.consensus.raft import (
     ElectionType,
     Message,
     ProposeRequestVote,
+    RaftSettings,
     RequestVote,
     RequestVoteResponse,
 )
@@ -78,7 +80,7 @@ steps = st.one_of(
     st.just(("hand over",)),
 )
 
-STARTS = {
+STARTS: dict[str, Callable[[RaftSettings], StubNode]] = {
     "joiner": lambda r: _joiner(r),
     "follower": follower,
     "candidate": candidate,
@@ -87,7 +89,7 @@ STARTS = {
 }
 
 
-def _joiner(r: Any) -> StubNode:
+def _joiner(r: RaftSettings) -> StubNode:
     node = replica("me", r)
     node.raft.join(1, 0, [])
     return node
