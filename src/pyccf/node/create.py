@@ -29,9 +29,10 @@ from pyccf.kv.store import Store
 from pyccf.ledger import signature
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.history import History
-from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
+from pyccf.ledger.secrets import LedgerSecret
 from pyccf.node.frontend import InterfaceRules
 from pyccf.node.node import Limits, Node
+from pyccf.node.secrets import NodeSecrets
 from pyccf.service import genesis, recovery, tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
 from pyccf.service.nodes import NodeEntry, NodeStatus, RpcInterface, record_retired_committed
@@ -116,7 +117,7 @@ class Parts(msgspec.Struct):
     """A node and the things around it that others need to know."""
 
     node: Node
-    secrets: LedgerSecrets
+    secrets: NodeSecrets
     identity: NodeIdentity
     service: ServiceIdentity
     signer: Signer
@@ -131,7 +132,7 @@ def assemble(
     plan: NodePlan,
     identity: NodeIdentity,
     service: ServiceIdentity,
-    secrets: LedgerSecrets,
+    secrets: NodeSecrets,
     *,
     entropy: Entropy,
     started: UnixSeconds,
@@ -190,7 +191,7 @@ def start_service(
 
     Raises LocalError when the plan cannot be met (members, threshold).
     """
-    secrets = LedgerSecrets([LedgerSecret(1, entropy.bytes(LEDGER_SECRET_BYTES), None)])
+    secrets = NodeSecrets([LedgerSecret(1, entropy.bytes(LEDGER_SECRET_BYTES), None)])
     endorsed = service.endorse(identity.csr_pem, started, plan.node_validity_days, entropy)
     parts = assemble(
         plan, identity, service, secrets, entropy=entropy, started=started, app=app, install=install

@@ -24,10 +24,11 @@ from pyccf.crypto import certs
 from pyccf.crypto.keys import PrivateKey
 from pyccf.errors import LocalError, RemoteError
 from pyccf.kv.changes import MapChanges
-from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret, LedgerSecrets
+from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret
 from pyccf.node.create import PART_OF_NETWORK, NodePlan, Parts, assemble
 from pyccf.node.node import Node
 from pyccf.node.outputs import Answer, Call, CallFailed, Stop
+from pyccf.node.secrets import NodeSecrets
 from pyccf.service import tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
 from pyccf.service.nodes import NodeStatus, join_request
@@ -76,29 +77,6 @@ class Hopeless(LocalError):
     """An answer that asking again will not change."""
 
 
-class ReceivedSecrets(LedgerSecrets):
-    """Ledger secrets of a node that was handed the first of them."""
-
-    __slots__ = ()
-
-    def receive(self, handed_over: tuple[LedgerSecret, ...]) -> None:
-        """Take over what was handed out; rolling back never forgets it.
-
-        Said again (the addition of this node was undone and repeated), what was handed out last
-        counts; what was learned since from the ledger stays.
-        """
-        last = handed_over[-1].version
-        later = [s for s in self._secrets if s.version > last]
-        self._secrets = [*handed_over, *later]
-        self._cipher = None
-        self._protected = last
-
-    def add(self, secret: LedgerSecret) -> None:
-        """Learn a secret; of two for one version, what the ledger says counts."""
-        self._secrets = [s for s in self._secrets if s.version != secret.version]
-        super().add(secret)
-
-
 class JoiningNode(Node):
     """A node that has still to be let in."""
 
@@ -136,7 +114,7 @@ def join_service(
             hint="command.service_certificate_file must hold the certificate of the service to"
             " join, in PEM.",
         ) from None
-    secrets = ReceivedSecrets()
+    secrets = NodeSecrets()
     parts = assemble(
         plan,
         identity,
@@ -159,7 +137,7 @@ class Joiner:
     """The conversation of one node with those that are in the network already."""
 
     def __init__(
-        self, node: JoiningNode, parts: Parts, secrets: ReceivedSecrets, target: JoinTarget
+        self, node: JoiningNode, parts: Parts, secrets: NodeSecrets, target: JoinTarget
     ) -> None:
         self._node = node
         self._parts = parts

@@ -14,8 +14,6 @@ from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.errors import LocalError
 from pyccf.kv.tx import Tx
-from pyccf.ledger.secrets import LedgerSecret
-from pyccf.node.join import ReceivedSecrets
 from pyccf.node.outputs import Answer, CallFailed
 from pyccf.service import info, recovery, tables
 from pyccf.service.identity import make_service
@@ -35,7 +33,7 @@ from support.joining import (
 )
 from support.node import STARTED, Service
 
-KEY_A, KEY_B, KEY_C = (bytes([n]) * 32 for n in (1, 2, 3))
+KEY = bytes([1]) * 32
 
 
 @pytest.fixture
@@ -127,7 +125,7 @@ def test_it_goes_on_asking_until_its_addition_is_committed(
     answer = trusted_answer(service, joiner)
     joiner.reply(ok(answer))
     # The addition was undone, and with it the secret; it is let in again.
-    answer["network_info"]["ledger_secrets"].append([5, {"raw_key": b64(KEY_A)}])
+    answer["network_info"]["ledger_secrets"].append([5, {"raw_key": b64(KEY)}])
     joiner.reply(ok({"node_status": "Pending"}))
     joiner.reply(ok(answer))
     assert [s.version for s in joiner.parts.secrets.all()] == [1, 5]
@@ -430,30 +428,3 @@ def test_nothing_is_adopted_that_does_not_fit(
 def test_a_service_certificate_that_is_none_is_refused() -> None:
     with pytest.raises(LocalError, match="The service certificate cannot be used"):
         Joining("no certificate")
-
-
-# --- secrets that were handed out -----------------------------------------------------------------
-
-
-def test_rolling_back_forgets_only_what_the_ledger_told() -> None:
-    secrets = ReceivedSecrets()
-    secrets.receive((LedgerSecret(1, KEY_A), LedgerSecret(50, KEY_B)))
-    secrets.add(LedgerSecret(80, KEY_C))
-    secrets.rollback(10)
-    assert [s.version for s in secrets.all()] == [1, 50]
-
-
-def test_what_was_handed_out_last_counts() -> None:
-    secrets = ReceivedSecrets()
-    secrets.receive((LedgerSecret(1, KEY_A), LedgerSecret(50, KEY_B)))
-    secrets.add(LedgerSecret(80, KEY_C))
-    secrets.receive((LedgerSecret(1, KEY_A), LedgerSecret(50, KEY_C)))
-    assert [(s.version, s.key) for s in secrets.all()] == [(1, KEY_A), (50, KEY_C), (80, KEY_C)]
-
-
-def test_of_two_secrets_for_one_seqno_the_ledgers_counts() -> None:
-    secrets = ReceivedSecrets()
-    secrets.receive((LedgerSecret(1, KEY_A), LedgerSecret(50, KEY_B)))
-    secrets.add(LedgerSecret(50, KEY_C))
-    assert secrets.at(60).key == KEY_C
-    assert secrets.at(49).key == KEY_A
