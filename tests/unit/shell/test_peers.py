@@ -520,7 +520,7 @@ def test_reconnection_after_the_peer_died_and_came_back() -> None:
             async with post(B, port=port) as again:
                 start = asyncio.get_running_loop().time()
                 await until(lambda: bool(a.send(again, Note("after")) and "after" in again.texts))
-                assert asyncio.get_running_loop().time() - start < 2.0
+                assert asyncio.get_running_loop().time() - start < 4.0
 
     run(test())
 
