@@ -100,7 +100,13 @@ class Model:
         if named:
             txid = self.chance.choice(named)
             self.statuses.append(
-                Status(self.chance.randrange(3), txid, self.status(txid), self.tick(), self.tick())
+                Status(
+                    f"node {self.chance.randrange(3)}",
+                    txid,
+                    self.status(txid),
+                    self.tick(),
+                    self.tick(),
+                )
             )
 
     def status(self, txid: TxID) -> str:
@@ -343,14 +349,14 @@ def takes_invalid_back(history: History) -> History:
 
 def nodes_disagree(history: History) -> History:
     one = next(s for s in history.statuses if s.status == "Committed")
-    return also_says(history, change(one, status="Invalid", node=one.node + 1))
+    return also_says(history, change(one, status="Invalid", by="node 9"))
 
 
 def skips_an_earlier_one(history: History) -> History:
     """v.s is Committed, v.s' with s' < s was Invalid; the history knows of neither otherwise."""
     at = history.committed
-    one = Status(0, TxID(at.view, at.seqno), "Committed", 1e6, 1e6 + 1)
-    two = Status(1, TxID(at.view, at.seqno - 1), "Invalid", 1e6, 1e6 + 1)
+    one = Status("node 0", TxID(at.view, at.seqno), "Committed", 1e6, 1e6 + 1)
+    two = Status("node 1", TxID(at.view, at.seqno - 1), "Invalid", 1e6, 1e6 + 1)
     return also_says(also_says(history, one), two)
 
 

@@ -81,7 +81,9 @@ class Operation(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """A node said how a transaction stands: Unknown, Pending, Committed or Invalid."""
 
-    node: int
+    by: str
+    """Who said it. A session that has forwarded is answered by another node than the one it is
+    with, the same as long as it lasts."""
     txid: TxID
     status: str
     sent: float
@@ -328,15 +330,16 @@ def _sessions(history: History) -> Iterator[Violation]:
 
 def _one_session(number: int, ops: Iterable[Operation]) -> Iterator[Violation]:
     known: dict[str, int] = {}
-    seqno = 0
+    before: TxID | None = None
     for op in ops:
         assert op.txid is not None
         assert op.seen is not None
-        if op.txid.seqno < seqno:
+        if before is not None and op.txid.seqno < before.seqno:
             yield Violation(
-                "SessionGoesForward", f"session {number}: {op.txid} after seqno {seqno}"
+                "SessionGoesForward", f"session {number}, node {op.node}: {op.txid} after {before}"
             )
-        seqno = max(seqno, op.txid.seqno)
+        else:
+            before = op.txid
         if op.seen.count < known.get(op.register, 0):
             yield Violation(
                 "SessionGoesForward",
@@ -356,14 +359,14 @@ def _statuses(history: History) -> Iterator[Violation]:
     yield from _never_taken_back(history.statuses)
     for one in history.statuses:
         if one.status in FINAL and history.is_committed(one.txid) != (one.status == "Committed"):
-            yield Violation("CommittedOrInvalid", f"{one.txid} was {one.status} on node {one.node}")
+            yield Violation("CommittedOrInvalid", f"{one.txid} was {one.status} for {one.by}")
     yield from _final_statuses_agree(history.statuses)
 
 
 def _never_taken_back(statuses: Sequence[Status]) -> Iterator[Violation]:
-    last: dict[tuple[int, TxID], Status] = {}
+    last: dict[tuple[str, TxID], Status] = {}
     for one in sorted(statuses, key=attrgetter("answered")):
-        before = last.get((one.node, one.txid))
+        before = last.get((one.by, one.txid))
         if (
             before is not None
             and before.answered < one.sent
@@ -372,9 +375,9 @@ def _never_taken_back(statuses: Sequence[Status]) -> Iterator[Violation]:
         ):
             yield Violation(
                 "StatusTransition",
-                f"node {one.node}: {one.txid} was {before.status}, then {one.status}",
+                f"{one.by}: {one.txid} was {before.status}, then {one.status}",
             )
-        last[one.node, one.txid] = one
+        last[one.by, one.txid] = one
 
 
 def _final_statuses_agree(statuses: Sequence[Status]) -> Iterator[Violation]:

@@ -159,6 +159,9 @@ class Connection:
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, timeout_s: float) -> None:
         """Raises OSError when the node cannot be reached; then nothing was asked."""
         self._http = HTTPSConnection(*endpoint, timeout=timeout_s, context=context)
+        self.forwarded = False
+        """It has asked for something that only the primary does, so its node may ask that for all
+        that follows."""
         try:
             self._http.connect()
         except BaseException:
@@ -296,7 +299,7 @@ class Load:
         if op.outcome is not Outcome.ANSWERED or chance.random() * self.plan.session < 1:
             return False
         if op.txid is not None and chance.random() < self.plan.polls:
-            return self._poll(connection, node, op.txid)
+            return self._poll(connection, node, session, op.txid)
         return True
 
     def _operation(
@@ -308,6 +311,7 @@ class Load:
             if kind is Kind.READ:
                 answer = connection.ask("GET", f"/app/registers?register={register}")
             else:
+                connection.forwarded = True
                 body: Json = {"register": register, "value": number}
                 answer = connection.ask("POST", "/app/registers", body, wait=wait)
             txid = answer.txid
@@ -333,8 +337,9 @@ class Load:
             error=error,
         )
 
-    def _poll(self, connection: Connection, node: int, txid: TxID) -> bool:
+    def _poll(self, connection: Connection, node: int, session: int, txid: TxID) -> bool:
         sent = time.monotonic()
+        by = f"node {node}" if not connection.forwarded else f"session {session} with node {node}"
         try:
             answer = connection.ask("GET", f"/node/tx?transaction_id={txid}")
         except (OSError, HTTPException):
@@ -343,7 +348,7 @@ class Load:
             return False
         with self._lock:
             status = answer.body["status"]
-            self._statuses.append(Status(node, txid, status, sent, time.monotonic()))
+            self._statuses.append(Status(by, txid, status, sent, time.monotonic()))
         return True
 
     # -- the end ---------------------------------------------------------------------------------
@@ -422,7 +427,7 @@ class Load:
                 assert time.monotonic() < deadline, f"node {node} does not catch up to {final}"
                 time.sleep(POLL_S)
             for txid in lost + chance.sample(kept, min(len(kept), STATUS_SAMPLE)):
-                assert self._poll(connection, node, txid), f"node {node} does not know {txid}"
+                assert self._poll(connection, node, 0, txid), f"node {node} does not know {txid}"
         finally:
             connection.close()
 
