@@ -205,7 +205,8 @@ def trust(node: str, target: Target, out: Output) -> None:
     out.result(proposal)
     if proposal.proposal_state == "Accepted":
         _note(target, found, retired=False)
-        out.line(f"{_called(found)} is trusted. See it catch up: pyccf network status")
+        out.line(f"{_called(found)} is trusted. See it catch up:")
+        out.line("  " + pyccf_line("network", "status", *target.words))
 
 
 @command.command("remove")
