@@ -357,6 +357,23 @@ def test_time_in_native_functions_is_left_to_them() -> None:
     assert done == [1]
 
 
+def test_a_loop_of_slow_native_functions_ends() -> None:
+    """The engine itself looks at the clock once in ten thousand rounds."""
+    done: list[int] = []
+
+    def wait(host: Host) -> None:
+        time.sleep(0.03)
+        done.append(1)
+
+    interpreter = _interpreter(Row("ccf", "wait", "", wait))
+    module = _module(interpreter, "for (;;) try { ccf.wait() } catch {}")
+    with pytest.raises(JsError) as caught:
+        interpreter.vm.call(module, "f", ())
+    assert caught.value.timed_out
+    assert 1 <= len(done) <= 5
+    assert not interpreter.vm.broken
+
+
 def test_any_thread() -> None:
     seen: list[bool] = []
 

@@ -179,7 +179,7 @@ static JSValue kv_foreach(Vm *vm, PyObject *handle, JSValue self, JSValue f)
 static JSValue kv_call(Vm *vm, PyObject *space, JSValue self, int argc, JSValue *argv, KvOp op)
 {
     JSContext *ctx = vm->ctx;
-    if (acts_on_world(vm))
+    if (acts_on_world(vm) || too_late(vm))
         return JS_EXCEPTION;
     if (op != KV_SIZE && argc != kv_ops[op].argc)
         return JS_ThrowTypeError(ctx, "Passed %d arguments, but expected %d", argc,

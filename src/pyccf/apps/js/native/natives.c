@@ -70,7 +70,7 @@ static JSValue call_native(Vm *vm, const Native *n, int argc, JSValue *argv)
     if (n->style != STYLE_ANY && (argc < n->min || argc > n->max) &&
         wrong_count(ctx, argc, n->usual, n->style))
         return JS_EXCEPTION;
-    if (!n->pure && acts_on_world(vm))
+    if ((!n->pure && acts_on_world(vm)) || too_late(vm))
         return JS_EXCEPTION;
     PyObject *few[1 + NATIVE_ARGS_MAX], **args = few, *many = NULL;
     int mark = vm->held_count;

@@ -2,6 +2,16 @@
 
 /* -- errors ------------------------------------------------------------------------------------ */
 
+/* An exception that a script cannot catch. */
+static void throw_interrupted(Vm *vm)
+{
+    JS_ThrowInternalError(vm->ctx, "interrupted");
+    JSValue e = JS_GetException(vm->ctx);
+    if (is_object(e))
+        JS_SetUncatchableError(vm->ctx, e);
+    JS_Throw(vm->ctx, e);
+}
+
 /* Keep the current Python exception (the first one counts) and stop the script for good. */
 static JSValue stop_script(Vm *vm)
 {
@@ -17,11 +27,8 @@ static JSValue stop_script(Vm *vm)
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(trace);
-    JS_ThrowInternalError(vm->ctx, "interrupted");
-    JSValue e = JS_GetException(vm->ctx);
-    if (is_object(e))
-        JS_SetUncatchableError(vm->ctx, e);
-    return JS_Throw(vm->ctx, e);
+    throw_interrupted(vm);
+    return JS_EXCEPTION;
 }
 
 /* Throw an error of a class with any length of message; `kind` is the constructor's name. */
@@ -90,11 +97,18 @@ static bool acts_on_world(Vm *vm)
     vm->impure = true;
     if (!vm->trial)
         return false;
-    JS_ThrowInternalError(vm->ctx, "interrupted");
-    JSValue e = JS_GetException(vm->ctx);
-    if (is_object(e))
-        JS_SetUncatchableError(vm->ctx, e);
-    JS_Throw(vm->ctx, e);
+    throw_interrupted(vm);
+    return true;
+}
+
+/* To be asked before work in Python: true (with an exception that cannot be caught) when there is no
+ * time left. The engine looks at the clock only once in thousands of calls. */
+static bool too_late(Vm *vm)
+{
+    if (!vm->deadline || clock_ns() <= vm->deadline)
+        return false;
+    vm->timed_out = true;
+    throw_interrupted(vm);
     return true;
 }
 
