@@ -1,4 +1,4 @@
-"""The network benchmark's own workings: what is made of rounds, what is reached, what is printed."""
+"""The network benchmark: what is made of rounds, what is reached, what is printed."""
 
 from __future__ import annotations
 
