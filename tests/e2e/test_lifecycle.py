@@ -136,9 +136,14 @@ def test_a_removed_node_says_so_and_comes_back_as_another(network: Network) -> N
     old_id = third.id
     network.remove(third)
     network.wait(
-        lambda: third.consensus().get("membership_state") == "Retired", "it to know that it left"
+        lambda: third.consensus().get("retirement_phase") == "RetiredCommitted",
+        "it to know that it left",
     )
+    assert "This node was retired" in third.out.read_text()
     assert third.ask("/node/state")["node_id"] == old_id
+    status, body = third.get("/app/commit")
+    assert status >= 400
+    assert "This node was retired from the network" in body.decode()
     assert third.stop() == 0
     with network.client() as client:
         assert client.request("DELETE", f"/node/network/nodes/{old_id}").status == 200
