@@ -19,7 +19,8 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from pyccf.sim import bugs, explore, scenario
+from pyccf.sim import explore, scenario
+from pyccf.sim.bugs import BUGS
 from pyccf.sim.explore import Figures, Outcome
 from pyccf.sim.schedule import THEMES, Schedule, generate
 
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
     if options.command == "scenario":
         return scenario.main(options.files)
     if options.command == "bugs":
-        for name, bug in bugs.BUGS.items():
+        for name, bug in BUGS.items():
             print(f"{name:40} {bug.about}")
         return 0
     return _run(options)
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, help="the first seed; a fresh one if not given")
     run.add_argument("--nodes", type=int, help="nodes at the beginning; else the seed decides")
     run.add_argument("--theme", choices=sorted(THEMES), help="else the seed decides")
-    run.add_argument("--bug", choices=sorted(bugs.BUGS), help="a protocol bug to switch on")
+    run.add_argument("--bug", choices=sorted(BUGS), help="a protocol bug to switch on")
     run.add_argument("--keep", type=explore.parse_ranges, help="only these acts, such as 3,7-9")
     run.add_argument("--transcript", type=Path, help="draw the (first failing) run into this file")
     run.add_argument("--no-shrink", action="store_true", help="leave a failing schedule as it is")
@@ -64,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     total = Figures()
     began = said = time.monotonic()
     print(f"seeds {first} to {first + options.seeds - 1}, {options.steps} acts each", flush=True)
-    with bugs.BUGS[options.bug].on() if options.bug else nullcontext():
+    with BUGS[options.bug].on() if options.bug else nullcontext():
         for seed in range(first, first + options.seeds):
             schedule = generate(seed, options.steps, options.nodes, options.theme)
             if options.keep is not None:

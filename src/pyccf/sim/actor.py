@@ -67,6 +67,11 @@ class Actor:
             "slow": self._slow,
         }
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What kinds of act there are."""
+        return frozenset(self._acts)
+
     def do(self, act: Act) -> None:
         """Carry out one act."""
         if self._acts[act.kind](act):

@@ -259,7 +259,7 @@ def _refused_count(right: Method) -> Method:
     return on_response
 
 
-@_bug("late-votes-count", Raft, "_on_request_vote_response", "suffixes", "elections")
+@_bug("late-votes-count", Raft, "_on_request_vote_response", "votes", nodes=3)
 def _late_count(right: Method) -> Method:
     """A vote given in an earlier view, or before the election, counts in this one."""
 

@@ -146,11 +146,11 @@ class Cluster:
         So an operator would point the name at another node.
         """
         found = self.by_rpc[address]
-        inside = [shell for shell in self.alive if shell.node.state == "PartOfNetwork"]
-        if found in self.members() and found in inside:
+        serving = [shell for shell in self.alive if "Service" in shell.certificates]
+        if found in serving and found in self.members():
             return found
         return max(
-            inside, key=lambda shell: (shell.node.consensus.last, -shell.number), default=found
+            serving, key=lambda shell: (shell.node.consensus.last, -shell.number), default=found
         )
 
     # --- nodes ----------------------------------------------------------------------------------
@@ -209,9 +209,13 @@ class Cluster:
     # --- what may happen to a node --------------------------------------------------------------
 
     def may_lose(self, shell: Shell) -> bool:
-        """Whether every configuration any node knows keeps a majority when this node is lost."""
+        """Whether every configuration that counts keeps a majority when this node is lost."""
         lost = shell.node.node_id
-        return all(self._keeps_majority(nodes, lost) for nodes in self._configurations())
+        return all(
+            self._keeps_majority(nodes, lost)
+            for without in (None, shell)
+            for nodes in self._configurations(without)
+        )
 
     def may_change(self, leaving: list[NodeId], joining: list[NodeId]) -> bool:
         """Whether every configuration keeps a majority with these nodes taken out and in."""
@@ -222,12 +226,25 @@ class Cluster:
             for nodes in self._configurations()
         )
 
-    def _configurations(self) -> list[list[NodeId]]:
-        """Every configuration that a living node holds for active."""
+    def _configurations(self, without: Shell | None = None) -> list[list[NodeId]]:
+        """Every configuration that may still have to decide, as far as these nodes know.
+
+        What a node believes that has not even heard of the last configuration known to be committed
+        does not count: it cannot be elected.
+        """
+        known = [
+            (engine.committed, [(c.idx, list(c.nodes)) for c in engine.configs])
+            for shell in self.alive
+            if shell is not without
+            for engine in (peek.engine(shell.node),)
+            if engine.configs
+        ]
+        base = max((c[0][0] for committed, c in known if c[0][0] <= committed), default=0)
         found: dict[tuple[NodeId, ...], None] = {}
-        for shell in self.alive:
-            for nodes in peek.configurations(shell.node):
-                found[tuple(sorted(nodes))] = None
+        for _, configs in known:
+            if configs[-1][0] >= base:
+                for _, nodes in configs:
+                    found[tuple(sorted(nodes))] = None
         return [list(nodes) for nodes in found]
 
     def _keeps_majority(self, nodes: list[NodeId], lost: NodeId | None = None) -> bool:

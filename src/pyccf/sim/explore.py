@@ -87,6 +87,7 @@ class Simulation:
         self.actor = Actor(self.cluster, self.clients)
         self.transcript: Transcript | None = None
         self.unjudged = 0
+        self._played = 0
         if drawn:
             self.transcript = Transcript(lambda: self.cluster.clock.now)
             self.cluster.transcript = self.transcript
@@ -191,11 +192,11 @@ class Simulation:
         begin = clock.now
         for act in self.schedule.acts:
             clock.at(begin + act.at, lambda act=act: self._act(act))  # type: ignore[misc]
-        end = begin + (self.schedule.acts[-1].at if self.schedule.acts else 0)
-        while clock.now < end:
+        while self._played < len(self.schedule.acts):
             self._step()
 
     def _act(self, act: Act) -> None:
+        self._played += 1
         if self.transcript is not None:
             self.transcript.act(str(act).strip())
         self.actor.do(act)

@@ -8,7 +8,6 @@ from pyccf.consensus.raft import Raft
 
 if TYPE_CHECKING:
     from pyccf.node.node import Node
-    from pyccf.types import NodeId
 
 
 def engine(node: Node) -> Raft:
@@ -16,8 +15,3 @@ def engine(node: Node) -> Raft:
     consensus = node.consensus
     assert isinstance(consensus, Raft), "the simulator knows Raft"
     return consensus
-
-
-def configurations(node: Node) -> list[list[NodeId]]:
-    """The node sets of all configurations that a node holds for active."""
-    return [list(c.nodes) for c in engine(node).configs]

@@ -362,6 +362,20 @@ def late_answers(s: _Script) -> None:
     s.now += s.within(20, 200)
 
 
+def late_votes(s: _Script) -> None:
+    """A vote arrives when its candidate already stands again, against somebody else."""
+    s.add(0, "cut1", "p", "b1")
+    s.add(0, "slow", "b0", "b1", s.within(15, 90))
+    s.add(5, "jump", "b1")
+    again = s.within(11, 25)
+    s.add(again, "jump", s.chance.choice(("b1", "p")))
+    s.add(again + s.within(0, 2), "jump", s.chance.choice(("p", "b1")))
+    s.writes(3, "p", after=again + 10)
+    s.now += s.within(100, 250)
+    s.add(0, "mend")
+    s.now += s.within(20, 200)
+
+
 THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
     "elections": (
         (quiet, 2),
@@ -372,6 +386,7 @@ THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
         (stand, 3),
     ),
     "suffixes": ((quiet, 1), (suffix, 4), (late_answers, 4), (stand, 2), (cut_off, 1)),
+    "votes": ((quiet, 1), (late_votes, 4), (stand, 3), (stop_and_go, 1)),
     "partitions": ((quiet, 2), (cut_off, 3), (half_cut, 4), (split, 4), (leap_frog, 1)),
     "reordering": ((quiet, 1), (storm, 6), (cut_off, 2), (leap_frog, 2), (clog, 2)),
     "growth": ((quiet, 2), (grow, 4), (swap, 2), (crash, 2), (change_and_fault, 3)),
@@ -398,6 +413,7 @@ THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
         (stand, 2),
         (suffix, 1),
         (late_answers, 1),
+        (late_votes, 1),
     ),
 }
 
@@ -416,7 +432,7 @@ def generate(seed: int, steps: int, nodes: int | None = None, theme: str | None 
         frame_bytes_max=chance.choice((1500, 4096, 65536)),
         batch_entries=chance.choice((2, 5, 20)),
         window=chance.choice((4, 20, 1000)),
-        pre_vote=chance.random() < 0.7,
+        pre_vote=chance.random() < (0.2 if chosen == "votes" else 0.7),
     )
     script = _Script(chance, setup)
     figures = [figure for figure, _ in THEMES[chosen]]
