@@ -45,3 +45,18 @@ soak-network: $(STAMP)  ## kill the primary 50 times under load; takes about ten
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The engine is built from its source too: with the wheel, freed memory could not be told from used.
+.PHONY: sanitize-js
+SANITIZED  := build/sanitize
+SANITIZERS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
+
+sanitize-js: $(STAMP)  ## run the JavaScript tests under the compiler's sanitizers; takes about five minutes
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED) && cp -R src $(SANITIZED)/src
+	rm -f $(SANITIZED)/src/pyccf/apps/js/*.so $(SANITIZED)/src/pyccf/apps/js/*.o
+	CFLAGS="$(SANITIZERS) -O1" LDFLAGS="$(SANITIZERS)" $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-cache-dir --no-deps --no-binary quickjs-ng --constraint requirements.lock --target $(SANITIZED)/engine quickjs-ng
+	CFLAGS="$(SANITIZERS) -fno-sanitize-recover=all" LDFLAGS="$(SANITIZERS)" $(BIN)/python $(SANITIZED)/src/pyccf/apps/js/_build.py
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/src:$(SANITIZED)/engine \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		$(BIN)/python -m pytest -s tests/unit/apps_js tests/property/test_js_calls.py $(ARGS)
