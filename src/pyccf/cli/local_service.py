@@ -27,7 +27,7 @@ from pyccf.cli.governing import decide
 from pyccf.cli.keys import KeyFiles, make_identity
 from pyccf.cli.local_config import SERVICE_CERT_FILE, join_config, start_config
 from pyccf.cli.local_node import LocalNode
-from pyccf.cli.network_view import BACKUP, TRUSTED, NetworkView, look
+from pyccf.cli.network_view import TRUSTED, NetworkView, look
 from pyccf.cli.options import Party, SandboxInfo, SandboxNode, Target
 from pyccf.client import Client, Identity, ServiceError, Unreachable
 from pyccf.client.types import Action, Proposal
@@ -144,16 +144,17 @@ class LocalService:
     def stop(self) -> dict[str, int]:
         """Stop all nodes and wait for them; the exit codes of those that ran.
 
-        First what was done gets the time to be committed. The backups stop before the primary, so
-        that nobody elects a new one for a moment. A node that does not stop in time is killed.
+        First what was done gets the time to be committed. The primary stops before the backups: it
+        signs what is new and hands over while there is somebody to take it, so that all ledgers end
+        alike even if clients go on. A node that does not stop in time is killed.
         """
         running = [node for node in self.nodes if node.running]
         first, last = running, list[LocalNode]()
         if self._info is not None and len(running) > 1:
             view = self._settle(running)
-            backups = {node.url for node in view.nodes if node.role == BACKUP} if view else set()
-            first = [node for node in running if node.url in backups]
-            last = [node for node in running if node.url not in backups]
+            primary = view.primary.url if view is not None and view.primary is not None else ""
+            first = [node for node in running if node.url == primary]
+            last = [node for node in running if node.url != primary]
         codes: dict[str, int] = {}
         for group in (first, last):
             for node in group:

@@ -119,7 +119,7 @@ class Sleepers:
         known = [SandboxNode(n.url, f"id{i}", n.pid) for i, n in enumerate(self.service.nodes)]
         self.service._info = SandboxInfo(known, "", [], [], [], "")
         self.status: list[str | None] = ["Trusted"] * number
-        self.roles = ["primary"] + ["backup"] * (number - 1)
+        self.primary = "id0"
         self.last = ["2.9"] * number
         self.looks = 0
         self.blind = False
@@ -137,13 +137,12 @@ class Sleepers:
                 status,
                 False,
                 None if f"https://n{i}" in target.urls else "down",
-                role=self.roles[i],
                 last="2.9",
                 committed=self.last[i],
             )
             for i, status in enumerate(self.status)
         ]
-        return NetworkView("Open", 0, 2, "id0", True, nodes)
+        return NetworkView("Open", 0, 2, self.primary, True, nodes)
 
     def kill(self, number: int) -> None:
         node = self.service.nodes[number]
@@ -188,7 +187,6 @@ def test_retired_nodes_do_not_count(three: Sleepers) -> None:
 
 def test_nodes_that_joined_later_count(three: Sleepers) -> None:
     three.status += ["Trusted", "Trusted", "Pending"]
-    three.roles += ["backup"] * 3
     three.last += ["2.9"] * 3
     three.kill(0)
     three.kill(1)
@@ -213,9 +211,9 @@ def test_the_only_node_that_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert one.stop() == {}
 
 
-def test_backups_stop_first(three: Sleepers) -> None:
-    three.roles = ["backup", "primary", "backup"]
-    assert list(three.stop()) == ["node0", "node2", "node1"]
+def test_the_primary_stops_first(three: Sleepers) -> None:
+    three.primary = "id1"
+    assert list(three.stop()) == ["node1", "node0", "node2"]
     assert three.looks == 1
 
 
