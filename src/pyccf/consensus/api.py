@@ -12,6 +12,7 @@ raises for what a peer did. (spec: consensus-cft.md §16, consensus-bft.md §12)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -130,8 +131,11 @@ class Engine(Protocol):
         """Name the node this engine works for; before anything else."""
         ...
 
-    def start(self, view: View = 0, last: SeqNo = 0) -> None:
-        """Lead a service that has no other node: a new one, or one just recovered."""
+    def start(self, view: View = 0, last: SeqNo = 0, starts: Sequence[SeqNo] = ()) -> None:
+        """Lead a service that has no other node: a new one, or one just recovered.
+
+        Of a recovered one `view` and `last` name the last entry there is, `starts` as for `join`.
+        """
         ...
 
     def join(self, view: View, last: SeqNo, starts: list[SeqNo]) -> None:

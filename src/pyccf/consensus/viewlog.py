@@ -13,6 +13,10 @@ from collections.abc import Iterable
 from pyccf.types import SeqNo, TxID, View
 
 
+HISTORY_MAX = 100_000
+"""Views that one answer lists at most."""
+
+
 class ViewLog:
     """The views of a ledger and the seqno at which each starts."""
 
@@ -102,10 +106,11 @@ class ViewLog:
     def history(self, since: View = 1) -> list[TxID]:
         """One transaction id for each view from `since`, naming where it starts.
 
-        Views without transactions of their own are left out (spec: http-api.md §8.1).
+        A view in which nothing was ordered starts where the next one does. Of a history longer than
+        `HISTORY_MAX` views only the last ones are given (spec: http-api.md §8.1).
         """
-        at = bisect_left(self._views, since)
-        return [
-            TxID(view, first)
-            for view, first in zip(self._views[at:], self._firsts[at:], strict=True)
-        ]
+        out: list[TxID] = []
+        first_view = max(since, self.latest - HISTORY_MAX + 1)
+        for view, first in zip(self._views, self._firsts, strict=True):
+            out.extend(TxID(v, first) for v in range(first_view + len(out), view + 1))
+        return out

@@ -361,7 +361,7 @@ def test_historical_ranges_are_bounded() -> None:
 def test_view_history() -> None:
     s = service()
     reply = s.call("GET", "/node/commit?view_history=true")
-    assert reply.json == {"transaction_id": "2.2", "view_history": ["2.1"]}
+    assert reply.json == {"transaction_id": "2.2", "view_history": ["1.1", "2.1"]}
     assert s.call("GET", "/node/commit?view_history=maybe").status == 400
     assert s.call("GET", "/node/commit?view_history_since=0").status == 400
     assert s.call("GET", "/node/commit?view_history_since=3").status == 404

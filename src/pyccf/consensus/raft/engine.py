@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import assert_never
 
 from pyccf.consensus.api import Leadership
@@ -46,7 +46,7 @@ class Raft(Progress):
 
     # --- beginnings -----------------------------------------------------------------------------
 
-    def start(self, view: View = 0, last: SeqNo = 0, starts: Iterable[SeqNo] = ()) -> None:
+    def start(self, view: View = 0, last: SeqNo = 0, starts: Sequence[SeqNo] = ()) -> None:
         """Lead a service that has no other node: a new one, or one just recovered (§5.5).
 
         `view` and `last` are those of the last entry there is, `starts` the view history so far.
