@@ -12,7 +12,6 @@ from collections.abc import Iterable
 
 from pyccf.types import SeqNo, TxID, View
 
-
 HISTORY_MAX = 100_000
 """Views that one answer lists at most."""
 
