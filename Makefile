@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox test check format bench bench-network soak-network clean
+.PHONY: help install sandbox test sim check format bench bench-network soak-network clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ sandbox: $(STAMP)  ## start a service of three nodes with the sample app; Ctrl-C
 
 test: $(STAMP)     ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+sim: $(STAMP)      ## explore simulated networks: SEEDS=... STEPS=... SEED=...
+	$(BIN)/python -m pyccf.sim run --seeds $(or $(SEEDS),100) --steps $(or $(STEPS),100) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(STAMP)    ## style, types and architecture
 	$(BIN)/ruff check src tests bench samples
