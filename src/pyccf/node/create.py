@@ -83,17 +83,35 @@ class Signer:
         self.subject = ""
         self.handed_out = ""
         """Endorsed certificate (PEM) this node was given before its tables had it."""
+        self._judged = b""
+        self._usable = False
+        """Whether `_judged`, the last content of the row, can be used."""
 
     @property
     def certificate(self) -> str:
         """The endorsed certificate in use, PEM; empty as long as there is none.
 
         As the tables have it by now, committed or not, since a node may have to lead before its
-        own addition is committed (spec: node-lifecycle.md §12, §16).
+        own addition is committed (spec: node-lifecycle.md §12, §16). What is no certificate of
+        this node by the service is not used, whoever decided on it.
         """
         table = self._store.maps.get(tables.NODES_ENDORSED_CERTIFICATES)
         row = table.data.get(self._own) if table is not None else None
-        return self.handed_out if row is None else row.value.decode("utf-8", "replace")
+        if row is None:
+            return self.handed_out
+        if row.value != self._judged:
+            self._judged = row.value
+            self._usable = self.usable(row.value)
+        return row.value.decode() if self._usable else self.handed_out
+
+    def usable(self, pem: bytes) -> bool:
+        """Whether this is a certificate of this node by the service."""
+        try:
+            if certs.public_key(pem.decode()) != self._identity.key.public:
+                return False
+        except ValueError:
+            return False
+        return certs.check_endorsed(pem, self._service.cert_pem, ignore_time=True)
 
     def __call__(
         self, txid: TxID, root: bytes, tree: bytes, unix: UnixSeconds
@@ -244,6 +262,9 @@ def _install_hooks(parts: Parts) -> None:
         if pem is None:
             node.log("fail", "", f"The certificate of this node was deleted at {seqno}")
             return
+        if not parts.signer.usable(pem):
+            node.log("fail", "", f"What was made this node's certificate at {seqno} is none of it")
+            return
         if node.gov.open:
             parts.self_signed_pem = _renewed(parts, pem.decode())
             node.announce_certificate("Node", parts.self_signed_pem)
@@ -255,10 +276,18 @@ def _install_hooks(parts: Parts) -> None:
         if raw is None:
             return
         info = tables.decode_row(tables.SERVICE_INFO, raw)
-        if not isinstance(info, dict) or not service.owns(str(info["cert"])):
+        cert = info.get("cert") if isinstance(info, dict) else None
+        if not isinstance(info, dict) or not isinstance(cert, str):
+            node.log("fail", "", f"What was written of the service at {seqno} has no certificate")
             return
-        service.cert_pem = str(info["cert"])
-        if info["status"] == "Open" and not node.app.open:
+        try:
+            if not service.owns(cert):
+                return
+        except ValueError as e:
+            node.log("fail", "", f"The service's certificate written at {seqno} is none: {e}")
+            return
+        service.cert_pem = cert
+        if info.get("status") == "Open" and not node.app.open:
             node.app.open = True
             node.log("info", "", f"Service open at seqno {seqno}")
 

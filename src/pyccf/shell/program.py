@@ -3,8 +3,9 @@
 Does in order what the node asks for: append entries, tell it what is on disk, carry messages to
 peers, deliver answers. A disk that fails stops the program before anything more is acknowledged;
 a node that cannot go on (a joiner that was refused) stops it too. SIGTERM, SIGINT and SIGHUP end it
-after the open signature is written and, on a primary, another node was asked to take over
-(spec: node-lifecycle.md §3, §14).
+after the open signature is written and, on a primary, another node was asked to take over. So does
+a mistake of ours in anything but the handling of one client's request: a node that no longer does
+what it decided must not go on deciding (spec: node-lifecycle.md §3, §14).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from pyccf.attest import virtual
 from pyccf.errors import PyccfError, StorageError
@@ -47,6 +49,7 @@ from pyccf.shell.fetch import fetch
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.shell.install import install_endpoints
 from pyccf.shell.listen import Listener
+from pyccf.shell.peer_link import Link
 from pyccf.shell.peers import Peers
 from pyccf.types import Json, NodeId, UnixSeconds
 
@@ -98,6 +101,7 @@ class Program:
             await self._close()
             return refuse(self.sink, e, ExitCode.FAILED)
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unhandled)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signalled, number)
         # What exists now lives for ever; the collector need not look at it again. What a request
@@ -291,14 +295,15 @@ class Program:
             return
         parts = self._parts
         credentials = (parts.signer.certificate, parts.service.cert_pem)
-        if credentials != self._credentials:
-            self._credentials = credentials
-            self._peers.identify(
-                self._node.node_id,
-                parts.identity.key.pem(),
-                *credentials,
-                parts.entry.node_to_node_published_address,
-            )
+        if credentials == self._credentials:
+            return
+        self._credentials = credentials
+        self._peers.identify(
+            self._node.node_id,
+            parts.identity.key.pem(),
+            *credentials,
+            parts.entry.node_to_node_published_address,
+        )
 
     def _sessions(self) -> dict[str, Json]:
         metrics = {name: listener.metrics() for name, listener in self.listeners.items()}
@@ -352,6 +357,17 @@ class Program:
         self.sink.log("fatal", "", reason)
         print(reason, file=sys.stderr)
         self._end(ExitCode.ABORTED)
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Nobody expected this. Only what concerns one client's connection does not matter."""
+        error, protocol = context.get("exception"), context.get("protocol")
+        of_client = protocol is not None and not isinstance(protocol, Link)
+        if error is None or of_client or isinstance(error, OSError):
+            loop.default_exception_handler(context)
+            return
+        self.sink.log("fatal", "", f"This node cannot go on: {type(error).__name__}: {error}")
+        traceback.print_exception(error)
+        self._end(ExitCode.FAILED)
 
     def _end(self, code: ExitCode) -> None:
         self._exit_code = int(code)

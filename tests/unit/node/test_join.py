@@ -18,6 +18,7 @@ from pyccf.node.outputs import Answer, CallFailed
 from pyccf.service import info, recovery, tables
 from pyccf.service.identity import make_service
 from pyccf.service.nodes import NodeStatus
+from pyccf.types import Json
 from support.joining import (
     PRIMARY,
     RETRY,
@@ -34,6 +35,7 @@ from support.joining import (
 from support.node import STARTED, Service
 
 KEY = bytes([1]) * 32
+OTHER = make_service(entropy=SeededEntropy("other service"), not_before=STARTED, days=9)
 
 
 @pytest.fixture
@@ -181,6 +183,43 @@ def test_renewed_certificates_take_effect_everywhere(service: Service, joiner: J
     assert certs.subject(own) == certs.subject(first["Node"])
     assert joiner.get("/node/self_signed_certificate").json["self_signed_certificate"] == own
     assert joiner.parts.service.cert_pem == identity.cert_pem == renewed
+
+
+@pytest.mark.parametrize("kind", ["text", "bytes", "another node's", "own"])
+def test_what_is_no_certificate_of_the_node_is_not_used(
+    service: Service, joiner: Joining, kind: str
+) -> None:
+    joiner.ask(service)
+    exchange(service, joiner)
+    before, shown = joiner.parts.signer.certificate, joiner.certificates.copy()
+    value = {
+        "text": b"no certificate",
+        "bytes": b"\xff",
+        "another node's": service.parts.signer.certificate.encode(),
+        "own": joiner.identity.self_signed_pem.encode(),
+    }[kind]
+    write(
+        service,
+        lambda tx: tx.map(tables.NODES_ENDORSED_CERTIFICATES).set(joiner.id.encode(), value),
+    )
+    exchange(service, joiner)
+    assert joiner.ledger == service.ledger
+    assert joiner.parts.signer.certificate == before
+    assert joiner.certificates == shown
+    assert any("What was made this node's certificate" in line for line in joiner.lines)
+
+
+@pytest.mark.parametrize("row", [{"cert": "none"}, {"cert": 5}, {"cert": OTHER.cert_pem}, []])
+def test_what_is_no_certificate_of_the_service_is_not_adopted(
+    service: Service, joiner: Joining, row: Json
+) -> None:
+    joiner.ask(service)
+    before = service.parts.service.cert_pem
+    write(service, lambda tx: tables.put_json(tx, tables.SERVICE_INFO, tables.UNIT, row))
+    exchange(service, joiner)
+    assert joiner.ledger == service.ledger
+    assert joiner.parts.service.cert_pem == service.parts.service.cert_pem == before
+    assert not joiner.node.app_open
 
 
 def test_a_rekey_reaches_every_node(service: Service, joiner: Joining) -> None:
@@ -353,9 +392,6 @@ def test_garbage_is_logged_and_asked_again(joiner: Joining, answer: Answer | Cal
 
 def other_key() -> PrivateKey:
     return PrivateKey.generate(Curve.P384, SeededEntropy("other"))
-
-
-OTHER = make_service(entropy=SeededEntropy("other service"), not_before=STARTED, days=9)
 
 
 def spoil(path: str, value: object) -> Any:
