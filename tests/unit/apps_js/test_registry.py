@@ -208,6 +208,11 @@ def test_uncaught_errors_are_worded_like_the_original(bench: JsBench) -> None:
     assert answer["error"]["details"][0]["message"] == "ReferenceError: 'nowhere' is not defined"
 
 
+def test_texts_that_no_answer_can_carry(bench: JsBench) -> None:
+    answer = bench.call("POST", "/odd", b"ccf.tcbHexToPolicy('\\ud83d', '')")
+    assert answer.json() == _error("Input string '\ufffd' is not of even length: 3")
+
+
 def test_the_time_limit_is_logged(bench: JsBench) -> None:
     bench.options(max_execution_time_ms=30)
     bench.call("POST", "/loop")

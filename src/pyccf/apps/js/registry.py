@@ -32,6 +32,7 @@ from pyccf.apps.js.host.historical import state_object
 from pyccf.apps.js.modules import evaluate_module
 from pyccf.apps.js.options import DEFAULT, RuntimeOptions, runtime_options
 from pyccf.apps.js.pool import Pool
+from pyccf.apps.js.text import sendable
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
@@ -450,17 +451,10 @@ def _tells(options: RuntimeOptions) -> bool:
 
 
 def _details(error: JsError) -> tuple[Json, ...]:
-    detail: dict[str, Json] = {"code": "JSException", "message": _utf8(error.message)}
+    detail: dict[str, Json] = {"code": "JSException", "message": sendable(error.message)}
     if error.trace is not None:
-        detail["trace"] = _utf8(error.trace)
+        detail["trace"] = sendable(error.trace)
     return (detail,)
-
-
-def _utf8(text: str) -> str:
-    """Text without lone surrogates, which no answer can carry (spec: http-api.md §6)."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _fail(

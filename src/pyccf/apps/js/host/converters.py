@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyccf.apps.js.engine import JsThrow
 from pyccf.apps.js.host.row import Row
+from pyccf.apps.js.text import sendable
 from pyccf.crypto import certs
 from pyccf.errors import RpcError
 
@@ -79,7 +80,7 @@ def _unhex(text: str) -> bytes:
 
 def _ended(message: str) -> RpcError:
     """Bad input here ends the request instead of throwing (recorded behaviour)."""
-    return RpcError(500, "InternalError", message)
+    return RpcError(500, "InternalError", sendable(message))
 
 
 def _tcb_policy(host: Host, cpuid_hex: str, tcb_hex: str) -> dict[str, object]:

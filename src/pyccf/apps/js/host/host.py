@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyccf.apps.js.engine import JsThrow, KvSpace
 from pyccf.apps.js.host.caller import caller_object
+from pyccf.apps.js.text import sendable
 from pyccf.errors import LocalError, RpcError
 from pyccf.kv import maps
 from pyccf.kv.maps import Access, AccessContext
@@ -84,7 +85,7 @@ class Host:
             return self.tx.map(name), granted
         except LocalError as e:
             if maps.category(name) is maps.Category.RESERVED:
-                raise RpcError(500, "InternalError", e.message) from None
+                raise RpcError(500, "InternalError", sendable(e.message)) from None
             raise JsThrow("InternalError", "Internal: Unable to access MapHandle") from None
 
     def refusal(self, space: HistoricalKv | None, name: str, method: str) -> str:
