@@ -113,10 +113,10 @@ class History:
         self._append_leaf(entry.leaf)
         return ReplayedEntry(entry, parsed, private)
 
-    def follow(self, parsed: ParsedEntry) -> None:
+    def follow(self, seqno: SeqNo, leaf: bytes) -> None:
         """Append the leaf of an entry that was checked already (asserts that it is the next)."""
-        assert parsed.seqno == self.tree.size, "entries are appended without gaps"
-        self._append_leaf(parsed.leaf)
+        assert seqno == self.tree.size, "entries are appended without gaps"
+        self._append_leaf(leaf)
 
     def private(self, parsed: ParsedEntry) -> bytes:
         """The private domain of an entry. InvalidLedger when it does not authenticate."""

@@ -300,6 +300,33 @@ def test_a_new_view_alone_cuts_nothing(service: Service) -> None:
     assert backup.node.take_outputs() == []
 
 
+@pytest.mark.parametrize(
+    ("public", "private", "words"),
+    [
+        ({"secret": {b"k": b"v"}}, {}, "private map is in the public domain"),
+        ({}, {"public:seen": {b"k": b"v"}}, "public map is in the private domain"),
+        ({}, {}, "changes nothing"),
+    ],
+)
+def test_maps_are_in_their_own_domain(
+    service: Service,
+    public: dict[str, dict[bytes, bytes | None]],
+    private: dict[str, dict[bytes, bytes | None]],
+    words: str,
+) -> None:
+    """What everybody must be able to read cannot be hidden, nor what is private shown."""
+    backup = Backup(service)
+    backup.take_over()
+    before = backup.state()
+    seqno = len(service.ledger) + 1
+    seen, hidden = (b"".join(wire.encode(m)) if m else b"" for m in (public, private))
+    data = service.node.history.append(TxID(2, seqno), seen, hidden).data
+    service.node.history.tree.retract(seqno - 1)
+    with pytest.raises(InvalidLedger, match=words):
+        backup.apply(seqno, data)
+    assert backup.state() == before
+
+
 # --- membership -----------------------------------------------------------------------------------
 
 
