@@ -7,7 +7,7 @@ import pytest
 from pyccf.sim import explore
 from pyccf.sim.bugs import BUGS, THE_SIX
 
-SCHEDULES_MAX = 60
+SCHEDULES_MAX = 200
 """How many schedules a bug may survive."""
 
 

@@ -151,7 +151,7 @@ def _early(right: Method) -> Method:
     return on_append_entries
 
 
-@_bug("inaccurate-ack", Raft, "_confirm", "suffixes", nodes=3)
+@_bug("inaccurate-ack", Raft, "_confirm", "suffixes", nodes=3, first=30)
 def _inaccurate(right: Method) -> Method:
     """A follower confirms all it has, not only what the message showed."""
 
@@ -406,7 +406,7 @@ def _beyond(right: Method) -> Method:
     return lambda self, message: message.leader_commit_idx
 
 
-@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3)
+@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3, first=30)
 def _stale(right: Method) -> Method:
     """A confirmation given to the leader of an earlier view counts."""
     return lambda self, peer, message: False
@@ -504,7 +504,7 @@ def _recorded_early(right: Method) -> Method:
     return record
 
 
-@_bug("secrets-not-rolled-back", LedgerSecrets, "rollback", "everything")
+@_bug("secrets-not-rolled-back", LedgerSecrets, "rollback", "everything", first=10)
 def _secrets_kept(right: Method) -> Method:
     """A ledger secret that was rolled back goes on being used."""
     return lambda self, seqno: None

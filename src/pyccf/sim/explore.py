@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pyccf.sim.schedule import Act
     from pyccf.sim.shell import Shell
 
+LIVENESS = "Liveness"
 FORM_MAX: Millis = 60_000
 """How long a network without faults may take to form."""
 RECOVER_TIMEOUTS = 60
@@ -141,7 +142,7 @@ class Simulation:
             raise Violated(self._failure(e)) from e
         assert more, "nodes tick for ever"
         if self.judges.steps >= STEPS_MAX:
-            raise Violated(Violation("Liveness", (), f"{STEPS_MAX} steps and no end"))
+            raise Violated(Violation(LIVENESS, (), f"{STEPS_MAX} steps and no end"))
         if self.transcript is not None:
             self.transcript.states(cluster.changed)
         self.judges.after_step(cluster.changed)
@@ -159,9 +160,7 @@ class Simulation:
         end = self.cluster.clock.now + limit
         while not done():
             if self.cluster.clock.now > end:
-                raise Violated(
-                    Violation("Liveness", (), f"{what} did not happen within {limit} ms")
-                )
+                raise Violated(Violation(LIVENESS, (), f"{what} did not happen within {limit} ms"))
             self._step()
 
     def _form(self) -> None:
@@ -210,12 +209,15 @@ class Simulation:
         end = cluster.clock.now + self.schedule.setup.election_timeout
         while cluster.clock.now < end:
             self._step()
-        if not cluster.can_recover():
+        try:
+            self._until(lambda: cluster.primary() is not None, limit, "the election of a primary")
+            committed = self._last_write(limit)
+            self._until(lambda: self._converged(committed), limit, "agreement of all trusted nodes")
+        except Violated as e:
+            # A node may have ended by itself, and a configuration lost its majority with it.
+            if e.found.rule != LIVENESS or cluster.can_recover():
+                raise
             self.unjudged = 1
-            return
-        self._until(lambda: cluster.primary() is not None, limit, "the election of a primary")
-        committed = self._last_write(limit)
-        self._until(lambda: self._converged(committed), limit, "agreement of all trusted nodes")
 
     def _last_write(self, limit: Millis) -> int:
         """A new write commits; how much is committed then."""
