@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,19 @@ def test_the_primary_is_killed(tmp_path: Path) -> None:
             wait_for_commits(network, load, 0)
             old = network.primary()
             view = old.consensus()["current_view"]
-            others = {node.number for node in network.backups()}
+            backups = network.backups()
+            others = {node.number for node in backups}
+            session = connect(network, backups[0])
+            assert session.ask("GET", "/app/registers?register=r0").status == 200
             old.kill()
             killed = time.monotonic()
             wait_for_commits(network, load, killed)
+            # A session cannot go on in another view: it is told so, and ends.
+            lost = session.ask("GET", "/app/registers?register=r0")
+            assert (lost.status, lost.code) == (500, "SessionConsistencyLost")
+            with pytest.raises((OSError, HTTPException)):
+                session.ask("GET", "/app/registers?register=r0")
+            session.close()
             # Whatever was asked of the others in between: reads were answered.
             assert answered(load, Kind.READ, killed, others)
             new = network.primary()
@@ -128,6 +138,49 @@ def test_a_backup_hangs_and_catches_up(tmp_path: Path) -> None:
         # Its absence is no reason for an election, and nor is its return (PreVote).
         assert network.primary() is primary
         assert primary.consensus()["current_view"] == view
+
+
+def test_a_primary_that_hears_nobody_steps_down_until_others_are_back(tmp_path: Path) -> None:
+    """Both backups hang: nothing can be committed, and nothing of it is lost afterwards."""
+    with Network(tmp_path, 3) as network:
+        with network.load(PLAN) as load:
+            wait_for_commits(network, load, 0)
+            primary, backups = network.primary(), network.backups()
+            for node in backups:
+                node.pause()
+            paused = time.monotonic()
+            network.wait(
+                lambda: primary.consensus().get("leadership_state") != "Leader",
+                "the primary to step down",
+                STEP_DOWN_S,
+            )
+            time.sleep(ELECTION_S)
+            assert not [op for op in answered(load, Kind.WRITE, paused + ELECTION_S) if op.waited]
+            for node in backups:
+                node.resume()
+            wait_for_commits(network, load, time.monotonic())
+            network.synced()
+        judge(load.history())
+        network.stop()
+
+
+def test_five_nodes_lose_two_at_once(tmp_path: Path) -> None:
+    with Network(tmp_path, 5) as network:
+        with network.load(PLAN) as load:
+            wait_for_commits(network, load, 0)
+            lost = [network.primary(), network.backups()[0]]
+            for node in lost:
+                node.kill()
+            killed = time.monotonic()
+            wait_for_commits(network, load, killed)
+            for node in lost:
+                network.serving.pop(node.number)
+            for node in lost:
+                network.replace(node)
+            wait_for_commits(network, load, time.monotonic())
+        judge(load.history())
+        assert len(network.primary().consensus()["configs"][-1]["nodes"]) == 5
+        network.stop()
 
 
 def test_a_primary_that_is_told_to_stop_hands_over(tmp_path: Path) -> None:

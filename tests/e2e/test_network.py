@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 
 from pyccf.attest import virtual
+from pyccf.attest.evidence import Format, QuoteInfo
+from pyccf.client import Client
 from pyccf.client.types import Action
-from pyccf.codec.text import b64
+from pyccf.codec.text import b64, unb64
 from pyccf.crypto import certs
 from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
 from pyccf.shell.hardware import SystemEntropy
-from pyccf.types import TxID
+from pyccf.types import Json, TxID
 from support.linear import Kind, Outcome, check
 from support.linear_load import Connection, Plan, context_of
 from support.network import PACKAGE_FILE, Network, NetworkNode
@@ -84,6 +86,27 @@ def test_a_write_to_a_backup_is_executed_on_the_primary_and_seen_everywhere(
         there = connect(network, node)
         assert there.ask("GET", "/app/registers?register=x").body["last"] == 10**8
         there.close()
+
+
+def test_where_redirection_is_configured_nothing_is_forwarded(network: Network) -> None:
+    """The other interface of a backup sends clients to that of the primary; they follow."""
+    primary, backup = network.primary(), network.backups()[0]
+    host, port = primary.address("redirecting")
+    asked = "{}:{}".format(*backup.address("redirecting"))
+    body: Json = {"register": "y", "value": 10**8 + 2}
+    context = ssl.create_default_context(cafile=str(network.service_cert))
+    raw = http.client.HTTPSConnection(asked, timeout=5, context=context)
+    raw.request("POST", "/app/registers?a=b", json.dumps(body))
+    answer = raw.getresponse()
+    assert (answer.status, answer.read()) == (307, b"")
+    assert answer.headers["location"] == f"https://{host}:{port}/app/registers?a=b"
+    raw.close()
+    with Client(asked, network.service_cert) as client:
+        written = client.post("/app/registers", json=body, wait="commit").check()
+        assert written.txid is not None
+        # Reads are answered where they are asked.
+        client.wait_for_commit(written.txid)
+        assert client.get("/app/registers?register=y").json() == {"count": 1, "last": 10**8 + 2}
 
 
 def test_receipts_come_from_any_node(network: Network) -> None:
@@ -168,12 +191,8 @@ class Stranger:
         return response.status, json.loads(read)
 
 
-def _evidence(node: NetworkNode) -> Any:
-    from pyccf.attest.evidence import Format, QuoteInfo
-
+def _evidence(node: NetworkNode) -> QuoteInfo:
     quote = node.ask("/node/quotes/self")
-    from pyccf.codec.text import unb64
-
     return QuoteInfo(Format.VIRTUAL, unb64(quote["raw"]))
 
 

@@ -62,13 +62,13 @@ export function log(request) {
 """
 
 
-def _endpoint(function: str, mode: str, forwarding: str) -> Json:
+def _endpoint(function: str, mode: str, forwarding: str, redirection: str = "none") -> Json:
     return {
         "js_module": "registers.js",
         "js_function": function,
         "mode": mode,
         "forwarding_required": forwarding,
-        "redirection_strategy": "none",
+        "redirection_strategy": redirection,
         "authn_policies": ["no_auth"],
     }
 
@@ -77,7 +77,7 @@ BUNDLE: dict[str, Json] = {
     "metadata": {
         "endpoints": {
             "/registers": {
-                "post": _endpoint("write", "readwrite", "always"),
+                "post": _endpoint("write", "readwrite", "always", "to_primary"),
                 "get": _endpoint("read", "readonly", "sometimes"),
             },
             "/log": {"post": _endpoint("log", "readonly", "never")},

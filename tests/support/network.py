@@ -310,7 +310,8 @@ class Network:
                     "main": {
                         "bind_address": f"{place.host}:0",
                         "forwarding_timeout_ms": settings.forwarding_ms,
-                    }
+                    },
+                    "redirecting": {"bind_address": f"{place.host}:0", "redirections": {}},
                 },
             },
             "node_certificate": {"initial_validity_days": CERTIFICATE_DAYS},
