@@ -77,6 +77,8 @@ TAKES_PART = frozenset(("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateL
 SIGNATURE_TX_COUNT = 5000
 SIGNATURE_DELAY_MS = 1000
 UNCOMMITTED_MAX = 10_000
+HAND_OVER_MS = 1000
+"""How long a primary that asked another node to stand orders nothing."""
 REFETCH_MAX = 4
 """How often one request may ask for more history before it is told to come back later."""
 
@@ -149,6 +151,8 @@ class Node:
         self._last_signed: SeqNo = 0
         self._last_signature_at: Millis = 0
         self._ticked_at: Millis | None = None
+        self._ordering_from: Millis = 0
+        """Before this time nothing is ordered: another node was asked to stand."""
         self._flush_due = False
         """Peers are to be sent what is new when this step is over: a signature, or a tick."""
         self.tidy_due = False
@@ -360,7 +364,7 @@ class Node:
         None when the transaction opened no table. Raises Conflict or CompactedVersion, and
         ViewChanged when it wrote something and this node is not the primary.
         """
-        if not self.consensus.can_replicate and tx.writes:
+        if not self.can_order and tx.writes:
             raise ViewChanged("This node is not the primary: it cannot order transactions.")
         written = self.store.commit(tx)
         if written is None:
@@ -525,7 +529,21 @@ class Node:
 
     def hand_over(self) -> NodeId | None:
         """Ask the best peer to become primary before this node stops; which one, None if nobody."""
-        return self.consensus.hand_over() if self.consensus.can_replicate else None
+        if not self.consensus.can_replicate:
+            return None
+        successor = self.consensus.hand_over()
+        if successor is not None:
+            self._ordering_from = self.now + HAND_OVER_MS
+        return successor
+
+    @property
+    def can_order(self) -> bool:
+        """Whether this node may order what clients write: it is primary, and not handing over.
+
+        What it ordered after it asked another node to stand would be lost in the election; if none
+        follows, it goes on.
+        """
+        return self.consensus.can_replicate and self.now >= self._ordering_from
 
     def take_outputs(self) -> list[Output]:
         """What the shell must do now, in order."""

@@ -10,12 +10,12 @@ from pyccf.api import common
 from pyccf.codec.text import dump_json
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
-from pyccf.kv.store import Store
+from pyccf.kv.store import Store, ViewChanged
 from pyccf.ledger import signature
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.history import History
 from pyccf.ledger.secrets import LedgerSecrets
-from pyccf.node.node import Limits, Node
+from pyccf.node.node import HAND_OVER_MS, Limits, Node
 from pyccf.node.outputs import Append, Channel, Committed, Send, Truncate
 from pyccf.service import tables
 from pyccf.types import NodeId, SeqNo, TxID
@@ -416,3 +416,18 @@ def test_a_session_ends_when_what_it_was_told_is_undone_within_a_view() -> None:
     assert lost.status == 500
     assert lost.json["error"]["code"] == "SessionConsistencyLost"
     assert session.close_after
+
+
+def test_a_primary_that_hands_over_orders_nothing_more_for_a_while() -> None:
+    service = Service()
+    node = service.node
+    service.tick(10)
+    put(service, tables.NODES_INFO, PEER.encode(), node_row("Trusted"))
+    assert node.hand_over() == PEER
+    service.pump()
+    last = node.store.version
+    with pytest.raises(ViewChanged):
+        put(service, "m", b"k", b"v")
+    assert node.store.version == last
+    node.clock(node.now + HAND_OVER_MS, STARTED)
+    put(service, "m", b"k", b"v")
