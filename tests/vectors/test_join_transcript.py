@@ -22,6 +22,7 @@ from pyccf.http.session import Session
 from pyccf.ledger.secrets import LedgerSecret
 from pyccf.service import genesis, info, nodes, tables
 from pyccf.service.info import ServiceStatus
+from pyccf.types import Json
 from support.node import INTERFACE, STARTED, Reply, Service
 from support.transcripts import load
 from support.vectors import vectors_dir
@@ -55,7 +56,7 @@ class Recorded:
             quote = json.loads(unb64(body_of(accepted)["quote_info"]["quote"]))
             tables.add_to_set(tx, tables.VIRTUAL_HOST_DATA, quote["host_data"])
             node1 = "cf903b56871121a112b64157e89eea4c704b8309edd460e412297dff862adfc3"
-            row = {"node_to_node_interface": {"published_address": HELD}, "status": "Pending"}
+            row: Json = {"node_to_node_interface": {"published_address": HELD}, "status": "Pending"}
             tables.put_json(tx, tables.NODES_INFO, node1, row)
 
         self.write(prepare)

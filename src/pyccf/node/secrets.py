@@ -20,10 +20,11 @@ class NodeSecrets(LedgerSecrets):
         """Take over what was handed out; rolling back never forgets it.
 
         Said again (the addition of this node was undone and repeated), what was handed out last
-        counts; what was learned since from the ledger stays.
+        counts and what was before does not; what was learned since from the ledger stays.
         """
         last = handed_over[-1].version
-        later = [s for s in self._secrets if s.version > last]
+        told = max(last, self._protected)
+        later = [s for s in self._secrets if s.version > told]
         self._secrets = [*handed_over, *later]
         self._cipher = None
         self._protected = last

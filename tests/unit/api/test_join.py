@@ -51,7 +51,8 @@ def service() -> Service:
 def body(service: Service) -> Body:
     """A request that would be granted."""
     joiner = Joining(service.parts.service.cert_pem)
-    return json.loads(dump_json(join_request(joiner.parts.entry, 0)))
+    found: Body = json.loads(dump_json(join_request(joiner.parts.entry, 0)))
+    return found
 
 
 def ask(service: Service, body: object, name: str = "joiner") -> Reply:

@@ -13,6 +13,7 @@ from pyccf.codec.text import dump_json, load_json
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.errors import InvalidEvidence
+from pyccf.types import Json
 
 KEY = PrivateKey.generate(Curve.P384, SeededEntropy("key")).public.der
 HOST_DATA = "ab" * 32
@@ -38,7 +39,7 @@ def changed(**changes: Any) -> QuoteInfo:
     quote = load_json(GOOD.quote)
     assert isinstance(quote, dict)
     quote.update(changes)
-    kept = {k: v for k, v in quote.items() if v is not None}
+    kept: dict[str, Json] = {k: v for k, v in quote.items() if v is not None}
     return msgspec.structs.replace(GOOD, quote=dump_json(kept))
 
 

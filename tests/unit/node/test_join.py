@@ -132,6 +132,7 @@ def test_it_goes_on_asking_until_its_addition_is_committed(
     joiner.reply(ok(answer))
     assert [s.version for s in joiner.parts.secrets.all()] == [1, 5]
     joiner.ask(service)
+    assert [s.version for s in joiner.parts.secrets.all()] == [1]
     exchange(service, joiner)
     joiner.calls.clear()
     joiner.tick(10 * RETRY)
@@ -140,10 +141,10 @@ def test_it_goes_on_asking_until_its_addition_is_committed(
 
 def test_its_own_certificate_opens_governance_and_tls(service: Service, joiner: Joining) -> None:
     joiner.ask(service)
-    assert not joiner.node.gov_open
+    assert joiner.get("/node/ready/gov").status == 503
     exchange(service, joiner)
     assert joiner.ledger == service.ledger
-    assert joiner.node.gov_open
+    assert joiner.get("/node/ready/gov").status == 204
     assert joiner.certificates["Service"] == joiner.parts.signer.certificate
     assert joiner.get("/node/network/nodes/self").json["status"] == "Trusted"
     assert joiner.get("/node/network/nodes/primary").json["node_id"] == service.node.node_id

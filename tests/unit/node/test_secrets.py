@@ -33,6 +33,13 @@ def test_what_was_handed_out_last_counts() -> None:
     assert [(s.version, s.key) for s in secrets.all()] == [(1, KEY_A), (50, KEY_C), (80, KEY_C)]
 
 
+def test_what_was_handed_out_before_is_forgotten() -> None:
+    secrets = NodeSecrets()
+    secrets.receive((LedgerSecret(1, KEY_A), LedgerSecret(50, KEY_B)))
+    secrets.receive((LedgerSecret(1, KEY_A),))
+    assert [s.version for s in secrets.all()] == [1]
+
+
 def test_of_two_secrets_for_one_seqno_the_ledgers_counts() -> None:
     secrets = NodeSecrets()
     secrets.receive((LedgerSecret(1, KEY_A), LedgerSecret(50, KEY_B)))

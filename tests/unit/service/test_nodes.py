@@ -116,7 +116,7 @@ def test_members_nobody_reads_are_not_kept() -> None:
 
 
 def test_a_node_may_have_no_interface_for_clients() -> None:
-    value = {"node_to_node_interface": {"bind_address": "a:1"}, "rpc_interfaces": {}}
+    value: Json = {"node_to_node_interface": {"bind_address": "a:1"}, "rpc_interfaces": {}}
     assert "rpchost" not in NodeNetwork.from_json(value).to_json()
 
 
