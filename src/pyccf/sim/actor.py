@@ -58,6 +58,7 @@ class Actor:
             "replace": self._replace,
             "rekey": self._rekey,
             "reap": self._reap,
+            "delete": self._delete,
             "clog": self._clog,
             "unclog": self._unclog,
             "lag": self._lag,
@@ -336,6 +337,18 @@ class Actor:
         for shell in self._cluster.alive:
             if shell.node.retired:
                 self._cluster.crash(shell)
+                done = True
+        return done
+
+    def _delete(self, act: Act) -> bool:
+        """The operator takes a node that is gone for good out of the table."""
+        shell = self.find(act.who)
+        if shell is None:
+            return False
+        done = False
+        for gone in self._cluster.shells:
+            if gone.standing is Standing.GONE and gone.node.retired:
+                self._clients.delete(shell, gone.node.node_id)
                 done = True
         return done
 

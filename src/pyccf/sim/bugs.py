@@ -103,7 +103,7 @@ THE_SIX = (
 )
 
 
-@_bug("election-quorum-tally", Raft, "_has_won", "retirement", "growth")
+@_bug("election-quorum-tally", Raft, "_has_won", "retirement", "growth", first=6)
 def _tally(right: Method) -> Method:
     """Votes are counted over all active configurations together, not in each."""
 
@@ -194,7 +194,7 @@ def _oldest_commits(right: Method) -> Method:
     return lambda self: self._agreed_in(self.configs[0]) if self.configs else 0
 
 
-@_bug("vote-by-latest-configuration", Raft, "_has_won", "retirement", "growth")
+@_bug("vote-by-latest-configuration", Raft, "_has_won", "retirement", "growth", first=16)
 def _latest_elects(right: Method) -> Method:
     """Only the newest configuration elects: no joint quorum."""
 
@@ -406,7 +406,7 @@ def _beyond(right: Method) -> Method:
     return lambda self, message: message.leader_commit_idx
 
 
-@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3, first=30)
+@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3, first=5)
 def _stale(right: Method) -> Method:
     """A confirmation given to the leader of an earlier view counts."""
     return lambda self, peer, message: False
@@ -504,7 +504,7 @@ def _recorded_early(right: Method) -> Method:
     return record
 
 
-@_bug("secrets-not-rolled-back", LedgerSecrets, "rollback", "everything", first=10)
+@_bug("secrets-not-rolled-back", LedgerSecrets, "rollback", "everything", first=4)
 def _secrets_kept(right: Method) -> Method:
     """A ledger secret that was rolled back goes on being used."""
     return lambda self, seqno: None

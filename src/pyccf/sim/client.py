@@ -149,6 +149,16 @@ class Clients:
         request = Request("POST", f"/gov/sim/{act}", None, " ".join(names).encode())
         shell.input(lambda: shell.serve(request, session, answered))
 
+    def delete(self, shell: Shell, node_id: NodeId) -> None:
+        """Ask for a retired node to be forgotten. Whether it may be is for the service to say."""
+        request = Request("DELETE", f"/node/network/nodes/{node_id}")
+        session = shell.session()
+        shell.input(lambda: shell.serve(request, session, _ignore))
+
+
+def _ignore(answer: bytes) -> None:
+    """What the answer is does not matter here."""
+
 
 def _txid(answer: Answer) -> TxID:
     txid = TxID.parse(answer.headers[TXID])

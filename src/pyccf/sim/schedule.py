@@ -92,7 +92,7 @@ def quiet(s: _Script) -> None:
     """Writes, reads and questions, nothing else."""
     s.writes(4)
     if s.chance.random() < 0.5:
-        s.add(s.within(0, 60), "read", s.anybody())
+        s.add(s.within(0, 60), "read", s.chance.choice(("p", s.anybody())))
     if s.chance.random() < 0.5:
         s.add(s.within(0, 120), "ask", s.anybody())
     s.now += s.within(10, 150)
@@ -200,6 +200,7 @@ def shrink(s: _Script) -> None:
     s.writes(2)
     if s.chance.random() < 0.5:
         s.add(s.within(100, 500), "reap")
+        s.add(s.within(500, 600), "delete", s.anybody())
     s.now += s.within(20, 300)
 
 
@@ -212,6 +213,7 @@ def swap(s: _Script) -> None:
     s.writes(3)
     s.now += s.within(50, 400)
     s.add(0, "reap")
+    s.add(s.within(10, 100), "delete", s.anybody())
 
 
 def change_and_fault(s: _Script) -> None:
@@ -389,9 +391,18 @@ THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
     "votes": ((quiet, 1), (late_votes, 4), (stand, 3), (stop_and_go, 1)),
     "partitions": ((quiet, 2), (cut_off, 3), (half_cut, 4), (split, 4), (leap_frog, 1)),
     "reordering": ((quiet, 1), (storm, 6), (cut_off, 2), (leap_frog, 2), (clog, 2)),
-    "growth": ((quiet, 2), (grow, 4), (swap, 2), (crash, 2), (change_and_fault, 3)),
+    "growth": ((quiet, 2), (grow, 4), (swap, 2), (crash, 2), (change_and_fault, 3), (rekey, 1)),
     "retirement": ((quiet, 2), (grow, 2), (shrink, 4), (swap, 3), (change_and_fault, 4)),
-    "machines": ((quiet, 2), (slow_disk, 3), (skewed, 2), (stop_and_go, 3), (crash, 2), (clog, 2)),
+    "machines": (
+        (quiet, 2),
+        (slow_disk, 3),
+        (skewed, 2),
+        (stop_and_go, 3),
+        (crash, 2),
+        (clog, 2),
+        (hand_over, 2),
+        (rekey, 2),
+    ),
     "everything": (
         (quiet, 4),
         (cut_off, 2),
@@ -408,8 +419,8 @@ THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
         (clog, 1),
         (slow_disk, 1),
         (skewed, 1),
-        (hand_over, 1),
-        (rekey, 1),
+        (hand_over, 2),
+        (rekey, 2),
         (stand, 2),
         (suffix, 1),
         (late_answers, 1),
