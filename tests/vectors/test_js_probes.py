@@ -28,7 +28,7 @@ from support.vectors import vectors_dir
 
 Probe = dict[str, Json]
 
-FAST_LIMIT_MS = 300
+FAST_LIMIT_MS = 600
 """Time limit in place of the default 5 s, so that endless loops end soon."""
 
 PATHS = {
