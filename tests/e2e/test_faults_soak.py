@@ -145,5 +145,6 @@ def test_the_primary_is_killed_many_times(tmp_path: Path) -> None:
     path = os.environ.get("PYCCF_SOAK_FILE")
     if path:
         Path(path).write_text(json.dumps(figures, indent=1) + "\n")
-    assert all(one.reads > 0 for one in rounds)
+    # Backups answered reads all the while, whatever became of the writes.
+    assert figures["reads_silence_s_p100"] < SETTINGS.election_ms / 1000
     assert figures["answered_s_p99"] <= ALLOWED_S
