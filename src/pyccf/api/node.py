@@ -321,7 +321,7 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
             verb=verb,
             path=path,
             execute=execute,
-            redirection=Redirection.NONE,
+            redirection=Redirection.TO_PRIMARY,
             auth=auth,
             hidden=hidden,
             openapi=None if hidden else {"status": 200, "response": "json"},
