@@ -59,6 +59,7 @@ class Actor:
             "rekey": self._rekey,
             "reap": self._reap,
             "delete": self._delete,
+            "replay": self._replay,
             "clog": self._clog,
             "unclog": self._unclog,
             "lag": self._lag,
@@ -187,6 +188,11 @@ class Actor:
             straggle_max=chance.choice((30, 150, 500)),
         )
         self._cluster.note_all("the weather turns")
+        return True
+
+    def _replay(self, act: Act) -> bool:
+        self._cluster.network.replay(act.value, 100)
+        self._cluster.note_all(f"{act.value} old messages arrive again")
         return True
 
     def _clog(self, act: Act) -> bool:

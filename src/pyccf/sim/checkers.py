@@ -40,7 +40,7 @@ from pyccf.ledger import signature
 from pyccf.service import tables
 from pyccf.sim import app, invariants
 from pyccf.sim.invariants import Item, Nodes, Replica, Violation
-from pyccf.sim.peek import engine
+from pyccf.sim.peek import engine, glance
 from pyccf.types import NodeId, SeqNo, TxID
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ PUBLIC_AT = 44
 CLAIMS = slice(PUBLIC_AT + 9, PUBLIC_AT + 41)
 EVIDENCE = slice(PUBLIC_AT + 41, PUBLIC_AT + 73)
 FINAL = (TxStatus.COMMITTED, TxStatus.INVALID)
+OF_LEADERS = (invariants.election_safety, invariants.leader_completeness)
+"""Rules about two replicas that say nothing unless the first leads."""
+SAME_BOTH_WAYS = tuple(rule for rule in invariants.OF_TWO if rule not in OF_LEADERS)
 TRUSTED, RETIRED = "Trusted", "Retired"
 
 
@@ -88,7 +91,7 @@ class Known(msgspec.Struct):
 class Shadow:
     """What one node has written to its ledger, as the rules need it."""
 
-    __slots__ = ("chains", "known", "log", "open", "reconfigurations", "recorded", "seen", "was")
+    __slots__ = ("glance", "known", "log", "open", "reconfigurations", "recorded", "seen", "was")
 
     def __init__(self) -> None:
         self.log: list[Item] = []
@@ -99,6 +102,8 @@ class Shadow:
         """Transactions whose fate the node has not told for good."""
         self.seen: tuple[int, ...] = ()
         self.was: Replica | None = None
+        self.glance: tuple[object, ...] = ()
+        """What the engine looked like then."""
 
 
 class Agreed(msgspec.Struct):
@@ -186,10 +191,13 @@ class Judges:
             if shadow is None:
                 shadow = self._shadows[node_id] = Shadow()
             self._follow_ledger(shell, shadow)
-            replica = invariants.observe(
-                engine(shell.node), shadow.log, shadow.reconfigurations, shadow.recorded
-            )
+            raft = engine(shell.node)
             was = shadow.was
+            seen = glance(raft)
+            if was is not None and shadow.log is was.log and seen == shadow.glance:
+                continue
+            shadow.glance = seen
+            replica = invariants.observe(raft, shadow.log, shadow.reconfigurations, shadow.recorded)
             if was is not None and replica == was:
                 continue
             if was is not None:
@@ -246,9 +254,13 @@ class Judges:
                 found.extend(rule(now))
             for other in nodes.values():
                 if other is not now:
-                    for pair_rule in invariants.OF_TWO:
+                    for pair_rule in SAME_BOTH_WAYS:
                         found.extend(pair_rule(now, other))
-                        found.extend(pair_rule(other, now))
+                    for pair_rule in OF_LEADERS:
+                        if now.leadership is Leadership.LEADER:
+                            found.extend(pair_rule(now, other))
+                        if other.leadership is Leadership.LEADER:
+                            found.extend(pair_rule(other, now))
         if quorums:
             for all_rule in invariants.OF_ALL:
                 found.extend(all_rule(nodes))

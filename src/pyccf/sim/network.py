@@ -12,6 +12,7 @@ use the same ways, there and back.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 
@@ -34,6 +35,8 @@ class Weather(msgspec.Struct, frozen=True):
 
 
 FAIR = Weather()
+REMEMBERED_MAX = 400
+"""How many messages of the past may arrive once more."""
 
 
 class Way:
@@ -61,6 +64,8 @@ class Network:
         self._ways: dict[tuple[str, str], Way] = {}
         self.weather = FAIR
         """Of every way that has none of its own."""
+        self._past: deque[Callable[[], None]] = deque(maxlen=REMEMBERED_MAX)
+        self._chance = Random(f"{seed} replay")
         self.sent = 0
         self.lost = 0
         self.repeated = 0
@@ -107,6 +112,8 @@ class Network:
         """
         way = self.way(source, target)
         self.sent += 1
+        if not ordered:
+            self._past.append(deliver)
         if way.cut:
             self.lost += 1
             return False
@@ -127,6 +134,13 @@ class Network:
             self.repeated += 1
             self._deliver(way, when + chance.randint(0, weather.straggle_max), deliver)
         return True
+
+    def replay(self, count: int, within: Millis) -> None:
+        """Messages of the past, however old, arrive once more where they were sent to."""
+        for _ in range(min(count, len(self._past))):
+            deliver = self._past[self._chance.randrange(len(self._past))]
+            self.repeated += 1
+            self._clock.after(self._chance.randint(0, within), deliver)
 
     def _deliver(self, way: Way, when: Millis, deliver: Callable[[], None]) -> None:
         generation = way.generation

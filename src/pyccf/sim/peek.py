@@ -15,3 +15,18 @@ def engine(node: Node) -> Raft:
     consensus = node.consensus
     assert isinstance(consensus, Raft), "the simulator knows Raft"
     return consensus
+
+
+def glance(raft: Raft) -> tuple[object, ...]:
+    """Everything of an engine that the rules look at, in a form that is quick to compare."""
+    return (
+        raft.view,
+        raft.last,
+        raft.committed,
+        raft.leadership,
+        raft.phase,
+        raft.voted_for,
+        [c.idx for c in raft.configs],
+        [(p.sent, p.match) for p in raft.peers.values()],
+        [len(voters) for voters in raft.votes.values()],
+    )

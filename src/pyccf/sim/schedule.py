@@ -253,6 +253,21 @@ def storm(s: _Script) -> None:
     s.now += s.within(0, 150)
 
 
+def echo(s: _Script) -> None:
+    """Messages of long ago arrive again, while nodes stand for election or are cut off."""
+    s.writes(3)
+    s.add(s.within(0, 40), "replay", value=s.within(5, 60))
+    if s.chance.random() < 0.5:
+        s.add(s.within(0, 60), s.chance.choice(("jump", "isolate", "pause")), "p")
+        s.add(s.within(60, 200), "replay", value=s.within(5, 60))
+        s.now += s.patience
+    s.writes(3)
+    s.add(s.within(0, 100), "replay", value=s.within(5, 60))
+    s.now += s.within(20, 150)
+    s.add(0, "mend")
+    s.add(0, "resume")
+
+
 def clog(s: _Script) -> None:
     """The way to a node is full for a while; what waits leaves when it is free again."""
     s.add(0, "clog", s.chance.choice(("p", s.anybody())), s.backup())
@@ -388,9 +403,9 @@ THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
         (stand, 3),
     ),
     "suffixes": ((quiet, 1), (suffix, 4), (late_answers, 4), (stand, 2), (cut_off, 1)),
-    "votes": ((quiet, 1), (late_votes, 4), (stand, 3), (stop_and_go, 1)),
+    "votes": ((quiet, 1), (late_votes, 4), (stand, 3), (stop_and_go, 1), (echo, 1)),
     "partitions": ((quiet, 2), (cut_off, 3), (half_cut, 4), (split, 4), (leap_frog, 1)),
-    "reordering": ((quiet, 1), (storm, 6), (cut_off, 2), (leap_frog, 2), (clog, 2)),
+    "reordering": ((quiet, 1), (storm, 6), (echo, 3), (cut_off, 2), (leap_frog, 2), (clog, 2)),
     "growth": ((quiet, 2), (grow, 4), (swap, 2), (crash, 2), (change_and_fault, 3), (rekey, 1)),
     "retirement": ((quiet, 2), (grow, 2), (shrink, 4), (swap, 3), (change_and_fault, 4)),
     "machines": (
@@ -425,6 +440,7 @@ THEMES: dict[str, tuple[tuple[Figure, int], ...]] = {
         (suffix, 1),
         (late_answers, 1),
         (late_votes, 1),
+        (echo, 2),
     ),
 }
 
