@@ -103,7 +103,7 @@ THE_SIX = (
 )
 
 
-@_bug("election-quorum-tally", Raft, "_has_won", "retirement", "growth", first=6)
+@_bug("election-quorum-tally", Raft, "_has_won", "retirement", "growth", first=26)
 def _tally(right: Method) -> Method:
     """Votes are counted over all active configurations together, not in each."""
 
@@ -151,7 +151,7 @@ def _early(right: Method) -> Method:
     return on_append_entries
 
 
-@_bug("inaccurate-ack", Raft, "_confirm", "suffixes", nodes=3, first=30)
+@_bug("inaccurate-ack", Raft, "_confirm", "suffixes", nodes=3, first=64)
 def _inaccurate(right: Method) -> Method:
     """A follower confirms all it has, not only what the message showed."""
 
@@ -194,7 +194,7 @@ def _oldest_commits(right: Method) -> Method:
     return lambda self: self._agreed_in(self.configs[0]) if self.configs else 0
 
 
-@_bug("vote-by-latest-configuration", Raft, "_has_won", "retirement", "growth", first=16)
+@_bug("vote-by-latest-configuration", Raft, "_has_won", "retirement", "growth", first=4)
 def _latest_elects(right: Method) -> Method:
     """Only the newest configuration elects: no joint quorum."""
 
@@ -406,7 +406,7 @@ def _beyond(right: Method) -> Method:
     return lambda self, message: message.leader_commit_idx
 
 
-@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3, first=5)
+@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3, first=24)
 def _stale(right: Method) -> Method:
     """A confirmation given to the leader of an earlier view counts."""
     return lambda self, peer, message: False
@@ -504,7 +504,7 @@ def _recorded_early(right: Method) -> Method:
     return record
 
 
-@_bug("secrets-not-rolled-back", LedgerSecrets, "rollback", "everything", first=4)
+@_bug("secrets-not-rolled-back", LedgerSecrets, "rollback", "everything", first=10)
 def _secrets_kept(right: Method) -> Method:
     """A ledger secret that was rolled back goes on being used."""
     return lambda self, seqno: None

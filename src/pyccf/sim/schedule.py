@@ -450,16 +450,18 @@ def generate(seed: int, steps: int, nodes: int | None = None, theme: str | None 
     chance = Random(f"schedule {seed}")
     chosen = theme or chance.choice(tuple(THEMES))
     count = chance.choice((2, 3, 3, 3, 4, 5, 5))
+    pre_vote = chance.random() < (0.2 if chosen == "votes" else 0.7)
     setup = Setup(
         seed=seed,
         nodes=nodes or count,
-        election_timeout=chance.choice((300, 400, 600)),
+        # Without pre-vote a node that is behind stands again and again before it has caught up.
+        election_timeout=chance.choice((300, 400, 600)) if pre_vote else 800,
         signature_tx_count=chance.choice((2, 4, 8, 20)),
         signature_delay=chance.choice((50, 100, 200)),
         frame_bytes_max=chance.choice((1500, 4096, 65536)),
         batch_entries=chance.choice((2, 5, 20)),
         window=chance.choice((4, 20, 1000)),
-        pre_vote=chance.random() < (0.2 if chosen == "votes" else 0.7),
+        pre_vote=pre_vote,
     )
     script = _Script(chance, setup)
     figures = [figure for figure, _ in THEMES[chosen]]
