@@ -73,6 +73,12 @@ def test_another_entry_of_the_same_id_is_found(simulation: explore.Simulation) -
     refuses("TxIdNamesOneEntry", lambda: simulation.judges.after_step([shell]))
 
 
+def test_a_ledger_that_ends_elsewhere_is_found(simulation: explore.Simulation) -> None:
+    shell = node(simulation)
+    shell.disk.entries.append(shell.disk.entries[-1])
+    refuses("OneLength", lambda: simulation.judges._check_lengths(shell, shell.disk.last - 1))
+
+
 def test_a_signature_over_another_root_is_found(simulation: explore.Simulation) -> None:
     judges = simulation.judges
     known = next(k for k in judges.agreed.entries[3:] if k.item.committable)

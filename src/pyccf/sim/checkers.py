@@ -6,6 +6,7 @@ any node ever called committed. The rules of consensus are those of `invariants`
 that need whole nodes:
 
   TxIdNamesOneEntry        one transaction id, one entry, on all nodes, for ever
+  OneLength                engine, store, history and disk of a node end at the same entry
   LeaderCompleteness       who becomes leader has all that was committed in earlier views
   AgreedLedger             what a node calls committed is what every other did: equal bytes
   AcknowledgedNeverLost    a write that was said to be committed is in the agreed ledger
@@ -200,6 +201,7 @@ class Judges:
             replica = invariants.observe(raft, shadow.log, shadow.reconfigurations, shadow.recorded)
             if was is not None and replica == was:
                 continue
+            self._check_lengths(shell, raft.last)
             if was is not None:
                 before[node_id] = was
                 if (
@@ -224,6 +226,17 @@ class Judges:
             if node_id in moved:
                 self._follow_commit(shell, before.get(node_id))
                 self._follow_statuses(shell, self._shadows[node_id])
+
+    def _check_lengths(self, shell: Shell, last: SeqNo) -> None:
+        """Engine, store, history and disk of one node end at the same entry."""
+        node = shell.node
+        lengths = (last, node.store.version, node.history.last, shell.disk.last)
+        if shell.alive and lengths != (last,) * 4:
+            raise fail(
+                "OneLength",
+                (shell,),
+                "engine, store, history and disk end at {}, {}, {} and {}".format(*lengths),
+            )
 
     def _wrong(self, moved: list[NodeId], before: dict[NodeId, Replica]) -> list[Violation]:
         """What is wrong at this moment, as far as what changed can have made it wrong.
