@@ -26,8 +26,8 @@ from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.types import Json, TxID
 from support.linear import Kind, Outcome, check
-from support.linear_load import Connection, Plan, context_of
-from support.network import PACKAGE_FILE, Network, NetworkNode
+from support.linear_load import Connection, Load, Plan, context_of
+from support.network import Network, NetworkNode
 
 
 @pytest.fixture(scope="module")
@@ -298,18 +298,25 @@ def test_a_joiner_of_another_service_is_not_talked_to(network: Network, tmp_path
 # -- coming and going ----------------------------------------------------------------------------
 
 
+def wait_for_answers(network: Network, load: Load, node: NetworkNode) -> None:
+    """Until clients were answered by a node."""
+    network.wait(
+        lambda: any(
+            op.node == node.number and op.outcome is Outcome.ANSWERED for op in load.operations()
+        ),
+        f"{node} to answer clients",
+    )
+
+
 def test_every_node_is_replaced_under_load(tmp_path: Path) -> None:
     with Network(tmp_path, 3) as network:
         with network.load(Plan(clients=4, pause_s=0.01, seed=5)) as load:
             for old in list(network.nodes):
                 new = network.replace(old)
                 assert network.status_of(new.id) == "Trusted"
-                assert (new.folder / PACKAGE_FILE).exists()
+                wait_for_answers(network, load, new)
         history = load.history()
         assert check(history) == []
-        assert {op.node for op in history.operations if op.outcome is Outcome.ANSWERED} == set(
-            range(6)
-        )
         # The view changed at least once: the first primary is gone.
         assert len(history.views) > 1
         primary = network.primary()
