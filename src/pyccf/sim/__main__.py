@@ -1,7 +1,7 @@
 """The simulator as a program.
 
     python -m pyccf.sim run --seeds N --steps M [--seed S] [--nodes K] [--theme T] [--bug NAME]
-                            [--keep ACTS] [--transcript FILE] [--no-shrink]
+                            [--keep ACTS] [--transcript FILE] [--no-shrink] [--go-on]
     python -m pyccf.sim scenario FILE...
     python -m pyccf.sim bugs
 
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--keep", type=explore.parse_ranges, help="only these acts, such as 3,7-9")
     run.add_argument("--transcript", type=Path, help="draw the (first failing) run into this file")
     run.add_argument("--no-shrink", action="store_true", help="leave a failing schedule as it is")
+    run.add_argument("--go-on", action="store_true", help="do not stop at a failing schedule")
     files = commands.add_parser("scenario", help="play scenario files against the engine")
     files.add_argument("files", nargs="+")
     commands.add_parser("bugs", help="list the protocol bugs that can be switched on")
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     first = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "big")
     total = Figures()
+    failed = 0
     began = said = time.monotonic()
     print(f"seeds {first} to {first + options.seeds - 1}, {options.steps} acts each", flush=True)
     with BUGS[options.bug].on() if options.bug else nullcontext():
@@ -74,16 +76,18 @@ def _run(options: argparse.Namespace) -> int:
             outcome, simulation = explore.run(schedule, drawn=drawn)
             total.add(outcome.figures)
             if outcome.violation is not None:
+                failed += 1
                 _explain(options, seed, schedule, outcome)
-                print(summary(total, time.monotonic() - began))
-                return 1
-            if simulation.transcript is not None:
+                if not options.go_on:
+                    break
+            elif simulation.transcript is not None:
                 options.transcript.write_text(simulation.transcript.text())
             if time.monotonic() - said >= PROGRESS_SECONDS:
                 said = time.monotonic()
                 print(f"  {summary(total, said - began)}", flush=True)
     print(summary(total, time.monotonic() - began))
-    return 0
+    print(f"{failed} failed" if failed else "no rule was violated")
+    return 1 if failed else 0
 
 
 def _explain(options: argparse.Namespace, seed: int, schedule: Schedule, outcome: Outcome) -> None:
