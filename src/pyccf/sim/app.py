@@ -164,7 +164,7 @@ class Governance:
             _remove_one(ctx, node_id)
 
     def _rekey(self, ctx: Context) -> None:
-        """Change the ledger secret; not on a node that is leaving, which would get no copy of it."""
+        """Change the ledger secret; not on a node that is leaving, which gets no copy of it."""
         own = tables.get_object(ctx.tx, tables.NODES_INFO, self._node_id)
         if own is None or own["status"] != NodeStatus.TRUSTED.value:
             raise RpcError(503, "Unavailable", "This node is leaving.")
