@@ -237,12 +237,15 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
 def trusted_encryption_keys(tx: Tx) -> dict[NodeId, str]:
     """Encryption keys (PEM) of all nodes that must be able to read what comes next, by node id.
 
-    Trusted nodes, and retired ones as long as their retirement is not known to be complete.
+    Trusted nodes, and retired ones until it is committed that their retirement is complete: till
+    then such a node may even be the primary and seal what comes next.
     """
     keys: dict[NodeId, str] = {}
     for node_id, info in tables.objects(tx, tables.NODES_INFO):
         status = info.get("status")
-        leaving = status == NodeStatus.RETIRED.value and not info.get("retired_committed")
+        leaving = status == NodeStatus.RETIRED.value and not is_removable(
+            committed_info(tx, node_id) or {}
+        )
         if status == NodeStatus.TRUSTED.value or leaving:
             keys[node_id] = tables.text_member(info, "encryption_pub_key", tables.NODES_INFO)
     return keys

@@ -199,8 +199,19 @@ def test_rekey_reaches_leaving_nodes_but_not_pending_or_gone_ones() -> None:
         "gone": {"status": "Retired", "retired_committed": True},
     }.items():
         tables.put_json(tx, tables.NODES_INFO, ident, {**entry, **change})
+    written = made.store.commit(tx)
+    assert written is not None
+
+    # A node that has not left for good may still be the primary, and seal what comes next.
+    tx = made.store.tx()
     recovery.rekey(tx, made.secrets, SeededEntropy(3))
-    assert set(row(tx, tables.ENCRYPTED_LEDGER_SECRETS)) == {"leaving", node_identity().node_id}
+    own = node_identity().node_id
+    assert set(row(tx, tables.ENCRYPTED_LEDGER_SECRETS)) == {"gone", "leaving", own}
+
+    made.store.compact(written.version)
+    tx = made.store.tx()
+    recovery.rekey(tx, made.secrets, SeededEntropy(3))
+    assert set(row(tx, tables.ENCRYPTED_LEDGER_SECRETS)) == {"leaving", own}
 
 
 def test_secrets_of_a_recovery_are_not_taken_for_a_rekey() -> None:
