@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox test sim check format bench bench-network soak-network clean
+.PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz sanitize-js clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -46,11 +46,10 @@ bench-network: $(STAMP)  ## measure a network of four nodes; writes bench/result
 soak-network: $(STAMP)  ## kill the primary 50 times under load; takes about ten minutes
 	PYCCF_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_faults_soak.py $(ARGS)
 
-clean:           ## remove what the other targets made
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+fuzz: $(STAMP)     ## CASES=17000 damaged and forged messages between nodes for each property
+	PYCCF_FUZZ_CASES=$(or $(CASES),17000) $(BIN)/python -m pytest tests/property/test_peer_frames.py tests/property/test_join.py $(ARGS)
 
 # The engine is built from its source too: with the wheel, freed memory could not be told from used.
-.PHONY: sanitize-js
 SANITIZED  := build/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
 
@@ -63,3 +62,6 @@ sanitize-js: $(STAMP)  ## run the JavaScript tests under the compiler's sanitize
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/src:$(SANITIZED)/engine \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		$(BIN)/python -m pytest -s tests/unit/apps_js tests/property/test_js_calls.py $(ARGS)
+
+clean:           ## remove what the other targets made
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
