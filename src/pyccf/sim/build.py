@@ -132,9 +132,7 @@ def _installer(shell: Shell, cluster: Cluster) -> Callable[[Parts], None]:
             node_state=lambda: node.state,
             flags=node.flags,
         )
-        governance = app.Governance(
-            node.node_id, operations, parts.service, node.unix_time, cluster.may_change
-        )
+        governance = app.Governance(operations, parts.service, node.unix_time, cluster.may_change)
         _add(node.node, node_api.endpoints(node, facts))
         _add(node.node, [join_api.endpoint(parts)])
         _add(node.node, common.endpoints(node, _no_document))
