@@ -43,7 +43,7 @@ bench: $(STAMP)    ## measure; writes bench/results/*.json
 bench-network: $(STAMP)  ## measure a network of four nodes; writes bench/results/network-*.json
 	$(BIN)/python -m bench.network $(ARGS)
 
-soak-network: $(STAMP)  ## kill the primary 50 times under load; takes about ten minutes
+soak-network: $(STAMP)  ## kill the primary 50 times under load; takes a few minutes
 	PYCCF_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_faults_soak.py $(ARGS)
 
 fuzz: $(STAMP)     ## CASES=17000 damaged and forged messages between nodes for each property
