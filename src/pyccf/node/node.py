@@ -79,6 +79,8 @@ SIGNATURE_DELAY_MS = 1000
 UNCOMMITTED_MAX = 10_000
 HAND_OVER_MS = 1000
 """How long a primary that asked another node to stand orders nothing."""
+NEVER: Millis = 1 << 62
+"""Later than any time."""
 REFETCH_MAX = 4
 """How often one request may ask for more history before it is told to come back later."""
 
@@ -513,14 +515,24 @@ class Node:
             self.sign()
         self.forwarder.tick(now)
         for held in self._waiting.overdue(now):
-            self._deliver_error(
-                held,
-                504,
-                "CommitTimeout",
-                f"Transaction {held.txid} was not committed within {held.wish.timeout_ms}ms. It"
-                " may still commit: ask /tx for its status.",
-            )
+            self._too_late(held, f"within {held.wish.timeout_ms}ms")
+        if self.membership.retired:
+            self.dismiss("before this node was retired")
         self.historical.expire(now)
+
+    def dismiss(self, when: str) -> None:
+        """Answer everybody who still waits: this node will not learn of more commits."""
+        for held in self._waiting.overdue(NEVER):
+            self._too_late(held, when)
+
+    def _too_late(self, held: Held, when: str) -> None:
+        self._deliver_error(
+            held,
+            504,
+            "CommitTimeout",
+            f"Transaction {held.txid} was not committed {when}. It may still commit: ask /tx for"
+            " its status.",
+        )
 
     def finish(self) -> None:
         """The node is about to stop: sign what is not signed yet."""

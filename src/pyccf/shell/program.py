@@ -113,6 +113,8 @@ class Program:
         await self._stopping.wait()
         if self._exit_code == ExitCode.OK:
             await self._finish()
+            self._node.dismiss("before this node stopped")
+            self.flush()
         self._over = True
         await self._close()
         self.sink.log("info", "", "Host stopped successfully")

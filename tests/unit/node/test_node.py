@@ -207,6 +207,17 @@ def test_waiting_for_a_receipt() -> None:
     assert proven.claims == sha256(b"x").digest()
 
 
+def test_who_waits_on_a_node_that_ends_is_told() -> None:
+    s = service()
+    s.disk = False
+    replies = s.send(Request("POST", "/app/log", {"x-pyccf-wait": "commit"}, b'{"id":1,"msg":"x"}'))
+    s.node.dismiss("before this node stopped")
+    s.pump()
+    (reply,) = replies
+    assert (reply.status, reply.json["error"]["code"]) == (504, "CommitTimeout")
+    assert "before this node stopped" in reply.json["error"]["message"]
+
+
 def test_waiting_too_long_loses_nothing() -> None:
     s = service()
     s.disk = False
