@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -134,5 +135,4 @@ def test_a_write_nobody_asked_for_or_twice_is_found(simulation: explore.Simulati
         ("OnlyObserveSentRequests", app.Link(4711, count)),
         ("AtMostOnceObserved", app.Link(done, count)),
     ):
-        raw = link.encode()
-        refuses(rule, lambda raw=raw: judges._check_link(shell, TxID(9, 999), raw))
+        refuses(rule, partial(judges._check_link, shell, TxID(9, 999), link.encode()))
