@@ -68,7 +68,6 @@ class Cluster:
         self.by_rpc: dict[str, Shell] = {}
         self.changed: list[Shell] = []
         """Nodes that did something in this step."""
-        self._resolved = 0
         self.sent_views: list[tuple[NodeId, int]] = []
         """Sender and view of the consensus messages of this step."""
         self.transcript = transcript
@@ -142,19 +141,16 @@ class Cluster:
         )
 
     def _resolve(self, address: str) -> Shell:
-        """The node behind an address: in turn the one it belongs to and one that knows most.
+        """The node behind an address: half of the time the one it belongs to, else any that serves.
 
-        So would a name that stands for several nodes of the service, or an operator who tries
-        another node when one cannot help.
+        So would a name that stands for all nodes of the service, or an operator who tries another
+        node when one cannot help.
         """
         found = self.by_rpc[address]
-        self._resolved += 1
         serving = [shell for shell in self.alive if "Service" in shell.certificates]
-        if self._resolved % 2 and found in serving and found in self.members():
+        if not serving or (found in serving and self.chance.random() < 0.5):
             return found
-        return max(
-            serving, key=lambda shell: (shell.node.consensus.last, -shell.number), default=found
-        )
+        return self.chance.choice(serving)
 
     # --- nodes ----------------------------------------------------------------------------------
 
