@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pyccf.apps.context import TxStatus
-from pyccf.kv.state import Pair
+from pyccf.kv.pairs import Pair
 from pyccf.merkle.tree import Tree
 from pyccf.sim import app, explore
 from pyccf.sim.checkers import MerkleWalk, Violated

@@ -22,41 +22,17 @@ from httptools import (
     HttpRequestParser,
 )
 
-from pyccf.errors import RemoteError
+from pyccf.http.failure import ParseFailure as ParseFailure
 from pyccf.http.limits import FRAMING_SIZE_MAX, HttpLimits
 from pyccf.http.message import (
     JSON_TYPE,
-    REASONS,
     TEXT_TYPE,
     Request,
-    encode_response,
     error_body,
 )
 
 BODY_PARTS_MAX = 64
 """Pieces of an unfinished body kept apart before they are joined."""
-
-
-class ParseFailure(RemoteError):
-    """A request is refused before it is one: answer with `encode()`, then close the connection.
-
-    `metric` names the error counter of `/node/metrics`. `requests` are the complete requests that
-    came before it in the same bytes; they are answered first.
-    """
-
-    code = "ParseFailure"
-
-    def __init__(self, status: int, body: bytes, content_type: str, metric: str) -> None:
-        super().__init__(f"request refused with {status} {REASONS[status]}")
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.metric = metric
-        self.requests: list[Request] = []
-
-    def encode(self) -> bytes:
-        """The complete response."""
-        return encode_response(self.status, {"content-type": self.content_type}, self.body)
 
 
 class Parser:

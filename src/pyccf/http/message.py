@@ -56,17 +56,9 @@ class Request:
 
         Headers are decoded when first asked for.
         """
-        request = cls.__new__(cls)
-        request.method = method
-        request.target = target
-        request.body = body
+        request = cls(method, target, None, body)
         request._fields = fields
         request._headers = None
-        if "?" in target:
-            request.path, request.query = split_target(target)
-        else:
-            request.path = target
-            request.query = ""
         return request
 
     @property

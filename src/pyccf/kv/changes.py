@@ -1,7 +1,7 @@
 """What a transaction changed, and the few byte strings tables share.
 
 A change to a map is a dict from key to new value, or to None for a removal. `Changes` is that for
-several maps by name. Nothing here refuses anything: these are plain values.
+several maps by name. Nothing here refuses anything: these are plain values, and one error.
 (spec: kv-and-tables.md §1, §5)
 """
 
@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from pyccf.errors import Unavailable
 from pyccf.types import SeqNo
 
 MapChanges: TypeAlias = dict[bytes, bytes | None]
@@ -33,3 +34,9 @@ class WriteSet(msgspec.Struct, frozen=True):
         """Names and counts only: private values must not reach a log."""
         counts = ", ".join(f"{name}: {len(changes)}" for name, changes in self.maps.items())
         return f"WriteSet(version={self.version}, changes={{{counts}}})"
+
+
+class ViewChanged(Unavailable):
+    """The view changed between reading and committing; nothing was written."""
+
+    code = "TransactionReplicationFailed"

@@ -11,27 +11,9 @@ Pairs are never changed in place: a key is unchanged exactly when its pair is th
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from operator import attrgetter
 
-import msgspec
-
+from pyccf.kv.pairs import Pair, Undo, undo_seqno
 from pyccf.types import SeqNo, View
-
-
-class Pair(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A value and the seqno that wrote it.
-
-    Not known to the garbage collector, and so neither is a dict of them: a collection costs the
-    same with a million keys as with none.
-    """
-
-    value: bytes
-    version: SeqNo
-
-    def __repr__(self) -> str:
-        """Without the value, which may be private."""
-        return f"Pair({len(self.value)} bytes, version={self.version})"
-
 
 INSERT_SINGLY_MAX = 64
 """Up to so many new keys are put into a sorted list one by one, above it is sorted again."""
@@ -90,27 +72,6 @@ class MapState:
             self.order = order
             self.added = []
         return order
-
-
-class Undo(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """How to take back one change of one key."""
-
-    seqno: SeqNo
-    """Of the change."""
-    map: MapState
-    map_version: SeqNo
-    """Of the map, before."""
-    key: bytes
-    pair: Pair | None
-    """Before; None when the key was not there."""
-
-    def __repr__(self) -> str:
-        """Without key and value, which may be private."""
-        return f"Undo(seqno={self.seqno}, map={self.map.name})"
-
-
-undo_seqno = attrgetter("seqno")
-"""Sort key of the undo log."""
 
 
 class State:

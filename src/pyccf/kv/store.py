@@ -24,20 +24,16 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TypeAlias
 
-from pyccf.errors import Conflict, LocalError, Unavailable
+from pyccf.errors import Conflict, LocalError
 from pyccf.kv.changes import Changes, MapChanges, WriteSet
-from pyccf.kv.state import MapState, Pair, State, Undo, undo_seqno
+from pyccf.kv.changes import ViewChanged as ViewChanged
+from pyccf.kv.pairs import Pair, Undo, undo_seqno
+from pyccf.kv.state import MapState, State
 from pyccf.kv.tx import SEALED, MapHandle, Tx
 from pyccf.types import SeqNo, View
 
 Hook: TypeAlias = Callable[[SeqNo, MapChanges], None]
 """Called with a seqno and what it changed in one map. Must not change the dict or the store."""
-
-
-class ViewChanged(Unavailable):
-    """The view changed between reading and committing; nothing was written."""
-
-    code = "TransactionReplicationFailed"
 
 
 class Store(State):

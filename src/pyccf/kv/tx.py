@@ -25,7 +25,8 @@ from typing import NoReturn
 
 from pyccf.errors import CompactedVersion, Conflict, LocalError
 from pyccf.kv.changes import Changes, MapChanges
-from pyccf.kv.state import MapState, Pair, State
+from pyccf.kv.pairs import Pair
+from pyccf.kv.state import MapState, State
 from pyccf.types import SeqNo, TxID, View
 
 _STALE = -1
@@ -282,7 +283,7 @@ class MapHandle:
     def set(self, key: bytes, value: bytes) -> None:
         """Write a key; visible to this transaction at once, to others after commit.
 
-        Raises LocalError unless both are exactly `bytes`.
+        Raises LocalError unless both are exactly `bytes`; or TypeError, where this is compiled.
         """
         if key.__class__ is not bytes or value.__class__ is not bytes:
             raise LocalError(f"keys and values must be bytes (map {self.name})")
@@ -291,7 +292,7 @@ class MapHandle:
     def delete(self, key: bytes) -> None:
         """Remove a key. Also recorded, and given a seqno, when the key is not there.
 
-        Raises LocalError unless the key is exactly `bytes`.
+        Raises LocalError unless the key is exactly `bytes`; or TypeError, where this is compiled.
         """
         if key.__class__ is not bytes:
             raise LocalError(f"keys must be bytes (map {self.name})")

@@ -25,10 +25,9 @@ import hashlib
 import struct
 from enum import IntEnum
 
-import msgspec
-
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
+from pyccf.ledger.finished import Entry as Entry
 from pyccf.types import SeqNo, View
 
 FORMAT_VERSION = 1
@@ -63,24 +62,6 @@ class EntryType(IntEnum):
     WRITE_SET_WITH_CLAIMS = 2
     WRITE_SET_WITH_COMMIT_EVIDENCE = 3
     WRITE_SET_WITH_COMMIT_EVIDENCE_AND_CLAIMS = 4
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One finished entry on its way to disk and peers.
-
-    `data` are its complete bytes, `leaf` its hash in the Merkle tree; `committable` entries are
-    the signatures, the only ones that can be committed.
-    """
-
-    view: View
-    seqno: SeqNo
-    data: bytes
-    committable: bool
-    leaf: bytes
-
-    @property
-    def flags(self) -> int:
-        return self.data[1]
 
 
 _PREFIX = struct.Struct("<Q16sQIQ")

@@ -181,7 +181,7 @@ class Tree:
             raise InvalidLedger("malformed Merkle tree: its length does not fit its counts")
         hashes = [blob[i : i + HASH_SIZE] for i in range(16, len(blob), HASH_SIZE)]
         edge = iter(hashes[count:])
-        tree = cls.__new__(cls)
+        tree = cls()
         tree.first = first
         tree._levels = [
             [next(edge)] if first >> height & 1 else []

@@ -11,11 +11,7 @@ This is the hot path: one request walks straight down `Frontend.execute`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
-
-import msgspec
 
 from pyccf.apps.auth import authenticate
 from pyccf.apps.context import JSON_TYPE, Context
@@ -32,19 +28,18 @@ from pyccf.errors import CompactedVersion, Conflict, PyccfError, RpcError
 from pyccf.http.message import encode_response, error_body
 from pyccf.kv.store import ViewChanged
 from pyccf.node import redirect
+from pyccf.node.interface import InterfaceRules as InterfaceRules
+from pyccf.node.outcome import Outcome as Outcome
 
 if TYPE_CHECKING:
     from pyccf.http.message import Request
     from pyccf.http.session import Session
     from pyccf.kv.tx import Tx
     from pyccf.node.node import Node
-    from pyccf.types import Json, Millis, TxID
+    from pyccf.types import TxID
 
 ATTEMPTS_MAX = 30
 """How often a conflicting transaction is tried (spec: http-api.md §2)."""
-
-FORWARDING_TIMEOUT_MS = 3000
-"""How long the primary may take to answer (spec: http-api.md §4.1)."""
 
 TXID_HEADER = "x-ms-ccf-transaction-id"
 
@@ -61,37 +56,6 @@ class App(Protocol):
         ...
 
 
-class InterfaceRules(msgspec.Struct, frozen=True):
-    """What one RPC interface lets through, and what becomes of requests for other nodes."""
-
-    accepted: tuple[re.Pattern[str], ...] | None = None
-    """Full template paths that are served; None: all."""
-    redirects: redirect.Redirects | None = None
-    """Where clients are sent; None: their requests are carried to the primary instead."""
-    forwarding_timeout_ms: Millis = FORWARDING_TIMEOUT_MS
-    http2: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        accepted: Iterable[str] | None,
-        *,
-        redirects: Mapping[str, Json] | None = None,
-        forwarding_timeout_ms: Millis = FORWARDING_TIMEOUT_MS,
-        http2: bool = False,
-    ) -> InterfaceRules:
-        """Rules out of their configuration.
-
-        Raises re.error for a bad regular expression, LocalError for redirections without a target.
-        """
-        patterns = None if accepted is None else tuple(re.compile(a) for a in accepted)
-        targets = None if redirects is None else redirect.Redirects.parse(redirects)
-        return cls(patterns, targets, forwarding_timeout_ms, http2)
-
-    def accepts(self, route: str) -> bool:
-        return self.accepted is None or any(p.fullmatch(route) for p in self.accepted)
-
-
 class ForPrimary(Exception):
     """The primary must execute this request, and this node is not it."""
 
@@ -103,16 +67,6 @@ class NeedsHistory(Exception):
         super().__init__(f"entries {first} to {last}")
         self.first = first
         self.last = last
-
-
-class Outcome(msgspec.Struct):
-    """What became of a request before it is turned into bytes."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    txid: TxID | None = None
-    close: bool = False
 
 
 class Frontend:

@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from pyccf.kv.state import ADDED_MAX, INSERT_SINGLY_MAX, MapState, Pair, Undo
+from pyccf.kv.pairs import Pair, Undo
+from pyccf.kv.state import ADDED_MAX, INSERT_SINGLY_MAX, MapState
 from pyccf.kv.store import Store
 
 

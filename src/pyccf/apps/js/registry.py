@@ -14,8 +14,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
-import msgspec
-
 from pyccf.apps.auth import js_policy
 from pyccf.apps.context import JSON_TYPE
 from pyccf.apps.js.bytecode import bytecode_in_use, bytecode_size
@@ -29,6 +27,7 @@ from pyccf.apps.js.engine import (
     JsSetupError,
 )
 from pyccf.apps.js.host.historical import state_object
+from pyccf.apps.js.metadata import Metadata
 from pyccf.apps.js.modules import evaluate_module
 from pyccf.apps.js.options import DEFAULT, RuntimeOptions, runtime_options
 from pyccf.apps.js.pool import Pool
@@ -48,7 +47,6 @@ from pyccf.kv.maps import AccessContext
 from pyccf.service import tables
 
 if TYPE_CHECKING:
-    from pyccf.apps.auth import Policy
     from pyccf.apps.context import Context
     from pyccf.kv.tx import Tx
     from pyccf.types import Json
@@ -76,20 +74,6 @@ _REDIRECTIONS = {redirection.value: redirection for redirection in Redirection}
 
 class BadMetadata(ValueError):
     """An endpoint's row cannot be used; the text is shown to the client after "Exception: "."""
-
-
-class Metadata(msgspec.Struct, frozen=True):
-    """What a row says of an endpoint (spec: js-runtime.md §1.2)."""
-
-    module: str
-    function: str
-    mode: Mode
-    forwarding: Forwarding
-    redirection: Redirection
-    auth: tuple[Policy, ...]
-    openapi: dict[str, Json] | None
-    hidden: bool
-    reuse_key: str | None
 
 
 def parse_metadata(raw: bytes) -> Metadata:

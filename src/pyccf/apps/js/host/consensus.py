@@ -39,7 +39,7 @@ def _row(name: str, spec: str, function: object) -> Row:
     return Row("ccf.consensus", name, spec, function, scope=Scope.APP)
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     _row("getLastCommittedTxId", "", _last_committed),
     _row("getStatusForTxId", "ii", _status),
     _row("getViewForSeqno", "i", _view),

@@ -33,7 +33,7 @@ def _line(name: str, level: str) -> Row:
     return Row("console", name, "d*", _logger(level), style=Style.ANY, length=1)
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     _line("log", "info"),
     _line("info", "info"),
     _line("warn", "fail"),

@@ -104,7 +104,7 @@ def _tcb_policy(host: Host, cpuid_hex: str, tcb_hex: str) -> dict[str, object]:
     return policy
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     Row("ccf", "strToBuf", "v", None),
     Row("ccf", "bufToStr", "v", None),
     Row("ccf", "jsonCompatibleToBuf", "v", None),

@@ -447,7 +447,7 @@ def _pem_row(name: str, convert: Callable[[Json], str]) -> Row:
     return _row(name, "j", _to_pem(convert))
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     _row("sign", "osb", _sign, pure=False),
     _row("verifySignature", "osbb", _verify),
     _jwk_row("pubPemToJwk", jwk.ec_public_jwk),

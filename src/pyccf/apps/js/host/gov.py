@@ -81,4 +81,4 @@ def _validate(host: Host, text: object) -> bool:
     return True
 
 
-ROWS = (Row("ccf.gov", "validateConstitution", "v", _validate, pure=True),)
+ROWS: tuple[Row, ...] = (Row("ccf.gov", "validateConstitution", "v", _validate, pure=True),)

@@ -66,7 +66,7 @@ def _drop(host: Host, handle: int) -> bool:
     return host.the_request().services.historical_drop(handle)
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     Row("ccf.historical", "getStateRange", "iiii", _state_range, scope=Scope.APP),
     Row("ccf.historical", "dropCachedStates", "i", _drop, scope=Scope.APP),
 )

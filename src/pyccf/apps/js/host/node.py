@@ -140,7 +140,7 @@ def _row(
     )
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     _row("ccf.node", "triggerLedgerRekey", "", _rekey),
     _row("ccf.node", "transitionServiceToOpen", "vv", _open, usual="two"),
     _row("ccf.node", "triggerRecoverySharesRefresh", "", _refresh_shares),

@@ -27,7 +27,7 @@ def _set_claims_digest(host: Host, digest: object) -> None:
     host.the_request().claims_digest = digest
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     Row("ccf.rpc", "setApplyWrites", "t", _set_apply_writes, scope=Scope.APP, style=Style.PLAIN),
     Row("ccf.rpc", "setClaimsDigest", "v", _set_claims_digest, scope=Scope.APP, style=Style.PLAIN),
 )

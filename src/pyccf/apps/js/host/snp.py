@@ -25,7 +25,7 @@ def _verify(
     raise JsThrow("RangeError", "SEV-SNP verification is not available in this version of pyccf")
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     Row(
         "snp_attestation",
         "verifySnpAttestation",

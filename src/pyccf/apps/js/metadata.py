@@ -1,0 +1,27 @@
+"""What is known of an endpoint of the JavaScript application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pyccf.apps.router import Forwarding, Mode, Redirection
+
+if TYPE_CHECKING:
+    from pyccf.apps.auth import Policy
+    from pyccf.types import Json
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What a row says of an endpoint (spec: js-runtime.md §1.2)."""
+
+    module: str
+    function: str
+    mode: Mode
+    forwarding: Forwarding
+    redirection: Redirection
+    auth: tuple[Policy, ...]
+    openapi: dict[str, Json] | None
+    hidden: bool
+    reuse_key: str | None
