@@ -559,7 +559,7 @@ class Node:
 
     def take_outputs(self) -> list[Output]:
         """What the shell must do now, in order."""
-        if self.tidy_due:
+        if self._may_tidy:
             self.tidy_due = False
             if self.consensus.can_replicate:
                 self.record_retired()
@@ -583,9 +583,14 @@ class Node:
             self._entries
             or self._outputs
             or self._flush_due
-            or self.tidy_due
+            or self._may_tidy
             or self.forwarder.answers
         )
+
+    @property
+    def _may_tidy(self) -> bool:
+        """Whether retirements are to be recorded now: not while this node hands over."""
+        return self.tidy_due and self.now >= self._ordering_from
 
     # --- what handlers and frontends ask --------------------------------------------------------
 

@@ -429,5 +429,13 @@ def test_a_primary_that_hands_over_orders_nothing_more_for_a_while() -> None:
     with pytest.raises(ViewChanged):
         put(service, "m", b"k", b"v")
     assert node.store.version == last
+    # A retirement is committed meanwhile: to be recorded later, by whoever is primary then.
+    recorded: list[bool] = []
+    node.record_retired = lambda: recorded.append(True)
+    node.replica.tidy_retired()
+    service.pump()
+    assert recorded == []
     node.clock(node.now + HAND_OVER_MS, STARTED)
+    service.pump()
+    assert recorded == [True]
     put(service, "m", b"k", b"v")
