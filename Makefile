@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Sources that are compiled: an edit of one installs anew.
+HOT    := $(shell sed -n 's|^    "\(src/pyccf/.*\.py\)",.*|\1|p' setup.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz sanitize-js clean
@@ -10,7 +12,7 @@ STAMP  := $(VENV)/.installed
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py src/pyccf/apps/js/_build.py $(wildcard src/pyccf/apps/js/native/*)
+$(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py src/pyccf/apps/js/_build.py $(wildcard src/pyccf/apps/js/native/*) $(HOT)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-tools.txt

@@ -1,8 +1,59 @@
-"""Build step: compiles the small cffi extension through which QuickJS-ng is driven.
+"""Build step: the cffi extension that drives QuickJS-ng, and the hot modules compiled by mypyc.
 
-Everything else is declared in pyproject.toml.
+Everything else is declared in pyproject.toml. Why, and how to do without:
+docs/adr/0007-compiled-hot-path.md.
 """
+
+import os
+import sys
+from pathlib import Path
 
 from setuptools import setup
 
-setup(cffi_modules=["src/pyccf/apps/js/_build.py:ffi"])
+# What every write or read passes through. Each one must be worth it: measure before you add.
+HOT = (
+    "src/pyccf/kv/tx.py",  # reads and writes of a transaction
+    "src/pyccf/kv/state.py",  # natively seen by the other two
+    "src/pyccf/kv/store.py",  # conflicts; applying
+    "src/pyccf/kv/wire.py",  # write sets to bytes, on backups from bytes
+    "src/pyccf/ledger/history.py",  # entries made and replayed
+    "src/pyccf/ledger/entry.py",  # parsing, on backups
+    "src/pyccf/merkle/tree.py",  # a leaf per transaction
+    "src/pyccf/http/h1.py",  # callbacks of the HTTP parser
+    "src/pyccf/http/message.py",  # requests, and responses to bytes
+    "src/pyccf/http/session.py",  # looked at by the frontend for each request
+    "src/pyccf/node/frontend.py",  # the way of a request
+    "src/pyccf/apps/js/pool.py",  # an interpreter for each request
+    "src/pyccf/apps/js/registry.py",  # requests to JavaScript and back
+)
+
+BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel"}
+"""Commands that need extensions. The others only ask for metadata."""
+
+
+def hot_modules() -> list:
+    """Extensions of the hot modules; none, with a word why, if they are to be interpreted."""
+    if not BUILDS & set(sys.argv):
+        return []
+    # What an earlier build left beside the sources would be used instead of them.
+    for source in map(Path, HOT):
+        for old in source.parent.glob(f"{source.stem}.*.so"):
+            old.unlink()
+    if os.environ.get("PYCCF_PURE"):
+        print("pyccf: PYCCF_PURE is set, the hot modules are interpreted", file=sys.stderr)
+        return []
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        print("pyccf: mypyc is not there, the hot modules are interpreted", file=sys.stderr)
+        return []
+    # Types are judged by `make check`; here not every library is installed.
+    options = ["--config-file=", "--ignore-missing-imports"]
+    return mypycify([*options, *HOT], opt_level="3", debug_level="0", group_name="pyccf")
+
+
+setup(
+    cffi_modules=["src/pyccf/apps/js/_build.py:ffi"],
+    ext_modules=hot_modules(),
+    options={"build_ext": {"force": True}},
+)

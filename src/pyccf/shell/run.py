@@ -13,6 +13,7 @@ import uvloop
 
 from pyccf import CCF_VERSION, __version__
 from pyccf.errors import ConfigError, PyccfError
+from pyccf.kv import tx
 from pyccf.observe.log import Level, LogSink
 from pyccf.shell import config as cfg
 from pyccf.shell import start
@@ -41,7 +42,7 @@ def main(
     except ConfigError as e:
         return refuse(sink, e, ExitCode.ABORTED)
     sink.json = config.logging.format is cfg.LogFormat.JSON
-    sink.log("info", "", f"CCF version: {CCF_VERSION} (pyccf {__version__})")
+    sink.log("info", "", f"CCF version: {CCF_VERSION} (pyccf {__version__}, {_hot_path()})")
     if check:
         sink.log("info", "", "Configuration file successfully verified")
         return ExitCode.OK
@@ -55,3 +56,8 @@ def main(
     except PyccfError as e:
         return refuse(sink, e, ExitCode.FAILED)
     return uvloop.run(Program(config, sink, prepared).run())
+
+
+def _hot_path() -> str:
+    """Whether the modules every request passes through are compiled (see setup.py)."""
+    return "interpreted" if (tx.__file__ or "").endswith(".py") else "compiled"

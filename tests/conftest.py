@@ -1,0 +1,30 @@
+"""No test runs against compiled modules that are older than their sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pyccf
+
+
+def stale(package: Path) -> list[Path]:
+    """Sources beside which something older was compiled, which Python would use instead."""
+    return [
+        source
+        for compiled in sorted(package.rglob("*.so"))
+        if (source := compiled.with_name(f"{compiled.name.partition('.')[0]}.py")).exists()
+        and compiled.stat().st_mtime_ns < source.stat().st_mtime_ns
+    ]
+
+
+def pytest_configure() -> None:
+    """Stop at once rather than test what is not in the sources."""
+    old = stale(Path(pyccf.__file__).parent)
+    if old:
+        names = ", ".join(source.name for source in old)
+        raise pytest.UsageError(
+            f"compiled modules are older than their sources: {names}. Run `make -B install`, or"
+            " `PYCCF_PURE=1 make -B install` to work without compiled modules."
+        )
