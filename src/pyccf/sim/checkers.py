@@ -402,7 +402,9 @@ class Judges:
         agreed.entries.append(known)
         agreed.chains.append(known.item.chain)
         agreed.maps.append(maps)
-        if known.statuses:
+        if TRUSTED in known.statuses.values() or (
+            RETIRED in known.statuses.values() and not known.recorded
+        ):
             self.reconfigurations += 1
         txid = TxID(known.item.view, seqno)
         chain = maps.get(app.CHAIN)
