@@ -116,10 +116,17 @@ def set_status(status: str | None) -> Callable[[Recorded, str], None]:
     return change
 
 
+def retire(recorded: Recorded, node_id: str) -> None:
+    """Removed, and that is committed (nobody is there who could confirm it)."""
+    set_status("Retired")(recorded, node_id)
+    store = recorded.service.node.store
+    store.compact(store.version)
+
+
 DECIDED = {
     "removed pending node is gone": ("joiner2", set_status(None)),
     "transition_node_to_trusted joiner: vote of member1": ("joiner", set_status("Trusted")),
-    "retired node just after": ("joiner", set_status("Retired")),
+    "retired node just after": ("joiner", retire),
 }
 """What the members had decided by then."""
 
@@ -181,3 +188,21 @@ def test_known_secrets_are_told_as_recorded() -> None:
     told = recorded.post(accepted).json["network_info"]["ledger_secrets"]
     assert told[1] == [183, {"previous_secret_stored_version": 182, "raw_key": b64(bytes(32))}]
     assert genesis.CREATE_TXID.seqno == told[0][0]
+
+
+def test_a_joiner_is_sent_away_only_once_its_removal_is_committed() -> None:
+    """Its vote may be needed to commit anything, its own removal included."""
+    recorded = Recorded()
+    found = {exchange["name"]: exchange for exchange in exchanges()}
+    exchange = found["again when Retired"]
+    node_id = certs.csr_public_key(recorded.keys[exchange["request"]["client"]]).id
+    for earlier in found.values():
+        if earlier["request"]["path"] == "/node/join" and earlier["node"] == "primary":
+            recorded.post(earlier)
+    set_status("Trusted")(recorded, node_id)
+    set_status("Retired")(recorded, node_id)
+    reply = recorded.post(exchange)
+    assert (reply.status, reply.json["node_status"]) == (200, "Trusted")
+    retire(recorded, node_id)
+    reply = recorded.post(exchange)
+    assert (reply.status, reply.json["error"]["code"]) == (400, "InvalidNodeState")

@@ -112,12 +112,14 @@ def _join(parts: Parts, ctx: Context, body: Json) -> Json:
     at_once = status in TRUSTS_AT_ONCE
     if known is not None:
         standing = tables.enum_member(known, "status", NodeStatus, tables.NODES_INFO)
-        if standing is NodeStatus.RETIRED:
+        if standing is NodeStatus.RETIRED and _left(tx, caller.id):
             # An id never comes back, whatever the status of the service.
             raise RpcError(
                 400, "InvalidNodeState", "Joining node is not in expected state (RETIRED)."
             )
-        if standing is NodeStatus.TRUSTED:
+        if standing is not NodeStatus.PENDING:
+            # Also while its removal is not committed: it was trusted before, and a configuration
+            # that is not over yet may need its vote to commit anything, the removal included.
             answer = _answer(NodeStatus.TRUSTED, None if at_once else caller.id)
             answer["network_info"] = _network_info(parts, tx, caller.id, status)
             return answer
@@ -136,6 +138,12 @@ def _join(parts: Parts, ctx: Context, body: Json) -> Json:
     if standing is NodeStatus.TRUSTED:
         answer["network_info"] = _network_info(parts, tx, caller.id, status)
     return answer
+
+
+def _left(tx: Tx, node_id: NodeId) -> bool:
+    """Whether it is committed that a node was removed."""
+    row = nodes.committed_info(tx, node_id)
+    return row is not None and row.get("status") == NodeStatus.RETIRED.value
 
 
 def _answer(standing: NodeStatus, node_id: NodeId | None) -> dict[str, Json]:
