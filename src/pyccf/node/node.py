@@ -455,8 +455,8 @@ class Node:
     def send_to(self, peer: NodeId, channel: Channel, message: PeerMessage) -> bool:
         """Have a message carried, after everything asked for before.
 
-        A node that has just joined knows no addresses: it can only answer over the connection that
-        the peer opened. False for a request that cannot be carried for want of an address.
+        A node that has just joined knows no addresses; the shell then takes the one that the peer
+        told when it connected. False for a request that cannot be carried for want of an address.
         """
         address = self.membership.address(peer)
         if address is None and channel is Channel.FORWARD:
