@@ -141,12 +141,13 @@ class LedgerSecrets:
         self._cipher = None
 
     def rollback(self, seqno: SeqNo) -> None:
-        """Forget secrets of versions after `seqno`.
+        """Forget secrets that transactions after `seqno` told.
 
-        The latest one known at construction and the last one left are never forgotten.
+        A rekey at seqno R tells the secret of version R+1: going back to R keeps it. The latest one
+        known at construction and the last one left are never forgotten.
         """
         secrets = self._secrets
-        while len(secrets) > 1 and secrets[-1].version > max(seqno, self._protected):
+        while len(secrets) > 1 and secrets[-1].version > max(seqno + 1, self._protected):
             secrets.pop()
         self._cipher = None
 

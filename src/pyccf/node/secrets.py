@@ -8,7 +8,6 @@ again (spec: node-lifecycle.md §10.1, §10.3).
 from __future__ import annotations
 
 from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
-from pyccf.types import SeqNo
 
 
 class NodeSecrets(LedgerSecrets):
@@ -33,7 +32,3 @@ class NodeSecrets(LedgerSecrets):
         """Learn a secret; of two for one version, what the ledger says counts."""
         self._secrets = [s for s in self._secrets if s.version != secret.version]
         super().add(secret)
-
-    def rollback(self, seqno: SeqNo) -> None:
-        """Forget secrets that transactions after `seqno` told."""
-        super().rollback(seqno + 1)
