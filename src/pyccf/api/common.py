@@ -129,7 +129,7 @@ def endpoints(facts: CommonFacts, document: Callable[[Context], Json]) -> list[E
                         "in": "query",
                         "name": "view_history",
                         "required": False,
-                        "schema": {"$ref": "#/components/schemas/string"},
+                        "schema": {"$ref": "#/components/schemas/boolean"},
                     },
                     {
                         "in": "query",

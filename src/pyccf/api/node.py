@@ -18,6 +18,7 @@ from pyccf.apps.auth import NodeCert, Policy
 from pyccf.apps.context import Context
 from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
+from pyccf.apps.schemas import ref
 from pyccf.consensus.api import Engine
 from pyccf.errors import RpcError
 from pyccf.http.message import query_parameters
@@ -293,12 +294,15 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
         mode: Mode = Mode.READONLY,
         forwarding: Forwarding = Forwarding.SOMETIMES,
         verb: str = "GET",
-        response: str | None = "json",
+        response: str | None = None,
         status: int = 200,
+        parameters: tuple[str, ...] = (),
     ) -> Endpoint:
         openapi: dict[str, Json] = {"status": status}
         if response is not None:
             openapi["response"] = response
+        if parameters:
+            openapi["parameters"] = [_text_parameter(name) for name in parameters]
         return Endpoint(
             verb=verb,
             path=path,
@@ -324,7 +328,7 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
             redirection=Redirection.TO_PRIMARY,
             auth=auth,
             hidden=hidden,
-            openapi=None if hidden else {"status": 200, "response": "json"},
+            openapi=None if hidden else {"status": 200, "response": "boolean"},
         )
 
     never = Forwarding.NEVER
@@ -338,38 +342,82 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
             auth=(NodeCert(),),
         ),
         change("DELETE", "/network/nodes/{node_id}", json_endpoint(delete_node), hidden=False),
-        get("/state", json_endpoint(state), forwarding=never),
-        get("/quotes/self", json_endpoint(own_quote), forwarding=never),
-        get("/attestations/self", json_endpoint(own_quote), forwarding=never),
-        get("/quotes", json_endpoint(quotes)),
-        get("/attestations", json_endpoint(attestations)),
-        get("/network", json_endpoint(network)),
-        get("/service/previous_identity", json_endpoint(previous_identity)),
-        get("/service/configuration", json_endpoint(configuration), forwarding=never),
-        get("/network/nodes", json_endpoint(nodes)),
-        get("/network/removable_nodes", json_endpoint(removable)),
-        get("/network/nodes/{node_id}", json_endpoint(one_node)),
-        get("/network/nodes/self", json_endpoint(self_node), forwarding=never),
-        get("/network/nodes/primary", json_endpoint(primary_node)),
+        get("/state", json_endpoint(state), response="GetState__Out", forwarding=never),
+        get("/quotes/self", json_endpoint(own_quote), response="Quote", forwarding=never),
+        get(
+            "/attestations/self", json_endpoint(own_quote), response="Attestation", forwarding=never
+        ),
+        get("/quotes", json_endpoint(quotes), response="GetQuotes__Out"),
+        get("/attestations", json_endpoint(attestations), response="GetAttestations__Out"),
+        get("/network", json_endpoint(network), response="GetNetworkInfo__Out"),
+        get(
+            "/service/previous_identity",
+            json_endpoint(previous_identity),
+            response="GetServicePreviousIdentity__Out",
+        ),
+        get(
+            "/service/configuration",
+            json_endpoint(configuration),
+            response="ServiceConfiguration",
+            forwarding=never,
+        ),
+        get(
+            "/network/nodes",
+            json_endpoint(nodes),
+            response="GetNodes__Out",
+            parameters=("host", "port", "status"),
+        ),
+        get("/network/removable_nodes", json_endpoint(removable), response="GetNodes__Out"),
+        get("/network/nodes/{node_id}", json_endpoint(one_node), response="GetNode__NodeInfo"),
+        get(
+            "/network/nodes/self",
+            json_endpoint(self_node),
+            response="GetNode__NodeInfo",
+            forwarding=never,
+        ),
+        get("/network/nodes/primary", json_endpoint(primary_node), response="GetNode__NodeInfo"),
         get(
             "/self_signed_certificate",
             json_endpoint(certificate),
+            response="SelfSignedNodeCertificateInfo",
             mode=command,
             forwarding=never,
         ),
-        get("/primary", head_primary, verb="HEAD", forwarding=never, response=None),
-        get("/primary", is_primary, forwarding=never, response=None),
-        get("/backup", is_backup, forwarding=never, response=None),
-        get("/config", json_endpoint(config), mode=command, forwarding=never),
-        get("/consensus", json_endpoint(consensus), mode=command, forwarding=never),
-        get("/memory", memory, mode=command, forwarding=never),
-        get("/metrics", metrics, mode=command, forwarding=never),
-        get("/js_metrics", json_endpoint(js_metrics)),
-        get("/version", json_endpoint(version), mode=command, forwarding=never),
-        get("/index/strategies", json_endpoint(strategies), forwarding=never),
-        get("/ready/app", ready_app, forwarding=never, response=None, status=204),
-        get("/ready/gov", ready_gov, forwarding=never, response=None, status=204),
+        get("/primary", head_primary, verb="HEAD", forwarding=never),
+        get("/primary", is_primary, forwarding=never),
+        get("/backup", is_backup, forwarding=never),
+        get(
+            "/config",
+            json_endpoint(config),
+            response="string_to_ConsensusNodeConfig",
+            mode=command,
+            forwarding=never,
+        ),
+        get(
+            "/consensus",
+            json_endpoint(consensus),
+            response="ConsensusConfigDetails",
+            mode=command,
+            forwarding=never,
+        ),
+        get("/memory", memory, response="MemoryUsage__Out", mode=command, forwarding=never),
+        get("/metrics", metrics, response="NodeMetrics", mode=command, forwarding=never),
+        get("/js_metrics", json_endpoint(js_metrics), response="JavaScriptMetrics"),
+        get(
+            "/version",
+            json_endpoint(version),
+            response="GetVersion__Out",
+            mode=command,
+            forwarding=never,
+        ),
+        get("/index/strategies", json_endpoint(strategies), response="json", forwarding=never),
+        get("/ready/app", ready_app, forwarding=never, status=204),
+        get("/ready/gov", ready_gov, forwarding=never, status=204),
     ]
+
+
+def _text_parameter(name: str) -> Json:
+    return {"in": "query", "name": name, "required": False, "schema": ref("string")}
 
 
 def _at(interface: Json, host: str | None, port: str | None) -> bool:

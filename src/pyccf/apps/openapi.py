@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from pyccf.apps import schemas as named
 from pyccf.apps.router import Endpoint, template_names
 from pyccf.codec.text import load_json
 from pyccf.service import tables
@@ -51,48 +52,6 @@ _SECURITY: dict[str, dict[str, Json]] = {
     },
 }
 
-SCHEMAS: dict[str, Json] = {
-    "CCFError": {
-        "type": "object",
-        "properties": {
-            "error": {
-                "type": "object",
-                "properties": {
-                    "code": {"type": "string", "description": "What kind of error this is."},
-                    "message": {"type": "string", "description": "What is wrong, in words."},
-                },
-            }
-        },
-    },
-    "json": {},
-    "string": {"type": "string"},
-    "boolean": {"type": "boolean"},
-    "uint64": {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1},
-    "TransactionId": {"type": "string", "pattern": "^[0-9]+\\.[0-9]+$"},
-    "TransactionId_array": {
-        "type": "array",
-        "items": {"$ref": "#/components/schemas/TransactionId"},
-    },
-    "TxStatus": {"type": "string", "enum": ["Unknown", "Pending", "Committed", "Invalid"]},
-    "GetCommit__Out": {
-        "type": "object",
-        "properties": {
-            "transaction_id": {"$ref": "#/components/schemas/TransactionId"},
-            "view_history": {"$ref": "#/components/schemas/TransactionId_array"},
-        },
-        "required": ["transaction_id"],
-    },
-    "GetTxStatus__Out": {
-        "type": "object",
-        "properties": {
-            "status": {"$ref": "#/components/schemas/TxStatus"},
-            "transaction_id": {"$ref": "#/components/schemas/TransactionId"},
-        },
-        "required": ["transaction_id", "status"],
-    },
-}
-"""Schemas of the common endpoints; others come with their endpoints."""
-
 _SEPARATED = re.compile(r"[^A-Za-z0-9]([a-z])")
 
 
@@ -100,10 +59,6 @@ def operation_id(verb: str, path: str) -> str:
     """`GET /node/network/nodes/{node_id}` becomes GetNodeNetworkNodesNodeId."""
     plain = path.replace("{", "").replace("}", "")
     return verb.capitalize() + _SEPARATED.sub(lambda m: m[1].upper(), plain)
-
-
-def _ref(schema: str) -> Json:
-    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
@@ -118,7 +73,7 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
     response: dict[str, Json] = {"description": "Default response description"}
     schema = words.get("response")
     if isinstance(schema, str):
-        response["content"] = {"application/json": {"schema": _ref(schema)}}
+        response["content"] = {"application/json": {"schema": named.ref(schema)}}
     out["responses"] = {
         str(words.get("status", 200)): response,
         "default": {"$ref": "#/components/responses/default"},
@@ -127,7 +82,7 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
     if isinstance(request, str):
         out["requestBody"] = {
             "description": "Auto-generated request body schema",
-            "content": {"application/json": {"schema": _ref(request)}},
+            "content": {"application/json": {"schema": named.ref(request)}},
         }
     security: list[Json] = [
         {} if p.scheme == "no_auth" else {p.scheme: []} for p in endpoint.auth if p.scheme
@@ -147,7 +102,11 @@ def document(
     schemas: Mapping[str, Json] | None = None,
     paths: Mapping[str, dict[str, Json]] | None = None,
 ) -> dict[str, Json]:
-    """The document of a frontend; `paths` adds operations that describe themselves."""
+    """The document of a frontend.
+
+    `schemas` are those beside the common ones, of which the document carries those it refers to;
+    `paths` adds operations that describe themselves.
+    """
     listed: dict[str, dict[str, Json]] = {}
     schemes: dict[str, Json] = {}
     for endpoint in endpoints:
@@ -165,16 +124,18 @@ def document(
         for policy in endpoint.auth:
             if policy.scheme in _SECURITY:
                 schemes[policy.scheme] = _SECURITY[policy.scheme]
+    # What JavaScript endpoints refer to is their own affair.
+    mentioned = named.used(list(listed.values()), schemas or {})
     for path, operations in (paths or {}).items():
         listed.setdefault(path, {}).update(operations)
     components: dict[str, Json] = {
         "responses": {
             "default": {
                 "description": "An error occurred",
-                "content": {"application/json": {"schema": _ref("CCFError")}},
+                "content": {"application/json": {"schema": named.ref("CCFError")}},
             }
         },
-        "schemas": {**SCHEMAS, **(schemas or {})},
+        "schemas": mentioned,
         "x-ccf-forwarding": _FORWARDING,
     }
     if schemes:

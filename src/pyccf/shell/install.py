@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pyccf.api import common, gov, join
+from pyccf.api import common, gov, join, node_schemas
 from pyccf.api import node as node_api
 from pyccf.apps import openapi
 from pyccf.apps.context import Context
@@ -133,6 +133,7 @@ def _node_document(frontend: Frontend) -> Callable[[Context], Json]:
             version=NODE_API_VERSION,
             prefix=frontend.prefix,
             endpoints=frontend.templates.all(),
+            schemas=node_schemas.SCHEMAS,
         )
 
     return document
