@@ -16,7 +16,7 @@ from pyccf.errors import LocalError
 from pyccf.http.limits import PIPELINE_MAX, HttpLimits
 from pyccf.http.message import Request, encode_response
 from pyccf.http.session import Session
-from pyccf.shell import listen
+from pyccf.shell import http1, listen, wire
 from pyccf.shell.listen import Listener, join_address, split_address
 from support.listening import (
     Script,
@@ -631,7 +631,7 @@ def test_a_client_that_does_not_close_its_side_is_closed(
 def test_a_client_that_does_not_read_is_not_read(
     tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen, "OUTPUT_BUFFER_MAX", 100_000)
+    monkeypatch.setattr(wire, "OUTPUT_BUFFER_MAX", 100_000)
     total = 3000
 
     async def test() -> None:
@@ -652,7 +652,7 @@ def test_a_client_that_does_not_read_is_not_read(
             transport = connection._transport
             assert transport is not None
             waiting = transport.get_write_buffer_size()
-            assert 0 < waiting < 100_000 + listen.TURN_OUTPUT_MAX + 2 * len(big)
+            assert 0 < waiting < 100_000 + http1.TURN_OUTPUT_MAX + 2 * len(big)
             client.writer.transport.resume_reading()  # type: ignore[attr-defined]
             for _ in range(total):
                 await client.expect(big)
@@ -665,7 +665,7 @@ def test_a_client_that_does_not_read_is_not_read(
 
 
 def test_a_client_that_never_reads_is_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listen, "OUTPUT_BUFFER_MAX", 100_000)
+    monkeypatch.setattr(wire, "OUTPUT_BUFFER_MAX", 100_000)
 
     async def test() -> None:
         handler = Script()
@@ -713,7 +713,7 @@ def test_one_client_does_not_keep_the_others_waiting() -> None:
         handler = Script()
         async with listening(handler, tls=False) as listener:
             client = await connect(listener)
-            total = 4 * listen.TURN_REQUESTS_MAX
+            total = 4 * http1.TURN_REQUESTS_MAX
             order: list[str] = []
 
             def mine(session: Session, request: Request) -> bytes:
@@ -725,7 +725,7 @@ def test_one_client_does_not_keep_the_others_waiting() -> None:
             handler.script["/mine"] = mine
             client.send(ask("/mine") * total)
             await client.expect(answer("m") * total)
-            assert 0 < order.index("other") <= listen.TURN_REQUESTS_MAX
+            assert 0 < order.index("other") <= http1.TURN_REQUESTS_MAX
             assert handler.turns >= 4
             await client.close()
 

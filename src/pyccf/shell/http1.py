@@ -1,0 +1,250 @@
+"""One HTTP/1.1 connection: requests out of its bytes, answers in their order.
+
+A request that arrives alone is handled at the end of this turn of the loop, together with those of
+other connections; pipelined ones are handled in a row. An answer that comes later
+(`Session.defer`) keeps its place. Bounded: requests that wait for their turn, answers owed, answers
+gathered before they are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pyccf.http.h1 import ParseFailure, Parser
+from pyccf.http.limits import PIPELINE_MAX
+from pyccf.http.message import Request, encode_error
+from pyccf.http.session import Deliver
+
+if TYPE_CHECKING:
+    from pyccf.shell.interface import Interface
+    from pyccf.shell.wire import Wire
+
+TURN_OUTPUT_MAX = 256 * 1024
+"""Bytes of answers gathered before they are handed to the socket."""
+TURN_REQUESTS_MAX = 256
+"""Requests of one connection handled before others get their turn."""
+
+BUSY = encode_error(
+    503,
+    "SessionCapExhausted",
+    "Service is currently busy and unable to serve new connections",
+)
+"""What a client above the soft cap is told."""
+
+
+class _Slot:
+    """The place of one answer among those of its connection."""
+
+    __slots__ = ("answer", "dialogue")
+
+    def __init__(self, dialogue: Dialogue1 | None, answer: bytes | None) -> None:
+        self.dialogue = dialogue
+        self.answer = answer
+
+    def deliver(self, answer: bytes) -> None:
+        assert self.answer is None, "a request is answered once"
+        self.answer = answer
+        dialogue = self.dialogue
+        if dialogue is not None:
+            self.dialogue = None
+            dialogue.delivered()
+
+
+class Dialogue1:
+    """What is said on one connection, in HTTP/1.1."""
+
+    __slots__ = (
+        "_backlog",
+        "_deferred",
+        "_ending",
+        "_farewell",
+        "_handler",
+        "_in_turn",
+        "_interface",
+        "_parser",
+        "_queue",
+        "_session",
+        "_stepping",
+        "wire",
+    )
+
+    def __init__(self, wire: Wire, interface: Interface, peer_cert: bytes | None) -> None:
+        self.wire = wire
+        self._interface = interface
+        self._handler = interface.handler
+        self._parser = Parser(interface.limits)
+        self._queue: deque[_Slot] = deque()  # answers owed, in request order
+        self._deferred: _Slot | None = None  # what the request being handled deferred
+        self._backlog: deque[Request] = deque()  # parsed, not yet handled
+        self._farewell: bytes | None = None  # sent after all answers, then the end
+        self._in_turn = False
+        self._ending = False  # nothing more is handled
+        self._stepping = False
+        """A request waits for its step at the end of this turn of the loop."""
+        self._session = interface.open_session(peer_cert)
+        self._session.deferrer = self._defer
+
+    # What its connection tells it.
+
+    @property
+    def owes(self) -> bool:
+        """Whether requests are waiting for their handling or their answers."""
+        return bool(self._queue or self._backlog or self._stepping)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the node, and not the client, that everybody waits for."""
+        return bool(self._queue)
+
+    def turn(self, data: bytes) -> None:
+        """Handle the requests that these bytes complete. The hot path."""
+        try:
+            requests = self._parser.feed(data)
+        except ParseFailure as failure:
+            self._interface.admission.count(failure)
+            self._bid_farewell(failure.encode())
+            requests = failure.requests
+        else:
+            if len(requests) == 1 and not self._queue and not self._backlog and not self._stepping:
+                self._stepping = True
+                self._interface.turns.step_soon(self, requests[0])
+                return
+            if not requests:
+                return
+        self._backlog.extend(requests)
+        self.go_on()
+
+    def no_more(self) -> None:
+        """Nothing more is to be taken from the client; what it asked is still answered."""
+        self._bid_farewell(b"")
+
+    def gone(self) -> None:
+        """The connection is no more."""
+        self._ending = True
+        for slot in self._queue:
+            slot.dialogue = None
+        self._queue.clear()
+        self._backlog.clear()
+        self._stepping = False
+        self._handler.close_session(self._session)
+
+    # Requests and answers.
+
+    def _defer(self) -> Deliver:
+        assert self._in_turn, "a request is deferred while it is handled"
+        assert self._deferred is None, "a request is deferred once"
+        slot = _Slot(self, None)
+        self._deferred = slot
+        self._queue.append(slot)
+        return slot.deliver
+
+    def delivered(self) -> None:
+        """The answer of an earlier request arrived."""
+        if not self._in_turn and self._queue[0].answer is not None:
+            self.go_on()
+
+    def step(self, request: Request) -> None:
+        """Handle one request, together with those of other connections in this turn of the loop."""
+        wire = self.wire
+        if not self._stepping:
+            return  # the connection is gone
+        self._stepping = False
+        session = self._session
+        handler = self._handler
+        self._in_turn = True
+        answer = handler.handle(session, request)
+        handler.turn_done()
+        self._in_turn = False
+        if answer is not None:
+            assert self._deferred is None, "a deferred request has no answer yet"
+            wire.write(answer)
+            if not session.close_after and not self._backlog and self._farewell is None:
+                return
+        else:
+            assert self._deferred is not None, "a request is answered or deferred"
+            self._deferred = None
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Send what is ready, handle what is waiting, as far as the limits allow."""
+        session = self._session
+        wire = self.wire
+        if self._in_turn or self._stepping or not wire.is_open:
+            return
+        queue = self._queue
+        backlog = self._backlog
+        out: list[bytes] = []
+        self._in_turn = True
+        if backlog:
+            self._handle_some(out)
+        self._in_turn = False
+        _take_ready(queue, out)
+        if session.close_after:
+            self._ending = True
+        elif self._farewell is not None and not backlog and not self._ending:
+            self._ending = True
+            if queue:
+                queue.append(_Slot(None, self._farewell))
+            else:
+                out.append(self._farewell)
+        if out:
+            wire.write(b"".join(out))
+        if self._ending:
+            backlog.clear()
+            wire.accepting = False
+            if not queue:
+                wire.finish(linger=True)
+                return
+        room = not wire.output_full and len(queue) < PIPELINE_MAX
+        if backlog and room:
+            asyncio.get_running_loop().call_soon(self.go_on)
+        wire.set_reading(wire.accepting and room and not backlog)
+
+    def _handle_some(self, out: list[bytes]) -> None:
+        """Handle requests of the backlog; answers go to `out`, or to the queue behind others."""
+        handle = self._handler.handle
+        session = self._session
+        wire = self.wire
+        queue = self._queue
+        backlog = self._backlog
+        _take_ready(queue, out)
+        size = handled = 0
+        while (
+            backlog
+            and not session.close_after
+            and not wire.output_full
+            and size < TURN_OUTPUT_MAX
+            and handled < TURN_REQUESTS_MAX
+            and len(queue) < PIPELINE_MAX
+        ):
+            handled += 1
+            answer = handle(session, backlog.popleft())
+            if answer is None:
+                assert self._deferred is not None, "a request is answered or deferred"
+                self._deferred = None
+                continue
+            assert self._deferred is None, "a deferred request has no answer yet"
+            size += len(answer)
+            if queue:
+                queue.append(_Slot(None, answer))
+            else:
+                out.append(answer)
+        if handled:
+            self._handler.turn_done()
+
+    def _bid_farewell(self, last: bytes) -> None:
+        """Take no more bytes; after the answers owed send `last` and close."""
+        self.wire.accepting = False
+        if self._farewell is None:
+            self._farewell = last
+
+
+def _take_ready(queue: deque[_Slot], out: list[bytes]) -> None:
+    while queue:
+        answer = queue[0].answer
+        if answer is None:
+            return
+        out.append(answer)
+        queue.popleft()

@@ -1,0 +1,229 @@
+"""A plain TCP connection to a client: bytes in, bytes out, and the times after which it ends.
+
+What arrives goes to the connection's dialogue (`http1`), and what that has to say leaves at the end
+of the turn of the loop. Refuses connections above the hard cap; above the soft cap the client is
+told so, once. A client that does not read stops being read.
+
+An exception out of the handler is an error of ours: the connection is closed and the event loop's
+exception handler gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pyccf.shell.http1 import BUSY, Dialogue1
+from pyccf.shell.interface import Interface
+
+OUTPUT_BUFFER_MAX = 1024 * 1024
+"""Bytes waiting for one client to read them before its requests are no longer handled."""
+
+
+class Wire(asyncio.Protocol):
+    """A plain TCP connection; `wire_tls.TlsWire` puts TLS around it."""
+
+    __slots__ = (
+        "_buffered",
+        "_dialogue",
+        "_eof",
+        "_interface",
+        "_lingering",
+        "_outgoing",
+        "_reading",
+        "_ticks",
+        "_transport",
+        "_turn",
+        "accepting",
+        "busy",
+        "output_full",
+    )
+
+    def __init__(self, interface: Interface) -> None:
+        self._interface = interface
+        self._outgoing: list[bytes] = []
+        """What goes to the socket at the end of this turn of the loop."""
+        self._transport: asyncio.Transport | None = None
+        self._dialogue: Dialogue1 | None = None
+        self._turn: Callable[[bytes], None] = _unheard
+        """What the dialogue does with bytes, while there is one."""
+        self._eof = False  # the client's side is closed
+        self._lingering = False  # our side is closed
+        self._reading = True
+        self._ticks = 0  # sweeps since something arrived
+        self._buffered = 0
+        self.accepting = False
+        """Bytes that arrive are for the dialogue."""
+        self.output_full = False
+        """The client does not read what it was sent."""
+        self.busy = False
+        """Above the soft cap: gets one 503 and nothing else."""
+
+    # asyncio calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # The interface of asyncio.Transport; uvloop's does not inherit from it.
+        self._transport = transport  # type: ignore[assignment]
+        interface = self._interface
+        ready = not interface.tls or interface.context is not None
+        if not interface.admission.admit(self, ready=ready):
+            self.abort()
+            return
+        transport.set_write_buffer_limits(high=OUTPUT_BUFFER_MAX)  # type: ignore[attr-defined]
+        self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.accepting = False
+        dialogue = self._dialogue
+        if dialogue is not None:
+            self._dialogue = None
+            self._turn = _unheard
+            dialogue.gone()
+        self._interface.admission.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.accepting:
+            self._ticks = 0
+            self._turn(data)
+        elif self.busy:
+            self._refuse_busy()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: what it asked is still answered."""
+        self._eof = True
+        dialogue = self._dialogue
+        if self._lingering or dialogue is None or not dialogue.owes:
+            return False
+        dialogue.no_more()
+        return True
+
+    def pause_writing(self) -> None:
+        self.output_full = True
+        self.set_reading(False)
+
+    def resume_writing(self) -> None:
+        self.output_full = False
+        if self._dialogue is not None:
+            self._dialogue.go_on()
+
+    # What its listener asks of it.
+
+    def shut(self) -> None:
+        """Take no more requests; close when the answers owed are out."""
+        dialogue = self._dialogue
+        if dialogue is None or self._lingering:
+            self.abort()
+        elif dialogue.owes:
+            dialogue.no_more()
+            self.set_reading(False)
+        else:
+            self.finish(linger=False)
+
+    def abort(self) -> None:
+        """Close now, whatever is owed."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def tick(self, idle: int | None, handshake: int, linger: int) -> None:
+        """A sweep passed; the arguments are limits in sweeps."""
+        self._ticks += 1
+        dialogue = self._dialogue
+        if self._lingering:
+            if self._ticks > linger:
+                self.abort()
+        elif dialogue is None:
+            if self._ticks > handshake:
+                self.abort()
+        elif idle is not None and self._ticks > idle and not dialogue.waits:
+            transport = self._transport
+            assert transport is not None, "a connection that is swept is open"
+            buffered = transport.get_write_buffer_size()
+            if buffered != self._buffered:  # the client is reading, slowly
+                self._buffered = buffered
+                self._ticks = 0
+            elif buffered:
+                self.abort()
+            else:
+                self.finish(linger=False)
+
+    def drain(self) -> None:
+        """Write what is to leave."""
+        outgoing = self._outgoing
+        if not outgoing:
+            return
+        data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+        outgoing.clear()
+        if self._transport is not None:
+            self._transport.write(data)
+
+    # What its dialogue asks of it.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is written can still reach the client."""
+        transport = self._transport
+        return transport is not None and not self._lingering and not transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Have the client told this, at the end of this turn of the loop."""
+        if self._transport is not None:
+            self._send(data)
+
+    def set_reading(self, wanted: bool) -> None:
+        """Whether more is to be read from the client."""
+        transport = self._transport
+        if wanted == self._reading or transport is None or transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    def finish(self, *, linger: bool) -> None:
+        """Close our side after what was written; then wait a little for the client's."""
+        self.accepting = False
+        transport = self._transport
+        if transport is None or self._lingering:
+            return
+        self._ticks = 0
+        self.drain()
+        if linger and not self._eof and transport.can_write_eof():
+            self._lingering = True
+            self.set_reading(True)
+            transport.write_eof()
+        else:
+            transport.close()
+
+    # The rest is between it and TLS.
+
+    def _begin(self) -> None:
+        if not self.busy:
+            self._open(None)
+
+    def _open(self, peer_cert: bytes | None) -> None:
+        dialogue = Dialogue1(self, self._interface, peer_cert)
+        self._dialogue = dialogue
+        self._turn = dialogue.turn
+        self.accepting = True
+
+    def _refuse_busy(self) -> None:
+        if not self._lingering:
+            self.write(BUSY)
+            self.finish(linger=True)
+
+    def _send(self, data: bytes) -> None:
+        """Have bytes written at the end of this turn of the loop.
+
+        Answers of all connections leave together: a client that sleeps is woken once for many of
+        them, and what they acknowledge was handed to the disk before (`turn_done` came first).
+        """
+        outgoing = self._outgoing
+        if not outgoing:
+            self._interface.turns.leaving(self)
+        outgoing.append(data)
+
+
+def _unheard(data: bytes) -> None:
+    """Bytes on a connection that has no dialogue."""
