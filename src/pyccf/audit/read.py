@@ -133,7 +133,7 @@ def entries(
     include_recovery: bool = False,
 ) -> Iterator[EntrySummary]:
     """Entries first..last in order, one at a time. Raises InvalidLedger at one that is broken."""
-    for one, entry in _parsed(directories, first, last, include_recovery):
+    for one, entry in parsed_entries(directories, first, last, include_recovery):
         yield _summary(one, entry)
 
 
@@ -145,7 +145,7 @@ def show(
     include_recovery: bool = False,
 ) -> EntryView:
     """One entry. LocalError when it is not there, or sealed with a secret that is not known."""
-    for one, entry in _parsed(directories, seqno, seqno, include_recovery):
+    for one, entry in parsed_entries(directories, seqno, seqno, include_recovery):
         private = evidence = None
         if secrets is not None:
             sealed = secrets.open(seqno, entry.iv, entry.tag, entry.ciphertext, entry.public)
@@ -187,12 +187,13 @@ def _touched(rows: Mapping[bytes, bytes | None]) -> Touched:
     return Touched(len(rows) - removes, removes)
 
 
-def _parsed(
+def parsed_entries(
     directories: StrPath | Sequence[StrPath],
-    first: SeqNo,
-    last: SeqNo | None,
-    include_recovery: bool,
+    first: SeqNo = 1,
+    last: SeqNo | None = None,
+    include_recovery: bool = False,
 ) -> Iterator[tuple[ChunkFile, ParsedEntry]]:
+    """Entries first..last with the files they are in. Raises InvalidLedger at a broken one."""
     found = find_chunks(directories, include_recovery=include_recovery)
     for one in found.chunks:
         name = one.name

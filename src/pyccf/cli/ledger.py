@@ -11,7 +11,7 @@ from typing import TypeVar
 import click
 import msgspec
 
-from pyccf.audit import read
+from pyccf.audit import fork, read
 from pyccf.audit import verify as audit
 from pyccf.audit.auditor import Identity
 from pyccf.audit.files import find_chunks
@@ -182,6 +182,99 @@ def _tell(out: Output, report: audit.VerifyReport) -> None:
         out.line(f"Left out: {name}")
     for note in report.notes:
         out.line(f"Note: {note}")
+
+
+@command.command("diff")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@json_option
+def diff(a: str, b: str, out: Output) -> None:
+    """Show where the ledgers in folders A and B part.
+
+    Exit code 0: one is the beginning of the other, or they are the same. 1: they differ; what each
+    says there, which signature covers it, and which nodes signed both, is shown.
+    """
+    report = fork.compare(a, b)
+    out.result(report)
+    if report.same:
+        out.line(f"Both hold the same {report.common:,} entries.")
+    elif report.prefix:
+        other = "B" if report.prefix == "A" else "A"
+        out.line(
+            f"{report.prefix} is the beginning of {other}: equal up to entry {report.common:,}."
+        )
+    else:
+        _tell_fork(report, out)
+        click.get_current_context().exit(1)
+
+
+def _tell_fork(report: fork.ForkReport, out: Output) -> None:
+    out.line(f"Equal up to entry {report.common:,}; they part at entry {report.seqno}.")
+    for name, side in (("A", report.a), ("B", report.b)):
+        assert side is not None, "a fork has two sides"
+        out.line()
+        state = "committed" if side.committed_file else "not committed"
+        out.line(f"{name}: {side.txid}, {side.size:,} bytes, in {side.file} ({state})")
+        for table, rows in side.public.items():
+            out.line(f"    {table}: {', '.join(rows) if isinstance(rows, dict) else ''}")
+        if side.private_size:
+            out.line(f"    private ({side.private_size:,} bytes)")
+        signed = side.covered_by
+        if signed is None:
+            out.line("    no signature covers it")
+            continue
+        out.line(f"    covered by {signed.txid}, signed by node {signed.node}")
+        out.line(f"    root {signed.root}")
+        out.line(f"    which does not hold: {side.fault}" if side.fault else "    which holds")
+    out.line()
+    for double in report.double_signed:
+        out.line(
+            f"Node {double.node} signed both: two roots at {double.first.txid}. That is a proof"
+            " against it."
+        )
+    if report.both_committed and not report.double_signed:
+        out.line("Both sides are called committed. Both cannot be: one of the hosts is wrong.")
+    if not report.both_committed:
+        out.line("What is not committed may be rolled back; this alone accuses nobody.")
+
+
+@command.command("export")
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.argument("target", metavar="OUT")
+@click.option("--to", "to", type=click.Choice(["duckdb", "parquet"]), required=True)
+@click.option("--first", type=click.IntRange(1), default=1, help="Begin with this seqno.")
+@click.option("--last", type=click.IntRange(1), help="End with this seqno.")
+@_enc_keys_option
+@json_option
+def export(
+    directories: tuple[str, ...],
+    target: str,
+    to: str,
+    first: int,
+    last: int | None,
+    enc_keys: tuple[str, ...],
+    out: Output,
+) -> None:
+    """Write the ledger in DIR as tables to OUT: a DuckDB file, or a folder of Parquet files.
+
+    Tables: entries, writes, signatures, governance; in DuckDB also views: state, members, users,
+    nodes, proposals. Private maps only with --enc-key. Needs: pip install 'pyccf[export]'.
+    """
+    from pyccf.audit import export as exporting
+
+    report = exporting.export(
+        directories,
+        target,
+        exporting.Format(to),
+        secrets=_secrets(directories, enc_keys),
+        first=first,
+        last=last,
+    )
+    out.result(report)
+    out.line(f"Wrote {report.target}, up to entry {report.last:,}:")
+    out.fields([(table, f"{count:,} rows") for table, count in report.rows.items()])
+    if not report.private:
+        out.line("Private maps are not in it: they need --enc-key.")
 
 
 def _text(txid: TxID | None) -> str | None:

@@ -109,3 +109,45 @@ def test_no_ledger(run: Run, tmp_path: Path) -> None:
         assert len(ran.err.splitlines()) == 2
     assert "no ledger files" in run("ledger", "list", tmp_path, "--files").out
     assert run("ledger", "list").code == 2
+
+
+def test_diff(run: Run, ledger: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ledger, copy)
+    ran = run("ledger", "diff", ledger, copy)
+    assert (ran.code, ran.out) == (0, "Both hold the same 22 entries.\n")
+    (copy / "ledger_21").unlink()
+    ran = run("ledger", "diff", ledger, copy)
+    assert (ran.code, ran.out) == (0, "B is the beginning of A: equal up to entry 20.\n")
+    path = copy / "ledger_14-20.committed"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    ran = run("ledger", "diff", ledger, copy, "--json")
+    assert ran.code == 1
+    assert (ran.json["seqno"], ran.json["a"]["covered"], ran.json["b"]["covered"]) == (
+        14,
+        True,
+        False,
+    )
+    ran = run("ledger", "diff", ledger, copy)
+    assert ran.code == 1
+    assert "they part at entry 14" in ran.out
+    assert "which does not hold: entry 14: " in ran.out
+    assert "One of the hosts is wrong" in ran.out or "one of the hosts is wrong" in ran.out
+    ran = run("ledger", "diff", ledger, tmp_path)
+    assert ran.code == 1
+    assert "Ledger B has no ledger files" in ran.err
+
+
+def test_export(run: Run, ledger: Path, tmp_path: Path) -> None:
+    pytest.importorskip("duckdb", reason="the extra `export` is not installed")
+    ran = run("ledger", "export", ledger, tmp_path / "out.duckdb", "--to", "duckdb")
+    assert ran.code == 0, ran.err
+    assert "entries:     22 rows" in ran.out
+    assert "need --enc-key" in ran.out
+    ran = run("ledger", "export", ledger, tmp_path / "tables", "--to", "parquet", "--json")
+    assert ran.json["rows"]["signatures"] == 8
+    assert (tmp_path / "tables" / "writes.parquet").is_file()
+    assert run("ledger", "export", ledger, tmp_path / "tables", "--to", "parquet").code == 1
+    assert run("ledger", "export", ledger, tmp_path / "x").code == 2
