@@ -12,6 +12,9 @@ await build({
   format: "esm",
   // The engine knows ES2020 and most of what came after; see the README of the samples.
   target: "es2022",
+  // With it stack traces name these sources, not the bundle.
+  sourcemap: "linked",
+  sourcesContent: false,
   logLevel: "warning",
 });
 await copyFile("app.json", "dist/app.json");

@@ -21,11 +21,16 @@ def command() -> None:
 
 @command.command("deploy")
 @click.argument("app_dir")
+@click.option(
+    "--source-maps/--no-source-maps",
+    default=True,
+    help="Put the build's source maps into the modules, so that stack traces name the sources.",
+)
 @connection_options("member0")
 @json_option
-def deploy(app_dir: str, target: Target, out: Output) -> None:
+def deploy(app_dir: str, source_maps: bool, target: Target, out: Output) -> None:
     """Propose to install the JavaScript application in APP_DIR (action set_js_app)."""
-    bundle = find_app(Path(app_dir))
+    bundle = find_app(Path(app_dir), source_maps=source_maps)
     if isinstance(bundle, PythonApp):
         raise LocalError(
             f"{app_dir} holds a Python application, which is part of the node's program",

@@ -7,6 +7,8 @@ A folder holds one of (first match wins):
     bundle.json                {"metadata": ..., "modules": [{"name", "module"}]}
     app.json, src/**           endpoint metadata, and every file under src as one module
 
+Source maps beside the modules travel inside them, see `source_maps`.
+
 Spec: js-runtime.md §1.1. Refuses folders that are none of these, metadata that is not JSON, files
 that are not UTF-8 text, and endpoints whose module is not there.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from pyccf.cli.source_maps import with_maps
 from pyccf.codec.text import load_json
 from pyccf.errors import LocalError
 from pyccf.types import Json
@@ -48,8 +51,16 @@ class PythonApp(msgspec.Struct, frozen=True):
     target: str = PYTHON_APP
 
 
-def find_app(folder: Path) -> JsBundle | PythonApp:
+def find_app(folder: Path, *, source_maps: bool = True) -> JsBundle | PythonApp:
     """The application in a folder. Raises LocalError naming what is missing or wrong."""
+    found = _find(folder)
+    if isinstance(found, JsBundle):
+        modules = with_maps(found.modules, keep=source_maps)
+        return msgspec.structs.replace(found, modules=modules)
+    return found
+
+
+def _find(folder: Path) -> JsBundle | PythonApp:
     if not folder.is_dir():
         raise LocalError(f"There is no folder {folder}", hint="Give the folder of an application.")
     if (folder / "app.py").is_file():

@@ -161,11 +161,19 @@ class JsError(Exception):
     """
 
     def __init__(
-        self, message: str, trace: str | None, timed_out: bool, call_ms: float = 0.0
+        self,
+        message: str,
+        trace: str | None,
+        timed_out: bool,
+        call_ms: float = 0.0,
+        exact_trace: str | None = None,
     ) -> None:
         self.message = original_wording(message)
         super().__init__(self.message)
         self.trace = trace
+        self.exact_trace = exact_trace
+        """The stack as the engine took it, with columns; `trace` may be another, if a script set
+        it."""
         self.timed_out = timed_out
         self.call_ms = int(call_ms)
         """How long the call took."""

@@ -28,10 +28,11 @@ from pyccf.apps.js.engine import (
 )
 from pyccf.apps.js.host.historical import state_object
 from pyccf.apps.js.metadata import Metadata
-from pyccf.apps.js.modules import evaluate_module
+from pyccf.apps.js.modules import evaluate_module, loader
 from pyccf.apps.js.options import DEFAULT, RuntimeOptions, runtime_options
 from pyccf.apps.js.pool import Pool
 from pyccf.apps.js.text import sendable
+from pyccf.apps.js.traces import Traces
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
@@ -181,6 +182,7 @@ class JsApp:
         """`log_calls` writes a line per successful call, as the original does by default."""
         self.log_calls = log_calls
         self.pool = Pool()
+        self.traces = Traces()
         self._stamp: object = None
         self._exact: dict[tuple[str, str], _Entry] = {}
         self._templated: dict[str, list[_Entry]] = {}
@@ -413,31 +415,30 @@ class Handler:
                 f"JS execution has timed out after {error.call_ms}ms"
                 f" (max is {options.limits.time_ms}ms)",
             )
-        if options.log_exception_details:
-            ctx.services.log("fail", "app", f"{error.message}\n{error.trace or ''}")
-        _fail(
-            ctx, TIMED_OUT if error.timed_out else THREW, _details(error) if _tells(options) else ()
-        )
+        details: tuple[Json, ...] = ()
+        if options.log_exception_details or options.return_exception_details:
+            trace = self._app.traces.of(error, loader(ctx.tx))
+            if options.log_exception_details:
+                ctx.services.log("fail", "app", f"{error.message}\n{trace or ''}")
+            if options.return_exception_details:
+                details = _details(error, trace)
+        _fail(ctx, TIMED_OUT if error.timed_out else THREW, details)
 
     def _bad_result(self, ctx: Context, options: RuntimeOptions, bad: BadResult) -> None:
-        text, details = bad.text, ()
+        text = bad.text
         headers = _checked(bad.headers) or {}
         headers.pop("content-type", None)
-        if bad.cause is not None and _tells(options):
-            text = text.removesuffix(".")
-            _fail(ctx, text, _details(bad.cause), headers)
+        if bad.cause is not None and options.return_exception_details:
+            trace = self._app.traces.of(bad.cause, loader(ctx.tx))
+            _fail(ctx, text.removesuffix("."), _details(bad.cause, trace), headers)
         else:
-            _fail(ctx, text, details, headers)
+            _fail(ctx, text, (), headers)
 
 
-def _tells(options: RuntimeOptions) -> bool:
-    return options.return_exception_details
-
-
-def _details(error: JsError) -> tuple[Json, ...]:
+def _details(error: JsError, trace: str | None) -> tuple[Json, ...]:
     detail: dict[str, Json] = {"code": "JSException", "message": sendable(error.message)}
-    if error.trace is not None:
-        detail["trace"] = sendable(error.trace)
+    if trace is not None:
+        detail["trace"] = sendable(trace)
     return (detail,)
 
 

@@ -182,6 +182,7 @@ extern int JS_GetOwnProperty(JSContext *, JSPropertyDescriptor *, JSValue, JSAto
 extern JSValue JS_Call(JSContext *, JSValue f, JSValue self, int argc, JSValue *argv);
 extern JSValue JS_Eval(JSContext *, const char *, size_t, const char *filename, int flags);
 extern JSValue JS_EvalFunction(JSContext *, JSValue);
+extern int JS_ExecutePendingJob(JSRuntime *, JSContext **);
 extern JSValue JS_GetGlobalObject(JSContext *);
 extern JSValue JS_GetModuleNamespace(JSContext *, JSModuleDef *);
 extern int JS_SetOpaque(JSValue, void *);

@@ -112,15 +112,15 @@ static PyObject *text_or_empty(Vm *vm, JSValue text)
     return made;
 }
 
-/* Raise JsError(message, trace or None, timed_out) for the exception in flight. */
+/* Raise JsError(message, trace or None, timed_out, milliseconds, the trace with columns or None) for
+ * the exception in flight. */
 static PyObject *raise_js_error(Vm *vm)
 {
     JSContext *ctx = vm->ctx;
     bool timed_out = vm->timed_out;
     JSValue e = JS_GetException(ctx);
     bound_result(vm);
-    PyObject *trace = Py_None;
-    Py_INCREF(trace);
+    PyObject *trace = Py_NewRef(Py_None), *exact = Py_NewRef(Py_None);
     PyObject *message = text_or_empty(vm, shown(ctx, e));
     int mark = vm->held_count;
     if (message && !hold(vm, message)) {
@@ -134,14 +134,21 @@ static PyObject *raise_js_error(Vm *vm)
         } else {
             Py_DECREF(trace);
             trace = text_or_empty(vm, stack);
+            if (trace && hold(vm, trace)) {
+                Py_DECREF(exact);
+                exact = text_or_empty(vm, OPEN(vm, JS_Call(ctx, vm->stack_getter, e, 0, NULL)));
+            } else if (trace) {
+                stop_script(vm);
+                Py_CLEAR(trace);
+            }
         }
     }
     vm->held_count = mark;
     JS_FreeValue(ctx, e);
     PyObject *ms = PyFloat_FromDouble(vm->call_ms);
-    if (message && trace && ms) {
-        PyObject *args[] = {message, trace, timed_out ? Py_True : Py_False, ms};
-        PyObject *error = PyObject_Vectorcall(class_js_error, args, 4, NULL);
+    if (message && trace && ms && exact) {
+        PyObject *args[] = {message, trace, timed_out ? Py_True : Py_False, ms, exact};
+        PyObject *error = PyObject_Vectorcall(class_js_error, args, 5, NULL);
         if (error) {
             PyErr_SetObject(class_js_error, error);
             Py_DECREF(error);
@@ -150,6 +157,7 @@ static PyObject *raise_js_error(Vm *vm)
     Py_XDECREF(ms);
     Py_XDECREF(message);
     Py_XDECREF(trace);
+    Py_XDECREF(exact);
     if (PyErr_Occurred() && vm->pending)
         PyErr_Clear();
     return NULL;
@@ -787,6 +795,41 @@ static PyObject *call(Vm *vm, PyObject *const *args, Py_ssize_t count)
     return result;
 }
 
+/* jobs(most) -> number of promise reactions that were run, at most `most`. Only tools ask for this:
+ * a service never runs them. */
+static PyObject *jobs(Vm *vm, PyObject *const *args, Py_ssize_t count)
+{
+    (void)count;
+    long most = PyLong_AsLong(args[0]), ran = 0;
+    if ((most == -1 && PyErr_Occurred()) || !enter(vm))
+        return NULL;
+    bound(vm, &vm->inside);
+    int done = 1;
+    while (ran < most && !vm->pending && !vm->timed_out) {
+        JSContext *ctx = NULL;
+        done = OPEN(vm, JS_ExecutePendingJob(vm->rt, &ctx));
+        if (done <= 0)
+            break;
+        ran++;
+    }
+    bool failed = done < 0 || vm->timed_out;
+    if (failed && !vm->pending) {
+        if (!JS_HasException(vm->ctx))
+            JS_ThrowInternalError(vm->ctx, "interrupted");
+        raise_js_error(vm);
+    }
+    JS_SetMemoryLimit(vm->rt, 0);
+    {
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        kv_forget(vm, true);
+        PyErr_Restore(type, value, trace);
+    }
+    if (!leave(vm) || failed)
+        return NULL;
+    return PyLong_FromLong(ran);
+}
+
 /* -- watching a trial run ------------------------------------------------------------------------- */
 
 static JSValue js_watched_date(JSContext *ctx, JSValue self, int argc, JSValue *argv, int magic,
@@ -916,6 +959,7 @@ GUARDED(look)
 GUARDED(prepare)
 GUARDED(serve)
 GUARDED(call)
+GUARDED_ONE(jobs)
 GUARDED_ONE(watch)
 
 /* -- making and ending ------------------------------------------------------------------------------ */
@@ -1206,6 +1250,7 @@ static PyMethodDef vm_methods[] = {
     {"prepare", (PyCFunction)(void (*)(void))vm_prepare, METH_FASTCALL, NULL},
     {"serve", (PyCFunction)(void (*)(void))vm_serve, METH_FASTCALL, NULL},
     {"call", (PyCFunction)(void (*)(void))vm_call, METH_FASTCALL, NULL},
+    {"jobs", (PyCFunction)vm_jobs, METH_O, NULL},
     {"save", (PyCFunction)vm_save, METH_NOARGS, NULL},
     {"restore", (PyCFunction)vm_restore, METH_NOARGS, NULL},
     {"watch", (PyCFunction)vm_watch, METH_O, NULL},

@@ -1,0 +1,94 @@
+"""pyccf.apps.js.traces: a failing application tells the line of its own source."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from pyccf.apps.js.traces import MAPS_MAX, MARK, Traces
+from pyccf.codec.sourcemap import encode_mappings
+from pyccf.types import Json
+from support.js_app import JsBench
+
+
+def source_map(*lines: list[tuple[int, ...]], sources: list[str] | None = None) -> str:
+    value = {
+        "version": 3,
+        "sources": sources or ["../../src/app.ts"],
+        "names": [],
+        "mappings": encode_mappings(lines),
+    }
+    raw = base64.b64encode(json.dumps(value).encode()).decode()
+    return f"\n{MARK.decode()}data:application/json;base64,{raw}"
+
+
+# Two functions in one generated line, 40 lines apart in the source: only the column tells.
+CODE = "function a() { null.x; } export function f() { a(); return {}; }"
+MAP = source_map([(0, 0, 10, 0), (CODE.index("export"), 0, 50, 0)])
+
+
+def trace_of(body: object) -> str:
+    assert isinstance(body, dict)
+    details: Json = body["error"]["details"]
+    assert isinstance(details, list)
+    assert isinstance(details[0], dict)
+    return str(details[0]["trace"])
+
+
+@pytest.mark.parametrize("bytecode", [False, True])
+def test_answer_and_log_name_the_source(bytecode: bool) -> None:
+    bench = JsBench()
+    bench.install({"app.js": CODE + MAP}, {"GET /f": "app.js:f"}, bytecode=bytecode)
+    bench.options(return_exception_details=True, log_exception_details=True)
+    answer = bench.call("GET", "/f")
+    told = "    at a (src/app.ts:11)\n    at f (src/app.ts:51)\n"
+    assert trace_of(answer.json()) == told
+    level, tag, text = bench.services.lines[-1]
+    assert (level, tag) == ("fail", "app")
+    assert text.endswith(told)
+
+
+def test_a_body_that_cannot_be_told_as_json_names_the_source() -> None:
+    code = "export function f() { return {body: {toJSON() { throw Error('x'); }}}; }"
+    bench = JsBench()
+    bench.install({"app.js": code + source_map([(0, 0, 7, 0)])}, {"GET /f": "app.js:f"})
+    bench.options(return_exception_details=True)
+    assert "    at toJSON (src/app.ts:8)\n" in trace_of(bench.call("GET", "/f").json())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "\n//# sourceMappingURL=app.js.map",
+        "\n//# sourceMappingURL=data:application/json;base64,!!!",
+        "\n//# sourceMappingURL=data:application/json;base64,bm8=",
+        source_map([(0, 0, 10, 0)], sources=[""]).replace("base64,", "base64,AA"),
+    ],
+)
+def test_without_a_map_that_can_be_read_frames_stay(bad: str) -> None:
+    bench = JsBench()
+    bench.install({"app.js": CODE + bad}, {"GET /f": "app.js:f"})
+    bench.options(return_exception_details=True)
+    assert trace_of(bench.call("GET", "/f").json()) == "    at a (app.js:1)\n    at f (app.js:1)\n"
+
+
+def test_a_stack_that_a_script_set_is_told_by_lines() -> None:
+    code = (
+        "export function f() { const e = Error('x'); e.stack = '    at z (app.js:2)\\n'; throw e; }"
+    )
+    bench = JsBench()
+    bench.install({"app.js": code + "\n" + source_map([], [(0, 0, 3, 0)])}, {"GET /f": "app.js:f"})
+    bench.options(return_exception_details=True)
+    assert trace_of(bench.call("GET", "/f").json()) == "    at z (src/app.ts:4)\n"
+
+
+def test_few_maps_are_kept() -> None:
+    traces = Traces()
+    for i in range(3 * MAPS_MAX):
+        modules = {"app.js": (CODE + f"/*{i}*/" + MAP).encode()}
+        told = traces.mapped("    at a (app.js:1)", "    at a (app.js:1:16)", modules.get)
+        assert told == "    at a (src/app.ts:11)"
+    assert len(traces._maps) == MAPS_MAX
