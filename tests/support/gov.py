@@ -57,7 +57,7 @@ class NodeFacts:
     def historical_drop(self, handle: int) -> bool:
         return False
 
-    def log(self, level: str, tag: str, text: str) -> None:
+    def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         raise AssertionError(f"nothing is logged here: {text}")
 
 

@@ -63,6 +63,8 @@ class FakeServices:
         self._store = store
         self._entropy = SeededEntropy("js")
         self.lines: list[tuple[str, str, str]] = []
+        self.about: list[dict[str, str]] = []
+        """What each of the lines is about."""
         self.states: dict[SeqNo, PastState] = {}
         self.handles: set[int] = set()
         self.fetched: set[SeqNo] = set()
@@ -102,8 +104,9 @@ class FakeServices:
         self.handles.discard(handle)
         return known
 
-    def log(self, level: str, tag: str, text: str) -> None:
+    def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         self.lines.append((level, tag, text))
+        self.about.append(about or {})
 
 
 class Answer:

@@ -99,8 +99,11 @@ class Services(Protocol):
         ...
 
     def historical_drop(self, handle: int) -> bool: ...
-    def log(self, level: str, tag: str, text: str) -> None:
-        """Report one line of an application (levels: debug, info, fail, fatal)."""
+    def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
+        """Report one line of an application (levels: debug, info, fail, fatal).
+
+        `about` says what it is about: see `about_request`.
+        """
         ...
 
 
@@ -165,6 +168,18 @@ class Context:
         """Answer without a body."""
         self.status = status
         self.body = b""
+
+
+def about_request(ctx: Context | None, tx: Tx | None) -> dict[str, str]:
+    """What a line of a handler's log is about: the transaction whose state it reads, and the
+    request. Neither bodies nor queries: they may hold what is not for the log."""
+    about: dict[str, str] = {}
+    txid = None if tx is None else tx.read_txid
+    if txid is not None:
+        about["tx"] = str(txid)
+    if ctx is not None:
+        about["request"] = f"{ctx.request.method} {ctx.request.path}"
+    return about
 
 
 class GovernanceOperations(Protocol):

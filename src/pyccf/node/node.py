@@ -654,9 +654,9 @@ class Node:
 
     # --- reports --------------------------------------------------------------------------------
 
-    def log(self, level: str, tag: str, text: str) -> None:
+    def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         """Report one line."""
-        self._outputs.append(Log(level, tag, text))
+        self._outputs.append(Log(level, tag, text, about))
 
     def announce_certificate(self, authority: str, cert_pem: str) -> None:
         """Have interfaces of this authority present a certificate from now on."""

@@ -59,6 +59,8 @@ class Log(msgspec.Struct, frozen=True):
     level: str
     tag: str
     text: str
+    about: dict[str, str] | None = None
+    """What it is about, by name: `tx`, the transaction whose state was read, and `request`."""
 
 
 class Channel(IntEnum):

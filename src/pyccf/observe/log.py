@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import BinaryIO
 
@@ -51,9 +51,22 @@ def timestamp(unix_seconds: float) -> str:
 
 
 def text_record(
-    when: str, thread: str, level: Level, tag: str, file: str, line: int, text: str
+    when: str,
+    thread: str,
+    level: Level,
+    tag: str,
+    file: str,
+    line: int,
+    text: str,
+    about: Mapping[str, str],
 ) -> str:
-    """A record as a line of text, without its line feed (spec: config-and-cli.md §5.1)."""
+    """A record as a line of text, without its line feed (spec: config-and-cli.md §5.1).
+
+    What it is about stands in brackets after the first line of the text.
+    """
+    if about:
+        first, feed, rest = text.partition("\n")
+        text = f"{first} [{' '.join(about.values())}]{feed}{rest}"
     mark = f"[{level.name.lower():<5}]{f'[{tag}]' if tag else ''} "
     place = f"{file}:{line} " if file else ""
     room = max(0, PREAMBLE_WIDTH - len(mark))
@@ -62,9 +75,19 @@ def text_record(
 
 
 def json_record(
-    when: str, thread: str, level: Level, tag: str, file: str, line: int, text: str
+    when: str,
+    thread: str,
+    level: Level,
+    tag: str,
+    file: str,
+    line: int,
+    text: str,
+    about: Mapping[str, str],
 ) -> str:
-    """A record as one line of JSON, all values strings (spec: config-and-cli.md §5.2)."""
+    """A record as one line of JSON, all values strings (spec: config-and-cli.md §5.2).
+
+    What it is about has keys of its own.
+    """
     record = {
         "h_ts": when,
         "thread_id": thread,
@@ -73,6 +96,7 @@ def json_record(
         "file": file,
         "number": str(line),
         "msg": text,
+        **about,
     }
     return _encode(record).decode()
 
@@ -104,14 +128,23 @@ class LogSink:
         """Whether a record of this level would be written."""
         return level >= self.level
 
-    def log(self, level: Level | str, tag: str, text: str, file: str = "", line: int = 0) -> None:
+    def log(
+        self,
+        level: Level | str,
+        tag: str,
+        text: str,
+        file: str = "",
+        line: int = 0,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
         """Write one record. `level` may be its name: trace, debug, info, fail, fatal."""
         grade = _BY_NAME[level] if isinstance(level, str) else level
         if grade < self.level:
             return
         form = json_record if self.json else text_record
         text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates from scripts
-        record = form(timestamp(self._now()), self._thread, grade, tag, file, line, text)
+        when = timestamp(self._now())
+        record = form(when, self._thread, grade, tag, file, line, text, about or {})
         try:
             self._stream.write(record.encode() + b"\n")
             self._stream.flush()

@@ -261,7 +261,7 @@ class Program:
                         case Certificate():
                             self._present(output.authority, output.cert_pem)
                         case Log():
-                            self.sink.log(output.level, output.tag, output.text)
+                            self.sink.log(output.level, output.tag, output.text, about=output.about)
                         case Stop():
                             self._give_up(output.reason)
                         case _:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from pyccf.apps.js import governance
 from pyccf.apps.js.traces import MAPS_MAX, MARK, Traces
 from pyccf.codec.sourcemap import encode_mappings
 from pyccf.types import Json
@@ -92,3 +93,33 @@ def test_few_maps_are_kept() -> None:
         told = traces.mapped("    at a (app.js:1)", "    at a (app.js:1:16)", modules.get)
         assert told == "    at a (src/app.ts:11)"
     assert len(traces._maps) == MAPS_MAX
+
+
+def test_lines_of_the_console_tell_the_state_and_the_request() -> None:
+    bench = JsBench()
+    code = "export function f() { console.log('hi'); ccf.kv.t.set(new ArrayBuffer(1), "
+    code += "new ArrayBuffer(1)); console.warn('ho'); throw Error('no'); }"
+    bench.install({"app.js": code}, {"POST /f/{id}": "app.js:f"})
+    bench.options(log_exception_details=True)
+    bench.call("POST", "/f/1?secret=2")
+    assert [text.split("\n")[0] for _, _, text in bench.services.lines] == ["hi", "ho", "Error: no"]
+    read = bench.services.last_committed()
+    assert bench.services.about == [{"tx": str(read), "request": "POST /app/f/1"}] * 3
+
+
+def test_lines_of_the_constitution_tell_the_state() -> None:
+    bench = JsBench()
+    bench.write({"public:x": {b"k": b"v"}})
+    tx = bench.store.tx()
+    tx.map("public:x")
+    governance.run(
+        "export function validate() { console.log('hi'); return {}; }",
+        "constitution",
+        "validate",
+        [],
+        tx=tx,
+        access="GOV_RO",
+        machine=bench.services,
+    )
+    assert bench.services.lines == [("info", "gov", "hi")]
+    assert bench.services.about == [{"tx": "2.1"}]

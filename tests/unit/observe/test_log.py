@@ -117,3 +117,14 @@ def test_a_broken_stream_loses_records_and_counts_them() -> None:
 def test_timestamps_round_to_microseconds() -> None:
     assert timestamp(0.9999999) == "1970-01-01T00:00:01.000000Z"
     assert timestamp(1.5) == "1970-01-01T00:00:01.500000Z"
+
+
+def test_what_a_line_is_about() -> None:
+    about = {"tx": "2.17", "request": "GET /app/x"}
+    log, stream = sink()
+    log.log("info", "app", "first\nsecond", about=about)
+    assert stream.getvalue().decode().endswith("| first [2.17 GET /app/x]\nsecond\n")
+    log, stream = sink(json=True)
+    log.log("info", "app", "first", about=about)
+    record = json.loads(stream.getvalue())
+    assert (record["msg"], record["tx"], record["request"]) == ("first", "2.17", "GET /app/x")

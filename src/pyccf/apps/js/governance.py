@@ -59,7 +59,7 @@ class _LogOnly:
     def random(self, n: int) -> bytes:
         raise JsThrow("InternalError", "Not available in this context")
 
-    def log(self, level: str, tag: str, text: str) -> None:
+    def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         self._log(level, tag, text)
 
 

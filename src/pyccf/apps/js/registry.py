@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from pyccf.apps.auth import js_policy
-from pyccf.apps.context import JSON_TYPE
+from pyccf.apps.context import JSON_TYPE, about_request
 from pyccf.apps.js.bytecode import bytecode_in_use, bytecode_size
 from pyccf.apps.js.engine import (
     THREW,
@@ -414,12 +414,14 @@ class Handler:
                 "js",
                 f"JS execution has timed out after {error.call_ms}ms"
                 f" (max is {options.limits.time_ms}ms)",
+                about_request(ctx, ctx.tx),
             )
         details: tuple[Json, ...] = ()
         if options.log_exception_details or options.return_exception_details:
             trace = self._app.traces.of(error, loader(ctx.tx))
             if options.log_exception_details:
-                ctx.services.log("fail", "app", f"{error.message}\n{trace or ''}")
+                text = f"{error.message}\n{trace or ''}"
+                ctx.services.log("fail", "app", text, about_request(ctx, ctx.tx))
             if options.return_exception_details:
                 details = _details(error, trace)
         _fail(ctx, TIMED_OUT if error.timed_out else THREW, details)

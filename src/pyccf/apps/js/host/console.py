@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pyccf.apps.context import about_request
 from pyccf.apps.js.host.row import Row, Style
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def _logger(level: str) -> Callable[..., None]:
     def log(host: Host, *texts: object) -> None:
         if host.machine is not None:
-            host.machine.log(level, host.tag, " ".join(map(_shown, texts)))
+            text = " ".join(map(_shown, texts))
+            host.machine.log(level, host.tag, text, about_request(host.ctx, host.tx))
 
     return log
 
