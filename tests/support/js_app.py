@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from pyccf.apps.auth import authenticate
 from pyccf.apps.context import Context, HistoricalState, TxStatus
 from pyccf.apps.js.bytecode import refresh_bytecode
 from pyccf.apps.js.registry import JsApp
@@ -19,7 +20,7 @@ from pyccf.kv.tx import Tx
 from pyccf.service import tables
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 
-NOW = 1_795_000_000
+NOW = 1_795_260_000
 """November 2026, when the recorded certificates are valid."""
 
 
@@ -225,14 +226,14 @@ class JsBench:
         ctx.route = "/app" + endpoint.path
         try:
             if endpoint.auth:
-                ctx.caller = endpoint.auth[0].authenticate(ctx)
+                ctx.caller = authenticate(ctx, endpoint.auth)
             if endpoint.mode is Mode.HISTORICAL:
                 assert self.past is not None, "historical requests need a past"
                 ctx.historical = self.past
             endpoint.execute(ctx)
         except RpcError as e:
             ctx.status = e.status
-            ctx.headers = {"content-type": "application/json"}
+            ctx.headers = {**e.headers, "content-type": "application/json"}
             ctx.body = error_body(e.code, e.message, e.details)
             return Answer(ctx, None)
         apply = ctx.apply_writes if ctx.apply_writes is not None else 200 <= ctx.status < 300

@@ -31,7 +31,9 @@ from pyccf.service import genesis
 from pyccf.service.identity import make_node, make_service
 from pyccf.service.nodes import RpcInterface
 
-STARTED = 1_800_000_000
+DAY_S = 86_400
+STARTED = 1_795_260_000
+"""Shortly after everything that was recorded."""
 INTERFACE = "primary_rpc_interface"
 MINIMAL_CONSTITUTION = "export function validate(input) { return {valid: true}; }"
 
@@ -60,7 +62,7 @@ class Person:
     def __init__(self, name: str, entropy: SeededEntropy, days: int = 365) -> None:
         self.key = PrivateKey.generate(Curve.P384, entropy)
         self.cert = certs.self_signed(
-            self.key, f"CN={name}", not_before=STARTED - 10, days=days, entropy=entropy
+            self.key, f"CN={name}", not_before=STARTED - DAY_S, days=days, entropy=entropy
         )
         self.id = certs.fingerprint(self.cert)
         self.der = certs.pem_to_der(self.cert)

@@ -1,33 +1,35 @@
-"""Keys that token issuers sign with: setting and removing them (spec: auth.md §8.2-8.3).
+"""Keys that token issuers sign with: finding, setting and removing them (spec: auth.md §5, §8).
 
 The keys of one issuer are replaced as a whole; a key id may carry keys of several issuers. Refused
 with LocalError, before anything is written: an empty set, a key without id or material, a
 constraint naming a host outside the issuer's domain.
+
+Tokens are judged with the keys of the table of this version; the tables of older versions are
+looked at only where it has no row for a key id.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pyccf.codec.text import b64, dump_json, unb64, unb64url
+from pyccf.codec.text import b64, dump_json, unb64
 from pyccf.crypto import certs
-from pyccf.errors import LocalError
+from pyccf.crypto.jwk import key_material
+from pyccf.crypto.keys import PublicKey, RsaPublicKey
+from pyccf.errors import InvalidLedger, LocalError
 from pyccf.service import tables
 from pyccf.types import Json
 
 if TYPE_CHECKING:
     from pyccf.kv.tx import Tx
 
-_CURVES: dict[str, type[ec.EllipticCurve]] = {
-    "P-256": ec.SECP256R1,
-    "P-384": ec.SECP384R1,
-    "P-521": ec.SECP521R1,
-}
+ENTRA_HOST = "login.microsoftonline.com"
+TENANT = "{tenantid}"
+"""Stands for the token's tenant in the constraint of a key that many tenants share."""
 
 
 class SigningKey(msgspec.Struct, frozen=True):
@@ -45,6 +47,101 @@ class SigningKey(msgspec.Struct, frozen=True):
         if self.constraint is not None:
             entry["constraint"] = self.constraint
         return entry
+
+
+class TrustedKey(msgspec.Struct, frozen=True):
+    """A key by which tokens are judged, as the tables have it."""
+
+    issuer: str
+    """Under which it is registered."""
+    public_key: bytes
+    """DER SubjectPublicKeyInfo."""
+    constraint: str | None = None
+
+    def verify(self, signature: bytes, data: bytes) -> bool:
+        """Whether this is the key's signature over data, digest SHA-256.
+
+        PKCS#1 v1.5 with an RSA key, raw r ‖ s with a key on a curve.
+        """
+        try:
+            rsa_key = RsaPublicKey.from_der(self.public_key)
+        except ValueError:
+            try:
+                return PublicKey.from_der(self.public_key).verify_raw(signature, data, "SHA-256")
+            except ValueError:
+                return False
+        return rsa_key.verify_pkcs1(signature, data)
+
+
+def keys_of(tx: Tx, kid: str) -> list[TrustedKey]:
+    """The keys under a key id, from the newest table that has any. LocalError: there are none."""
+    for table, read in ((tables.JWT_KEYS, _current), (tables.JWT_KEYS_V1, _with_certificate)):
+        rows = tables.get_json(tx, table, kid)
+        if rows is not None:
+            return [_trusted(table, row, read) for row in _list(rows)]
+    raw = tx.map(tables.JWT_KEY_LEGACY).get(kid.encode())
+    if raw is None:
+        raise LocalError(f"JWT signing key not found for kid {kid}")
+    issuer = tables.get_raw(tx, tables.JWT_KEY_ISSUER_LEGACY, kid)
+    if issuer is None:
+        raise LocalError(f"JWT signing key fallback issuers not found for kid {kid}")
+    return [TrustedKey(issuer, _spki_of(tables.JWT_KEY_LEGACY, raw))]
+
+
+def _trusted(table: str, row: Json, read: Callable[[str, dict[str, Json]], bytes]) -> TrustedKey:
+    if not isinstance(row, dict):
+        raise InvalidLedger(f"Table {table} holds a key that is not an object")
+    constraint = row.get("constraint")
+    return TrustedKey(
+        tables.text_member(row, "issuer", table),
+        read(table, row),
+        constraint if isinstance(constraint, str) else None,
+    )
+
+
+def _current(table: str, row: dict[str, Json]) -> bytes:
+    return _bytes_member(table, row, "public_key")
+
+
+def _with_certificate(table: str, row: dict[str, Json]) -> bytes:
+    return _spki_of(table, _bytes_member(table, row, "cert"))
+
+
+def _bytes_member(table: str, row: dict[str, Json], name: str) -> bytes:
+    try:
+        return unb64(tables.text_member(row, name, table))
+    except ValueError:
+        raise InvalidLedger(f"Table {table} holds a {name} that is not base64") from None
+
+
+def _spki_of(table: str, certificate: bytes) -> bytes:
+    try:
+        return certs.spki(certificate)
+    except ValueError:
+        raise InvalidLedger(f"Table {table} holds a certificate that cannot be read") from None
+
+
+def meets(constraint: str, issuer: str, tenant: str | None) -> bool:
+    """Whether a token's issuer claim is what a key's constraint demands (spec: auth.md §5.4).
+
+    Raises ValueError when the constraint is no URL.
+    """
+    if _host(constraint) != ENTRA_HOST:
+        return issuer == constraint and tenant is None
+    if tenant is None or issuer != constraint.replace(TENANT, tenant, 1):
+        return False
+    path = urlsplit(issuer).path
+    return next((part for part in path.split("/") if part), None) == tenant
+
+
+def _host(url: str) -> str:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError(f"Issuer constraint {url} is not a URL")
+    return host
 
 
 def missing_keys_text(jwks: Json) -> str:
@@ -128,34 +225,10 @@ def _parse(jwk: Json, issuer: str) -> SigningKey:
     ):
         raise LocalError(f"Key {kid} names a constraint outside the domain of its issuer")
     try:
-        der = _material(jwk)
+        der = key_material(jwk)
     except (ValueError, OverflowError):
         raise LocalError(f"Key {kid} cannot be read") from None
     return SigningKey(kid, der, constraint)
-
-
-def _material(jwk: dict[str, Json]) -> bytes:
-    """DER of the first kind of key material that is there: n and e, x and y and crv, x5c."""
-    n, e = _text(jwk, "n"), _text(jwk, "e")
-    x, y, crv = _text(jwk, "x"), _text(jwk, "y"), _text(jwk, "crv")
-    if n and e:
-        native: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-        native = rsa.RSAPublicNumbers(_number(e), _number(n)).public_key()
-    elif x and y and crv:
-        curve = _CURVES.get(crv)
-        if curve is None:
-            raise ValueError("unknown curve")
-        native = ec.EllipticCurvePublicNumbers(_number(x), _number(y), curve()).public_key()
-    else:
-        chain = _list(jwk.get("x5c"))
-        if not chain or not isinstance(chain[0], str):
-            raise ValueError("no key material")
-        return certs.spki(unb64(chain[0]))
-    return native.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(unb64url(text), "big")
 
 
 def _text(jwk: dict[str, Json], name: str) -> str:
@@ -166,9 +239,7 @@ def _text(jwk: dict[str, Json], name: str) -> str:
 def _within_domain(constraint: str, issuer: str) -> bool:
     """Whether the constraint's host is the issuer's or a domain above it."""
     try:
-        outer, inner = urlsplit(constraint).hostname, urlsplit(issuer).hostname
+        outer, inner = _host(constraint), _host(issuer)
     except ValueError:
-        return False
-    if not outer or not inner:
         return False
     return outer == inner or inner.endswith(f".{outer}")

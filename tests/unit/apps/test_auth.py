@@ -165,17 +165,3 @@ def test_apps_that_name_no_policy_are_told(spec: object, text: str) -> None:
     with pytest.raises(ValueError) as e:
         auth.js_policy(spec)  # type: ignore[arg-type]
     assert text in str(e.value)
-
-
-def test_what_is_not_offered_refuses() -> None:
-    app = App()
-
-    @app.get("/jwt", auth=["jwt"])
-    def jwt(ctx: AppContext) -> None:
-        raise AssertionError("nobody gets here")
-
-    service = Service(app=app)
-    service.open_app()
-    reply = service.call("GET", "/app/jwt")
-    assert reply.status == 401
-    assert "not available" in reasons(reply)[0]
