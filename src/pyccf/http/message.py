@@ -186,6 +186,18 @@ def encode_response(
     return encoded if head else encoded + body
 
 
+def encode_stream_head(status: int, headers: Mapping[str, str]) -> bytes:
+    """The head of an HTTP/1.1 response whose body follows in chunks (RFC 9112 7.1).
+
+    How long the body is, nobody knows yet: headers that tell of it are left out.
+    """
+    told = {k: v for k, v in headers.items() if k not in ("content-length", "transfer-encoding")}
+    told["transfer-encoding"] = "chunked"
+    lines = (f"{name}: {told[name]}\r\n" for name in sorted(told))
+    text = _STATUS_LINES[status] + "".join(_clean(line) for line in lines) + "\r\n"
+    return text.encode("utf-8", "surrogatepass")
+
+
 _BLANK_CONTROLS = {ord("\r"): " ", ord("\n"): " ", 0: " "}
 
 

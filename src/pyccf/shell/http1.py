@@ -3,19 +3,21 @@
 A request that arrives alone is handled at the end of this turn of the loop, together with those of
 other connections; pipelined ones are handled in a row. An answer that comes later
 (`Session.defer`) keeps its place. Bounded: requests that wait for their turn, answers owed, answers
-gathered before they are written.
+gathered before they are written. A body produced over time (`Session.stream`) goes out in chunks as
+soon as the answers before it are out.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pyccf.http.h1 import ParseFailure, Parser
 from pyccf.http.limits import PIPELINE_MAX
-from pyccf.http.message import Request, encode_error
-from pyccf.http.session import Deliver
+from pyccf.http.message import Request, encode_error, encode_stream_head
+from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX, Deliver, Flow, Source
 
 if TYPE_CHECKING:
     from pyccf.shell.interface import Interface
@@ -39,6 +41,8 @@ class _Slot:
 
     __slots__ = ("answer", "dialogue")
 
+    streams: ClassVar[bool] = False
+
     def __init__(self, dialogue: Dialogue1 | None, answer: bytes | None) -> None:
         self.dialogue = dialogue
         self.answer = answer
@@ -50,6 +54,83 @@ class _Slot:
         if dialogue is not None:
             self.dialogue = None
             dialogue.delivered()
+
+
+class _StreamSlot(_Slot):
+    """The place of an answer that is produced over time; the `Flow` of its source.
+
+    What is ready waits here while answers before it are owed, or the client does not read.
+    """
+
+    __slots__ = ("_begun", "_source", "failed", "hungry", "pieces", "size")
+
+    streams: ClassVar[bool] = True
+
+    def __init__(self, dialogue: Dialogue1, source: Source) -> None:
+        super().__init__(dialogue, None)
+        self._source = source
+        self._begun = False
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.failed = False
+        self.hungry = False  # the source waits for room
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        assert not self._begun, "a response begins once"
+        self._begun = True
+        self._add(encode_stream_head(status, headers))
+
+    def push(self, piece: bytes) -> bool:
+        assert self._begun, "a response begins with its head"
+        if piece:
+            self._add(b"%x\r\n%b\r\n" % (len(piece), piece))
+        dialogue = self.dialogue
+        if dialogue is None:
+            return False
+        self.hungry = dialogue.wire.output_full or self.size >= STREAM_ROOM
+        return not self.hungry
+
+    def end(self) -> None:
+        assert self._begun, "a response begins with its head"
+        if self.dialogue is not None:
+            self.pieces.append(b"0\r\n\r\n")
+            self.deliver(b"".join(self.pieces))
+
+    def fail(self) -> None:
+        dialogue = self.dialogue
+        if dialogue is not None and not self.failed:
+            self.failed = True
+            dialogue.pushed(self)
+
+    def _add(self, data: bytes) -> None:
+        dialogue = self.dialogue
+        if dialogue is None:
+            return
+        self.pieces.append(data)
+        self.size += len(data)
+        dialogue.pushed(self)
+        if self.size > STREAM_WAITING_MAX:
+            dialogue.wire.abort()  # its source does not wait for a client that does not read
+
+    def feed(self) -> None:
+        """There is room again."""
+        if self.hungry and self.dialogue is not None:
+            self.hungry = False
+            self._source.room()
+
+    def cut(self) -> None:
+        """The node takes leave of the client: what was produced so far is all there will be."""
+        if not self.failed and self.dialogue is not None:
+            self._source.gone()
+            self.fail()
+
+    def drop(self) -> None:
+        """The client is gone."""
+        if self.dialogue is not None:
+            self.dialogue = None
+            self.pieces.clear()
+            if not self.failed:
+                self._source.gone()
 
 
 class Dialogue1:
@@ -64,6 +145,7 @@ class Dialogue1:
         "_in_turn",
         "_interface",
         "_parser",
+        "_pouring",
         "_queue",
         "_session",
         "_stepping",
@@ -81,10 +163,12 @@ class Dialogue1:
         self._farewell: bytes | None = None  # sent after all answers, then the end
         self._in_turn = False
         self._ending = False  # nothing more is handled
+        self._pouring = False  # a part of a streamed answer is about to be sent
         self._stepping = False
         """A request waits for its step at the end of this turn of the loop."""
         self._session = interface.open_session(peer_cert)
         self._session.deferrer = self._defer
+        self._session.streamer = self._stream
 
     # What its connection tells it.
 
@@ -117,15 +201,19 @@ class Dialogue1:
         self.go_on()
 
     def no_more(self) -> None:
-        """Nothing more is to be taken from the client; what it asked is still answered."""
+        """Nothing more is to be taken from the client; what it asked is still answered.
+
+        But for bodies that may never end.
+        """
         self._bid_farewell(b"")
+        for slot in list(self._queue):
+            if isinstance(slot, _StreamSlot):
+                slot.cut()
 
     def gone(self) -> None:
         """The connection is no more."""
         self._ending = True
-        for slot in self._queue:
-            slot.dialogue = None
-        self._queue.clear()
+        self._drop_answers()
         self._backlog.clear()
         self._stepping = False
         self._handler.close_session(self._session)
@@ -139,6 +227,25 @@ class Dialogue1:
         self._deferred = slot
         self._queue.append(slot)
         return slot.deliver
+
+    def _stream(self, source: Source) -> Flow:
+        assert self._in_turn, "a request is deferred while it is handled"
+        assert self._deferred is None, "a request is deferred once"
+        slot = _StreamSlot(self, source)
+        self._deferred = slot
+        self._queue.append(slot)
+        return slot
+
+    def pushed(self, slot: _StreamSlot) -> None:
+        """A part of the answer to an earlier request is there."""
+        if not self._pouring and self._queue[0] is slot:
+            # In a while: a source that pushes on and on notices when there is no more room.
+            self._pouring = True
+            asyncio.get_running_loop().call_soon(self._pour)
+
+    def _pour(self) -> None:
+        self._pouring = False
+        self.go_on()
 
     def delivered(self) -> None:
         """The answer of an earlier request arrived."""
@@ -181,6 +288,8 @@ class Dialogue1:
             self._handle_some(out)
         self._in_turn = False
         _take_ready(queue, out)
+        if queue and queue[0].streams:
+            self._take_pieces(out)
         if session.close_after:
             self._ending = True
         elif self._farewell is not None and not backlog and not self._ending:
@@ -233,6 +342,31 @@ class Dialogue1:
                 out.append(answer)
         if handled:
             self._handler.turn_done()
+
+    def _take_pieces(self, out: list[bytes]) -> None:
+        """What there is of the streamed answer that is next."""
+        slot = self._queue[0]
+        assert isinstance(slot, _StreamSlot)
+        if self.wire.output_full:
+            return
+        out += slot.pieces
+        slot.pieces.clear()
+        slot.size = 0
+        if slot.failed:
+            self._ending = True
+            self._drop_answers()
+        elif slot.hungry:
+            asyncio.get_running_loop().call_soon(slot.feed)
+
+    def _drop_answers(self) -> None:
+        """Nobody is going to get the answers that are still owed."""
+        slots = list(self._queue)
+        self._queue.clear()
+        for slot in slots:
+            if isinstance(slot, _StreamSlot):
+                slot.drop()
+            else:
+                slot.dialogue = None
 
     def _bid_farewell(self, last: bytes) -> None:
         """Take no more bytes; after the answers owed send `last` and close."""

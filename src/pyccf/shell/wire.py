@@ -104,6 +104,7 @@ class Wire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.output_full = False
+        self._ticks = 0
         if self._dialogue is not None:
             self._dialogue.go_on()
 
@@ -135,7 +136,7 @@ class Wire(asyncio.Protocol):
         elif dialogue is None:
             if self._ticks > handshake:
                 self.abort()
-        elif idle is not None and self._ticks > idle and not dialogue.waits:
+        elif idle is not None and self._ticks > idle and (self.output_full or not dialogue.waits):
             transport = self._transport
             assert transport is not None, "a connection that is swept is open"
             buffered = transport.get_write_buffer_size()
