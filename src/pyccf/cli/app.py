@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from pyccf.cli.bundle import PythonApp, find_app
+from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output
-from pyccf.cli.proposal import tell
 from pyccf.client.types import Action
 from pyccf.errors import LocalError
 

@@ -1,9 +1,10 @@
-"""Taking one decision with the keys of several members: propose, then vote until it is decided."""
+"""What commands about proposals share: deciding with several keys, telling how one stands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyccf.cli.output import Output
 from pyccf.client import Client, Identity
 from pyccf.client.types import Action, Proposal
 
@@ -24,3 +25,17 @@ def decide(
         proposal = client.vote(proposal.proposal_id, True, signer=member)
         votes += 1
     return proposal, votes
+
+
+def tell(out: Output, proposal: Proposal) -> None:
+    """How a proposal stands, for a person."""
+    out.fields(
+        [
+            ("proposal", proposal.proposal_id),
+            ("state", proposal.proposal_state),
+            ("proposer", proposal.proposer_id),
+            ("ballots", str(proposal.ballot_count)),
+        ]
+    )
+    if proposal.failure is not None:
+        out.line(f"failure: {proposal.failure.reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pyccf.cli import two_step
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output
 
@@ -11,6 +12,10 @@ from pyccf.cli.output import Output
 @click.group("member")
 def command() -> None:
     """See the members, or become active as one."""
+
+
+command.add_command(two_step.prepare_command)
+command.add_command(two_step.finish_command)
 
 
 @command.command("list")

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from pyccf.cli.governing import decide
+from pyccf.cli.governing import decide, tell
 from pyccf.cli.network_view import PRIMARY, RETIRED, TRUSTED, NetworkView, NodeView, address, look
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import TABLE_WIDTH_MAX, Output, pyccf_line, short
-from pyccf.cli.proposal import tell
 from pyccf.client import Client, Identity
 from pyccf.client.types import Action, Proposal
 from pyccf.errors import LocalError, PyccfError, Unavailable

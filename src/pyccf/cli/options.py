@@ -181,8 +181,14 @@ def json_option(function: F) -> F:
     return command  # type: ignore[return-value]
 
 
-def connection_options(default_caller: str | None = None) -> Callable[[F], F]:
-    """Add the options that name a service; the command gets a `target: Target`."""
+def connection_options(
+    default_caller: str | None = None, *, find: bool = True, identity: bool = True
+) -> Callable[[F], F]:
+    """Add the options that name a service; the command gets a `target: Target`.
+
+    Without `find` it gets `find: Callable[[], Target]` instead, for commands that may do without a
+    service. Without `identity` the caller shows no certificate, and there are no options for it.
+    """
 
     def decorate(function: F) -> F:
         @click.option(
@@ -198,19 +204,10 @@ def connection_options(default_caller: str | None = None) -> Callable[[F], F]:
             envvar="PYCCF_SERVICE_CERT",
             help="Certificate of the service (PEM file).",
         )
-        @click.option("--cert", envvar="PYCCF_CERT", help="Your certificate (PEM file).")
-        @click.option("--key", envvar="PYCCF_KEY", help="Your private key (PEM file).")
         @click.option(
             "--workspace",
             envvar="PYCCF_WORKSPACE",
             help=f"Take all this from the sandbox in this folder (default {WORKSPACE}).",
-        )
-        @click.option(
-            "--as",
-            "caller",
-            metavar="NAME",
-            help="Call as this party of the sandbox, e.g. member0 or user1"
-            + (f" (default {default_caller})." if default_caller else "."),
         )
         @click.option(
             "--patience",
@@ -225,18 +222,43 @@ def connection_options(default_caller: str | None = None) -> Callable[[F], F]:
             *args: object,
             urls: tuple[str, ...],
             service_cert: str | None,
-            cert: str | None,
-            key: str | None,
             workspace: str | None,
-            caller: str | None,
             patience_s: float,
+            cert: str | None = None,
+            key: str | None = None,
+            caller: str | None = None,
             **kwargs: object,
         ) -> object:
-            target = find_target(
-                urls, service_cert, cert, key, workspace, caller, default_caller, patience_s
-            )
-            return function(*args, target=target, **kwargs)
+            def found() -> Target:
+                return find_target(
+                    urls, service_cert, cert, key, workspace, caller, default_caller, patience_s
+                )
 
+            if find:
+                return function(*args, target=found(), **kwargs)
+            return function(*args, find=found, **kwargs)
+
+        if identity:
+            return _identity_options(default_caller)(command)  # type: ignore[return-value]
         return command  # type: ignore[return-value]
+
+    return decorate
+
+
+def _identity_options(default_caller: str | None) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        usual = f" (default {default_caller})." if default_caller else "."
+        for option in (
+            click.option(
+                "--as",
+                "caller",
+                metavar="NAME",
+                help=f"Call as this party of the sandbox, e.g. member0 or user1{usual}",
+            ),
+            click.option("--key", envvar="PYCCF_KEY", help="Your private key (PEM file)."),
+            click.option("--cert", envvar="PYCCF_CERT", help="Your certificate (PEM file)."),
+        ):
+            function = option(function)
+        return function
 
     return decorate

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
 import msgspec
 
+from pyccf.cli import proposal_new, two_step
+from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output, short
-from pyccf.client.types import Action, Proposal
-from pyccf.codec.text import load_json
+from pyccf.cli.reading import parse_json, read_bytes, read_text
+from pyccf.client.types import Action
 from pyccf.errors import LocalError
 
 
 @click.group("proposal")
 def command() -> None:
     """Propose, vote, and see how proposals stand."""
+
+
+command.add_command(proposal_new.command)
+command.add_command(two_step.prepare_command)
+command.add_command(two_step.finish_command)
 
 
 @command.command("create")
@@ -35,12 +39,12 @@ def create(
     if arguments is not None and action is None:
         raise click.UsageError("--args belongs to --action.")
     if action is not None:
-        value = None if arguments is None else _json(arguments, "--args")
+        value = None if arguments is None else parse_json(arguments, "--args")
         what: list[Action] | bytes = [Action(action, value)]
     else:
         assert file is not None
-        what = _read(file)
-        if not isinstance(_json(what, file), dict):
+        what = read_bytes(file)
+        if not isinstance(parse_json(what, file), dict):
             raise LocalError(f"{file} does not hold a JSON object with actions")
     with target.connect() as client:
         proposal = client.submit(what)
@@ -58,7 +62,7 @@ def vote(proposal_id: str, against: bool, ballot: str | None, target: Target, ou
     """Vote on the proposal PROPOSAL_ID."""
     if ballot is not None and against:
         raise click.UsageError("Give either --against or --ballot.")
-    choice: str | bool = not against if ballot is None else _read(ballot).decode("utf-8")
+    choice: str | bool = not against if ballot is None else read_text(ballot)
     with target.connect() as client:
         proposal = client.vote(proposal_id, choice)
     out.result(proposal)
@@ -90,7 +94,7 @@ def show(proposal_id: str, target: Target, out: Output) -> None:
     with target.connect() as client:
         proposal = client.proposal(proposal_id)
         actions = client.proposal_actions(proposal_id)
-    document = _json(actions, "the proposal")
+    document = parse_json(actions, "the proposal")
     out.result({**msgspec.to_builtins(proposal), "actions": document})
     tell(out, proposal)
     for member, choice in (proposal.final_votes or {}).items():
@@ -114,31 +118,3 @@ def list_(target: Target, out: Output) -> None:
         for p in proposals
     ]
     out.table(("proposal", "state", "proposer", "ballots"), rows, "There are no proposals.")
-
-
-def tell(out: Output, proposal: Proposal) -> None:
-    """How a proposal stands, for a person."""
-    out.fields(
-        [
-            ("proposal", proposal.proposal_id),
-            ("state", proposal.proposal_state),
-            ("proposer", proposal.proposer_id),
-            ("ballots", str(proposal.ballot_count)),
-        ]
-    )
-    if proposal.failure is not None:
-        out.line(f"failure: {proposal.failure.reason}")
-
-
-def _read(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise LocalError(f"Could not read {file}: {error.strerror}") from error
-
-
-def _json(text: str | bytes, where: str) -> object:
-    try:
-        return load_json(text)
-    except ValueError as error:
-        raise LocalError(f"{where} is not JSON: {error}") from error

@@ -201,6 +201,15 @@ class GovApi(Connection):
         """Issuers of bearer tokens and their keys."""
         return self._gov("/gov/service/jwk").check().json()
 
+    def send_signed(self, path: str, body: bytes) -> Reply:
+        """Send a request that was signed elsewhere (`client.two_step`); the reply as it is."""
+        return self.post(
+            path,
+            content=body,
+            headers={"content-type": COSE_TYPE},
+            params={"api-version": self.api_version},
+        )
+
     # -- how -------------------------------------------------------------------------------------
 
     def _gov(self, path: str, **params: str) -> Reply:
@@ -230,12 +239,7 @@ class GovApi(Connection):
         body = sign_governance(
             self._signer(signer), message, payload, int(self._unix_time()), proposal_id
         )
-        return self.post(
-            path,
-            content=body,
-            headers={"content-type": COSE_TYPE},
-            params={"api-version": self.api_version},
-        )
+        return self.send_signed(path, body)
 
 
 class _List(msgspec.Struct, Generic[T]):

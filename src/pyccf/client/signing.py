@@ -1,8 +1,8 @@
 """Signing requests as members and users do: COSE_Sign1 over the request body.
 
 Governance requests carry who signed, what kind of message it is, when it was made and which
-proposal it concerns in the protected header (spec: crypto.md §9, gov-api.md §3). The header map is
-written in deterministic (length-first) order. Keys are read from PEM files and shown by nothing.
+proposal it concerns in the protected header (spec: crypto.md §9, gov-api.md §3). Keys are read from
+PEM files and shown by nothing.
 """
 
 from __future__ import annotations
@@ -86,16 +86,24 @@ def governance_header(
     message: MessageType,
     created_at: UnixSeconds,
     proposal_id: ProposalId | None = None,
+    *,
+    deterministic: bool = True,
 ) -> bytes:
-    """Protected header of a governance request, encoded."""
+    """Protected header of a governance request, encoded.
+
+    In deterministic (length-first) order, or in that of the original's released tools, which put
+    the proposal before the time. Services accept any.
+    """
     pairs = [
         (cbor.uint(1), cbor.integer(curve.cose_alg)),
         (cbor.uint(4), cbor.bstr(member_id.encode())),
         (cbor.tstr("ccf.gov.msg.type"), cbor.tstr(message.value)),
-        (cbor.tstr("ccf.gov.msg.created_at"), cbor.uint(created_at)),
     ]
+    made = (cbor.tstr("ccf.gov.msg.created_at"), cbor.uint(created_at))
+    about = []
     if proposal_id is not None:
-        pairs.append((cbor.tstr("ccf.gov.msg.proposal_id"), cbor.tstr(proposal_id)))
+        about.append((cbor.tstr("ccf.gov.msg.proposal_id"), cbor.tstr(proposal_id)))
+    pairs += [made, *about] if deterministic else [*about, made]
     return cbor.mapping(pairs)
 
 
