@@ -277,6 +277,39 @@ def export(
         out.line("Private maps are not in it: they need --enc-key.")
 
 
+@command.command("explore")
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any free one.")
+@click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
+@_enc_keys_option
+@json_option
+def explore(
+    directories: tuple[str, ...],
+    port: int,
+    open_browser: bool,
+    enc_keys: tuple[str, ...],
+    out: Output,
+) -> None:
+    """Look at the ledger in DIR in the browser, on this machine only. Ctrl-C ends it.
+
+    Transactions, maps, governance, members and nodes, and the Merkle proof of each entry as a
+    picture. The whole ledger is verified meanwhile.
+    """
+    import signal
+    import webbrowser
+
+    from pyccf.web.server import Explorer
+
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    with Explorer(directories, port=port, secrets=_secrets(directories, enc_keys)) as explorer:
+        out.result({"url": explorer.url})
+        out.line(f"Explore the ledger at {explorer.url}   (Ctrl-C ends it)")
+        if open_browser:
+            webbrowser.open(explorer.url)
+        signal.sigwait(ends)
+
+
 def _text(txid: TxID | None) -> str | None:
     return None if txid is None else str(txid)
 
