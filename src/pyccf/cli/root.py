@@ -13,6 +13,7 @@ _COMMANDS = {
     "key": ("key", "Make keys and certificates."),
     "app": ("app", "Install an application, or show the one that runs."),
     "proposal": ("proposal", "Propose, vote, and see how proposals stand."),
+    "constitution": ("constitution", "See the sample constitutions, and test one's own."),
     "member": ("member", "See the members, or become active as one."),
     "ledger": ("ledger", "Read and verify a ledger on disk."),
     "receipt": ("receipt", "Fetch and verify receipts."),

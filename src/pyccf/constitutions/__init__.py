@@ -2,7 +2,9 @@
 
 A constitution is one module made of parts: actions, further actions, validate, resolve, apply
 (spec: governance.md §2, §11). `sample("sandbox")` gives the parts of a ready one in order;
-`text(...)` joins them as the configuration of a node would. Nothing here judges a constitution.
+`text(...)` joins them as the configuration of a node would. `cases` runs tests of a constitution,
+on a service in memory (`trial`); each sample has such tests in its folder. Nothing here judges a
+constitution.
 """
 
 from __future__ import annotations
@@ -13,6 +15,16 @@ from pyccf.errors import LocalError
 
 SAMPLES = ("default", "sandbox", "veto", "operator", "operator_provisioner", "test")
 """Each differs from `default` in how proposals are resolved."""
+
+ABOUT = {
+    "default": "More than half of the active members are for it; nothing is ever rejected.",
+    "sandbox": "Everything is accepted at once.",
+    "veto": "One vote against rejects; else more than half of the members must vote.",
+    "operator": "Operators admit operators alone; the other members decide by majority.",
+    "operator_provisioner": "Provisioners appoint operators alone; the others decide by majority.",
+    "test": "By majority, with shortcuts by the names of test actions.",
+}
+"""How each of them decides, in a line."""
 
 EXTRAS = {
     "roles": "roles/set_role_definition.js",
@@ -47,3 +59,12 @@ def sample(name: str, *extras: str) -> list[tuple[str, str]]:
 def text(name: str, *extras: str) -> str:
     """A whole constitution as one module: its parts joined by newlines."""
     return "\n".join(part for _, part in sample(name, *extras))
+
+
+def tests(name: str) -> list[tuple[str, str]]:
+    """The tests that a sample, or further actions, come with: file name and text."""
+    if name not in SAMPLES and name not in EXTRAS:
+        raise LocalError(f"No constitution named {name}", hint=f"Known: {', '.join(SAMPLES)}")
+    folder = resources.files(__name__).joinpath(name, "tests")
+    found = [(one.name, one.read_text(encoding="utf-8")) for one in folder.iterdir()]
+    return sorted(found)

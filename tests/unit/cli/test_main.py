@@ -25,7 +25,7 @@ def test_help_lists_every_command_without_importing_it(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
     names = [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line]
-    expected = "node sandbox network key app proposal member ledger receipt call"
+    expected = "node sandbox network key app proposal constitution member ledger receipt call"
     assert " ".join(names) == expected
 
 
