@@ -2,7 +2,8 @@
 
 It is served from the first moment on, also by a node that waits to be let in: then what it tells
 of itself comes from the node and not from tables it does not have. Letting nodes in is `api/join`.
-Snapshots and refreshed JWT keys are not offered here.
+Refreshed JWT keys are taken in by
+`api/jwt_refresh`. Snapshots are not offered here.
 """
 
 from __future__ import annotations

@@ -42,7 +42,11 @@ DAY_S = 86_400
 SERIAL_BYTES = 16
 CA_PATH_LENGTH = 1
 CHAIN_MAX = 16
-"""Certificates looked at when a chain is checked."""
+"""Certificates of a chain that is checked, the trusted ones not counted."""
+TRUSTED_MAX = 512
+"""Certificates that a chain may end at: the common bundles have some 150."""
+PATHS_MAX = 32
+"""Ways through a chain that are tried: of certificates of one name and key there are too many."""
 
 _PEM = serialization.Encoding.PEM
 _DER = serialization.Encoding.DER
@@ -628,9 +632,10 @@ def check_chain(
     """Whether the first of `chain` chains to one of `trusted`, the rest being intermediates.
 
     Trusted certificates must be CAs but need not be roots. Dates, path lengths, key usage and
-    signatures are checked. False for what cannot be read, and for more than `CHAIN_MAX`.
+    signatures are checked. False for what cannot be read, for more than `CHAIN_MAX` or
+    `TRUSTED_MAX`, and when no path is found among the first `PATHS_MAX`.
     """
-    if not chain or not trusted or len(chain) + len(trusted) > CHAIN_MAX:
+    if not chain or not trusted or len(chain) > CHAIN_MAX or len(trusted) > TRUSTED_MAX:
         return False
     try:
         return _chains([load(c) for c in chain], [load(c) for c in trusted], now)
@@ -658,7 +663,9 @@ def _chains(
     if any(leaf == anchor and _is_ca(anchor) for anchor in trusted):
         return True
     paths = [[leaf]]
-    while paths:
+    for _ in range(PATHS_MAX):
+        if not paths:
+            break
         path = paths.pop()
         if any(True for _ in _issuers(path, trusted, now)):
             return True

@@ -31,6 +31,7 @@ from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.history import History
 from pyccf.ledger.secrets import LedgerSecret
 from pyccf.node.frontend import InterfaceRules
+from pyccf.node.key_refresh import KeyRefresh
 from pyccf.node.node import Limits, Node
 from pyccf.node.secrets import NodeSecrets
 from pyccf.service import genesis, recovery, tables
@@ -309,6 +310,8 @@ def _install_hooks(parts: Parts) -> None:
     node.store.on_commit(tables.SERVICE_INFO, service_globally)
     node.store.on_write(tables.ENCRYPTED_LEDGER_SECRETS, secrets_locally)
     node.record_retired = record_retired
+    refresh = KeyRefresh(node, node.limits.key_refresh_interval, lambda: parts.self_signed_pem)
+    node.conversations.append(refresh.tick)
 
 
 def _renewed(parts: Parts, endorsed_pem: str) -> str:

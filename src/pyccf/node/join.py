@@ -82,10 +82,6 @@ class JoiningNode(Node):
 
     joiner: Joiner
 
-    def demand(self, output: Call | Stop) -> None:
-        """Have the shell do this, after everything asked for before."""
-        self._outputs.append(output)
-
     def tick(self, now: Millis, unix: UnixSeconds) -> None:
         """Time passed, for the conversation too."""
         super().tick(now, unix)

@@ -41,6 +41,7 @@ from pyccf.node.frontend import (
 from pyccf.node.membership import Membership
 from pyccf.node.outputs import (
     Append,
+    Call,
     Certificate,
     Channel,
     Committed,
@@ -49,6 +50,7 @@ from pyccf.node.outputs import (
     Output,
     Respond,
     Send,
+    Stop,
     Truncate,
 )
 from pyccf.node.replica import Replica
@@ -77,6 +79,7 @@ TAKES_PART = frozenset(("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateL
 SIGNATURE_TX_COUNT = 5000
 SIGNATURE_DELAY_MS = 1000
 UNCOMMITTED_MAX = 10_000
+KEY_REFRESH_INTERVAL: Millis = 30 * 60 * 1000
 HAND_OVER_MS = 1000
 """How long a primary that asked another node to stand orders nothing."""
 NEVER: Millis = 1 << 62
@@ -93,6 +96,7 @@ class Limits(msgspec.Struct, frozen=True):
     uncommitted_max: int = UNCOMMITTED_MAX
     """0: no limit."""
     historical_bytes_max: int = hist.CACHE_BYTES_MAX
+    key_refresh_interval: Millis = KEY_REFRESH_INTERVAL
 
 
 DAMAGED = "The historical transaction cannot be served: its ledger entry is damaged."
@@ -161,6 +165,8 @@ class Node:
         """A retirement was committed: it is to be recorded when this step is over."""
         self.record_retired: Callable[[], None] = _nobody
         """Writes down which retirements are committed; set by who knows the tables."""
+        self.conversations: list[Callable[[Millis], None]] = []
+        """What else happens as time passes; each is told the time with every tick."""
         self.replica = Replica(self, service_key)
         self.membership = Membership(self)
         self.forwarder = Forwarder(self)
@@ -519,6 +525,8 @@ class Node:
         if self.membership.retired:
             self.dismiss("before this node was retired")
         self.historical.expire(now)
+        for passes in self.conversations:
+            passes(now)
 
     def dismiss(self, when: str) -> None:
         """Answer everybody who still waits: this node will not learn of more commits."""
@@ -657,6 +665,10 @@ class Node:
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         """Report one line."""
         self._outputs.append(Log(level, tag, text, about))
+
+    def demand(self, output: Call | Stop) -> None:
+        """Have the shell do this, after everything asked for before."""
+        self._outputs.append(output)
 
     def announce_certificate(self, authority: str, cert_pem: str) -> None:
         """Have interfaces of this authority present a certificate from now on."""

@@ -97,9 +97,10 @@ class CallFailed(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Make one HTTPS request with this node's self-signed certificate and report what became of it.
+    """Make one HTTPS request and report what became of it.
 
-    `ca` is the PEM certificate that the server's must chain to, for the host of `address`.
+    `ca` holds the certificates (PEM) to one of which the server's must chain, for the host of
+    `address`.
     """
 
     address: str
@@ -111,6 +112,10 @@ class Call(msgspec.Struct, frozen=True):
     ca: str
     timeout: Millis
     reply: Callable[[Answer | CallFailed], None]
+    anonymous: bool = False
+    """Whether to keep this node's self-signed certificate from the server."""
+    answer_max: int | None = None
+    """Bytes of the answer, headers included, if fewer than the shell would take."""
 
 
 class Stop(msgspec.Struct, frozen=True):

@@ -1,9 +1,10 @@
 """One HTTPS request to another node or service, as the node asked for with `Call`.
 
-TLS 1.2 or 1.3 over memory BIOs; this side presents the node's self-signed certificate. The server's
-certificate must chain to the one that was given, be in date and be for the host that was asked;
-otherwise the failure is reported as `untrusted`. One request, one answer, one connection; answers
-above `ANSWER_MAX` bytes and calls that outlast their time fail. Nothing is ever raised: what went
+TLS 1.2 or 1.3 over memory BIOs; this side presents the node's self-signed certificate, unless the
+call is to be anonymous. The server's certificate must chain to one of those that were given, be in
+date and be for the host that was asked; otherwise the failure is reported as `untrusted`. One
+request, one answer, one connection, no redirections; answers above `ANSWER_MAX` bytes (or what the
+call allows) and calls that outlast their time fail. Nothing is ever raised: what went
 wrong is told in words.
 """
 
@@ -50,6 +51,8 @@ async def fetch(
         return CallFailed(e.reason, e.untrusted)
     except OSError as e:
         return CallFailed(e.strerror or str(e) or "connection failed")
+    except UnicodeError:
+        return CallFailed(f"{call.address} names no host")
 
 
 async def _exchange(
@@ -61,7 +64,10 @@ async def _exchange(
     host = host.strip("[]")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        tls = SSL.Connection(_context(cert_pem, key_pem), None)
+        context = _context()
+        if not call.anonymous:
+            _present(context, cert_pem, key_pem)
+        tls = SSL.Connection(context, None)
         tls.set_connect_state()
         if not _is_ip(host):
             tls.set_tlsext_host_name(host.encode())
@@ -69,7 +75,7 @@ async def _exchange(
         await channel.handshake()
         _judge(_presented(tls), call.ca, host, unix_time())
         await channel.write(_request(call))
-        return await _answer(channel)
+        return await _answer(channel, min(ANSWER_MAX, call.answer_max or ANSWER_MAX))
     finally:
         writer.transport.abort()
 
@@ -143,17 +149,21 @@ class _Channel:
         await self._writer.drain()
 
 
-def _context(cert_pem: str, key_pem: str) -> SSL.Context:
-    """A client that presents this certificate and judges the server's itself."""
+def _context() -> SSL.Context:
+    """A client that judges the server's certificate itself."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
     context.set_alpn_protos([b"http/1.1"])
+    return context
+
+
+def _present(context: SSL.Context, cert_pem: str, key_pem: str) -> None:
+    """Show the server this certificate if it asks for one."""
     key = load_pem_private_key(key_pem.encode(), None)
     assert isinstance(key, EllipticCurvePrivateKey), "a node's key is an elliptic curve key"
     context.use_certificate(x509.load_pem_x509_certificate(cert_pem.encode()))
     context.use_privatekey(key)
-    return context
 
 
 def _presented(tls: SSL.Connection) -> list[bytes]:
@@ -232,7 +242,7 @@ class _Response:
         self.complete = True
 
 
-async def _answer(channel: _Channel) -> Answer:
+async def _answer(channel: _Channel, size_max: int) -> Answer:
     found = _Response()
     parser = httptools.HttpResponseParser(found)
     size = 0
@@ -241,14 +251,16 @@ async def _answer(channel: _Channel) -> Answer:
         if not data:
             raise _Failed("the connection was closed before the answer was complete")
         size += len(data)
-        if size > ANSWER_MAX:
-            raise _Failed(f"the answer is larger than {ANSWER_MAX} bytes")
+        if size > size_max:
+            raise _Failed(f"the answer is larger than {size_max} bytes")
         try:
             parser.feed_data(data)
         except httptools.HttpParserCallbackError as e:
             if isinstance(e.__context__, _Failed):
                 raise e.__context__ from None
             raise
+        except httptools.HttpParserUpgrade:
+            raise _Failed("the answer wants to change the protocol") from None
         except httptools.HttpParserError as e:
             raise _Failed(f"the answer is not HTTP: {e}") from None
     return Answer(parser.get_status_code(), found.headers, b"".join(found.body))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pyccf.api import common, gov, join, node_schemas
+from pyccf.api import common, gov, join, jwt_refresh, node_schemas
 from pyccf.api import node as node_api
 from pyccf.apps import openapi
 from pyccf.apps.context import Context
@@ -113,6 +113,7 @@ def install_endpoints(
     )
     _add(node.node, node_api.endpoints(node, shell))
     _add(node.node, [join.endpoint(parts)])
+    _add(node.node, jwt_refresh.endpoints(node))
     _add(node.node, common.endpoints(node, _node_document(node.node)))
     for endpoint in common.endpoints(node, _plain_document(node.gov)):
         node.gov.add(gov.with_versions(endpoint) if endpoint.path == "/api" else endpoint)

@@ -178,6 +178,7 @@ def make(
             signature_delay_ms=config.ledger_signatures.delay_ms,
             uncommitted_max=config.consensus.max_uncommitted_tx_count,
             historical_bytes_max=config.historical_cache_soft_limit_bytes,
+            key_refresh_interval=config.jwt.key_refresh_interval_ms,
         ),
         raft=RaftSettings(
             message_timeout=config.consensus.message_timeout_ms,

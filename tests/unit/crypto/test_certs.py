@@ -298,6 +298,17 @@ class Authority:
         self.cert = builder.sign(native, hashes.SHA256()).public_bytes(Encoding.DER)  # type: ignore[arg-type]
 
 
+def test_certificates_that_all_issue_each_other_do_not_take_forever() -> None:
+    # One name and one key: every order of them is a path, and there are 15! of those.
+    key = PrivateKey.generate(Curve.P256, SeededEntropy("loop"))
+    loop = [
+        certs.self_signed(key, "CN=loop", not_before=NOW - i, days=9, entropy=SeededEntropy(i))
+        for i in range(certs.CHAIN_MAX)
+    ]
+    assert not certs.check_chain(loop, [SERVICE], now=NOW)
+    assert certs.check_chain(loop, [loop[5]], now=NOW)
+
+
 def test_chains() -> None:
     root = Authority("root")
     middle = Authority("middle", root, path_length=0)
@@ -320,7 +331,9 @@ def test_chains() -> None:
     assert not check([leaf, middle], [root], NOW + DAY + 1)
     assert not check([], [root])
     assert not check([leaf], [])
-    assert not check([leaf] * certs.CHAIN_MAX, [root])
+    assert not check([leaf] * (certs.CHAIN_MAX + 1), [root])
+    assert check([leaf, middle], [*[stranger] * (certs.TRUSTED_MAX - 1), root])
+    assert not check([leaf, middle], [*[stranger] * certs.TRUSTED_MAX, root])
     assert not certs.check_chain([b"\x30\x00"], [root.cert], now=NOW)
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 
+import msgspec
 import pytest
 from OpenSSL import SSL
 
@@ -184,6 +185,7 @@ def test_hosts_have_names_too() -> None:
         b"HTTP/1.1 200 OK\r\ncontent-len",
         b"",
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"h%d: x\r\n" % i for i in range(300)) + b"\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nhi",
     ],
 )
 def test_what_is_no_whole_answer_is_a_failure(answer: bytes) -> None:
@@ -199,13 +201,45 @@ def test_an_answer_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.reason == f"the answer is larger than {1 << 20} bytes"
 
 
+def make_call(address: str, **changes: object) -> Call:
+    return msgspec.structs.replace(call(address), **changes)
+
+
+def ask_as(server: Server, **changes: object) -> Answer | CallFailed:
+    async def run() -> Answer | CallFailed:
+        async with serving(server):
+            made = make_call(server.address, **changes)
+            return await fetch(made, node().self_signed_pem, node().key.pem(), lambda: NOW + 5)
+
+    return asyncio.run(run())
+
+
+def test_a_caller_that_is_to_be_anonymous_shows_no_certificate() -> None:
+    server = make_server()
+    assert isinstance(ask_as(server, anonymous=True), Answer)
+    assert server.client is None
+
+
+def test_a_call_may_want_less_than_the_shell_would_take() -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n" + bytes(900)
+    assert isinstance(ask_as(make_server(answer), answer_max=2000), Answer)
+    found = failure(ask_as(make_server(answer), answer_max=500))
+    assert found.reason == "the answer is larger than 500 bytes"
+
+
+def test_one_of_several_authorities_is_enough() -> None:
+    other = make_service(entropy=ENTROPY, not_before=NOW, days=DAYS)
+    bundle = "# a comment\n" + other.cert_pem + service().cert_pem
+    assert isinstance(ask(make_server(), ca=bundle), Answer)
+
+
 def test_an_answer_that_never_comes() -> None:
     assert failure(ask(make_server(None), timeout=200)).reason == "no answer within 200ms"
 
 
 def test_nobody_listens() -> None:
     me = node()
-    for address in ("127.0.0.1:1", "nowhere", "127.0.0.1:x", ":"):
+    for address in ("127.0.0.1:1", "nowhere", "127.0.0.1:x", ":", "a" * 70 + ".test:1"):
         found = asyncio.run(fetch(call(address), me.self_signed_pem, me.key.pem(), lambda: NOW))
         assert failure(found).reason
         assert not failure(found).untrusted
