@@ -15,8 +15,8 @@ from bench.load import WrkMissing
 from bench.parts import LEDGER_ENTRIES, Plan
 from bench.servers import BENCH
 
-PARTS = ("load", "growth", "ledger", "stages")
-NEEDS_WRK = ("load", "growth", "ledger")
+PARTS = ("load", "auth", "growth", "ledger", "stages")
+NEEDS_WRK = ("load", "auth", "growth", "ledger")
 
 
 def numbers(given: str) -> list[int]:
@@ -68,6 +68,7 @@ def main(given: list[str]) -> int:
         machine=report.machine(),
         plan=plan,
         load=parts.load(plan, _say) if "load" in only else None,
+        auth=parts.auth(plan, _say) if "auth" in only else None,
         growth=parts.growth(plan, _say) if "growth" in only else None,
         ledger=parts.ledger(plan, _say) if "ledger" in only else None,
         stages=parts.stages(plan, _say) if "stages" in only else None,

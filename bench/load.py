@@ -17,7 +17,8 @@ import msgspec
 
 from bench.servers import Server, machine_cpu_s
 
-SCRIPT = Path(__file__).with_name("records.lua")
+RECORDS = Path(__file__).with_name("records.lua")
+REQUESTS = Path(__file__).with_name("requests.lua")
 WRK_MARGIN_S = 30
 WARM_UP_S = 1
 
@@ -38,6 +39,8 @@ class Target(msgspec.Struct, frozen=True):
     """write or read"""
     path: str
     keys: int
+    requests: Path | None = None
+    """File of whole requests, for `requests.lua`; None: records, for `records.lua`."""
 
     def warm_up(self, connections: int) -> None:
         """Requests that are not counted."""
@@ -109,11 +112,14 @@ def wrk(target: Target, connections: int, seconds: int) -> Counted:
     program = shutil.which("wrk")
     if program is None:
         raise WrkMissing
+    script, arguments = RECORDS, [target.kind, target.path, str(target.keys)]
+    if target.requests is not None:
+        script, arguments = REQUESTS, [str(target.requests)]
     command = [
         *(program, "--threads", "1", "--connections", str(connections)),
         *("--duration", f"{seconds}s", "--latency", "--timeout", "5s"),
-        *("--script", str(SCRIPT), target.server.url),
-        *("--", target.kind, target.path, str(target.keys)),
+        *("--script", str(script), target.server.url),
+        *("--", *arguments),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + WRK_MARGIN_S)
     last = done.stdout.strip().rpartition("\n")[2]

@@ -98,6 +98,23 @@ def load(plan: Plan, say: Say) -> dict[str, list[Figure]]:
         return found
 
 
+def auth(plan: Plan, say: Say) -> dict[str, list[Figure]]:
+    """The same write behind each way of telling who calls, by number of connections."""
+    # Needed here alone: it makes keys and signs.
+    from bench import callers
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        service = stack.enter_context(Service("app-auth", folder / "auth"))
+        targets = callers.targets(service, folder)
+        found = {}
+        for connections in plan.connections:
+            say(f"auth: {connections} connections …")
+            figures = alternate(targets, connections, plan.seconds, plan.rounds)
+            found[str(connections)] = list(figures.values())
+        return found
+
+
 def growth(plan: Plan, say: Say) -> list[Growth]:
     """Services whose tables have ever more keys, measured in turn."""
     connections = plan.connections[0]

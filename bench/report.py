@@ -61,6 +61,7 @@ class Results(msgspec.Struct, frozen=True, omit_defaults=True):
     machine: Machine
     plan: Plan
     load: dict[str, list[Figure]] | None = None
+    auth: dict[str, list[Figure]] | None = None
     growth: list[Growth] | None = None
     ledger: LedgerCost | None = None
     stages: dict[str, dict[str, float]] | None = None
@@ -151,6 +152,10 @@ def text(results: Results) -> str:
         for figure in figures:
             share = figure.rate / echo[figure.target.rpartition(" ")[2]].rate
             lines.append(_row(figure.target, figure, f"{share:.2f}"))
+    for connections, figures in (results.auth or {}).items():
+        lines += ["", f"Writes by authentication, {connections} connections", _head("of none")]
+        for figure in figures:
+            lines.append(_row(figure.target, figure, f"{figure.rate / figures[0].rate:.2f}"))
     if results.growth:
         lines += ["", f"Growth, {plan.connections[0]} connections", _head("B/key")]
         for size in results.growth:
@@ -185,7 +190,8 @@ def text(results: Results) -> str:
 
 
 def _disturbed(results: Results) -> float:
-    shares = [f.others_share for figures in (results.load or {}).values() for f in figures]
+    loads = [*(results.load or {}).values(), *(results.auth or {}).values()]
+    shares = [f.others_share for figures in loads for f in figures]
     shares += [f.others_share for size in results.growth or () for f in (size.write, size.read)]
     worst = max(shares, default=0.0)
     return worst if worst > QUIET else 0.0
