@@ -105,6 +105,19 @@ def der_to_pem(der: bytes) -> str:
     return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""))
 
 
+def is_canonical(pem: str) -> bool:
+    """Whether a text is the one way to write its certificate down: as `der_to_pem` does, and with
+    no bit that neither the signature covers nor anybody reads. ValueError when it is none."""
+    der = pem_to_der(pem)
+    # X.690 8.6.2: how many bits of the last byte do not count, none in a signature.
+    ending = b"\0" + load(der).signature
+    size = len(ending)
+    length = bytes((size,)) if size < 0x80 else b"\x82" + size.to_bytes(2, "big")
+    if 0x80 <= size < 0x100:
+        length = bytes((0x81, size))
+    return der_to_pem(der) == pem and der.endswith(b"\x03" + length + ending)
+
+
 def split_pem(bundle: str | bytes) -> list[bytes]:
     """DER bytes of all certificates of a PEM bundle, in order; empty when there is none."""
     raw = bundle.encode() if isinstance(bundle, str) else bytes(bundle)

@@ -1,6 +1,7 @@
 """Certificates as they stand in ledgers and receipts, where anybody may have changed a byte.
 
-Two questions only: which key is in it, and did that one issue it. Whatever cannot be read is
+Three questions only: which key is in it, did that one issue it, and is this how it is written.
+Whatever cannot be read is
 answered, never raised as an error of the certificate library, which has others than ValueError for
 certificates that can be read but not understood. (spec: crypto.md §1)
 """
@@ -23,6 +24,14 @@ def key_of(certificate: str) -> PublicKey:
         return certs.public_key(certificate)
     except _ODD:
         raise ValueError("not a certificate") from None
+
+
+def is_canonical(certificate: str) -> bool:
+    """Whether a PEM certificate is written in the one way that nobody can change unnoticed."""
+    try:
+        return certs.is_canonical(certificate)
+    except (ValueError, *_ODD):
+        return False
 
 
 def endorsed_by(certificate: str, issuer: str, now: UnixSeconds | None = None) -> bool:

@@ -7,7 +7,8 @@ transaction that covers it, whose tree holds the leaves. Nothing secret is in a 
 commit evidence, so it is to be given out for committed transactions only.
 
 Verifiers need nothing but the service's certificate or key. They raise InvalidReceipt with the
-reason, and return what the receipt proves.
+reason, and return what the receipt proves. They are strict: a proof is written in one way only, so
+that no bit of a receipt can be changed, not even one that would mean the same.
 (spec: merkle-and-receipts.md §5-6, crypto.md §1; RFC 9052 for the envelope)
 """
 
@@ -24,7 +25,7 @@ from pyccf.codec.text import b64, unb64
 from pyccf.crypto import cosesign
 from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidReceipt, LocalError
-from pyccf.ledger.certchain import endorsed_by, key_of
+from pyccf.ledger.certchain import endorsed_by, is_canonical, key_of
 from pyccf.ledger.entry import DIGEST_SIZE, ParsedEntry
 from pyccf.ledger.signature import CCF_V1, VDS_CCF_LEDGER_SHA256, Signature
 from pyccf.ledger.signature import parse as parse_signature
@@ -200,10 +201,13 @@ def verify_json_receipt(
         raise InvalidReceipt(f"The node certificate cannot be read: {error}.") from None
     if key.id != node:
         raise InvalidReceipt(f"The certificate is not that of node {node}.")
+    text = _member(receipt, "signature")
     try:
-        signature = unb64(_member(receipt, "signature"))
+        signature = unb64(text)
     except ValueError:
-        raise InvalidReceipt("The signature is not base64.") from None
+        signature = b""
+    if b64(signature) != text:
+        raise InvalidReceipt("The signature is not base64.")
     if not key.verify_digest(signature, root):
         raise InvalidReceipt("The signature is not over the root that leaf and proof lead to.")
     _check_chain(cert, _endorsements(receipt), service_cert_pem, now)
@@ -263,6 +267,9 @@ def _endorsements(receipt: Mapping[str, Json]) -> list[str]:
 def _check_chain(
     cert: str, endorsements: list[str], service_cert_pem: str, now: UnixSeconds | None
 ) -> None:
+    for pem in (cert, *endorsements):
+        if not is_canonical(pem):
+            raise InvalidReceipt("A certificate in the receipt is not written as certificates are.")
     current = cert
     for issuer in [*endorsements, service_cert_pem]:
         if not endorsed_by(current, issuer, now):
@@ -370,10 +377,12 @@ def _member(value: Mapping[str, Json], name: str) -> str:
 
 
 def _digest(value: Mapping[str, Json], name: str) -> bytes:
+    text = _member(value, name)
     try:
-        digest = bytes.fromhex(_member(value, name))
+        digest = bytes.fromhex(text)
     except ValueError:
         digest = b""
-    if len(digest) != DIGEST_SIZE:
+    # One proof, one text: capital letters or blanks would be another.
+    if len(digest) != DIGEST_SIZE or digest.hex() != text:
         raise InvalidReceipt(f"{name} is no SHA-256 digest.")
     return digest
