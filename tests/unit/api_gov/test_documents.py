@@ -21,7 +21,7 @@ from support.service import member, world
 @pytest.mark.parametrize(("version", "paths"), [("2023-06-01-preview", 24), ("2024-07-01", 27)])
 def test_every_route_is_described(version: str, paths: int) -> None:
     described = json.loads(document(version))
-    assert described["swagger"] == "2.0"
+    assert described["openapi"] == "3.0.0"
     assert described["info"]["version"] == version
     operations = [op for item in described["paths"].values() for op in item.values()]
     assert len(operations) == paths
@@ -31,13 +31,32 @@ def test_every_route_is_described(version: str, paths: int) -> None:
             names = [p["name"] for p in op["parameters"] if p.get("in") == "path"]
             assert all(f"{{{name}}}" in path for name in names)
             assert path.count("{") == len(names)
+            assert op["parameters"][0] == {"$ref": "#/components/parameters/ApiVersion"}
+            assert ("requestBody" in op) == ("security" in op)
 
 
 def test_signed_routes_name_their_message_type() -> None:
     described = json.loads(document("2024-07-01"))
     create = described["paths"]["/gov/members/proposals:create"]["post"]
     assert create["x-ccf-message-type"] == "proposal"
-    assert create["consumes"] == ["application/cose"]
+    assert [*create["requestBody"]["content"]] == ["application/cose"]
+    payload = create["requestBody"]["x-ccf-payload"]
+    assert payload == {"$ref": "#/components/schemas/Proposals.ProposalActions"}
+
+
+def test_every_schema_of_an_answer_is_there() -> None:
+    described = json.loads(document("2024-07-01"))
+    schemas = described["components"]["schemas"]
+    text = json.dumps(described)
+    for name in schemas:
+        assert f'#/components/schemas/{name}"' in text, name
+    for item in described["paths"].values():
+        for op in item.values():
+            for answer in op["responses"].values():
+                content = answer.get("content", {}).get("application/json")
+                if content is not None:
+                    target = content["schema"]["$ref"].removeprefix("#/components/schemas/")
+                    assert target in schemas
 
 
 def test_routes_as_the_table_says() -> None:

@@ -39,9 +39,15 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: str
     path: str
+    operation_id: str
+    """As published, where it is."""
     summary: str
+    schema: str = ""
+    """Of the answer, if that is JSON."""
     result: str = "object"
     """`object` (JSON), `text` (JavaScript source), `raw`, or `none`."""
+    queries: dict[str, tuple[str, ...]] = {}
+    """Optional query parameters and the values they may have."""
     minimum: str = PREVIEW
     message_type: str | None = None
     """What a signed request must say it is; None: not signed."""
@@ -50,14 +56,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     command: bool = False
 
 
-def _get(path: str, summary: str, **rest: object) -> Route:
-    return msgspec.structs.replace(Route(verb="GET", path=path, summary=summary), **rest)
+def _get(path: str, operation_id: str, summary: str, schema: str, **rest: object) -> Route:
+    made = Route(verb="GET", path=path, operation_id=operation_id, summary=summary, schema=schema)
+    return msgspec.structs.replace(made, **rest)
 
 
-def _post(path: str, summary: str, message_type: str, **rest: object) -> Route:
-    return msgspec.structs.replace(
-        Route(verb="POST", path=path, summary=summary, message_type=message_type), **rest
-    )
+def _post(
+    path: str, operation_id: str, summary: str, schema: str, message_type: str, **rest: object
+) -> Route:
+    made = _get(path, operation_id, summary, schema)
+    return msgspec.structs.replace(made, verb="POST", message_type=message_type, **rest)
 
 
 DIGEST = "/members/state-digests/{memberId}"
@@ -66,45 +74,142 @@ PROPOSAL = "/members/proposals/{proposalId}"
 BALLOT = "/members/proposals/{proposalId}/ballots/{memberId}"
 
 ROUTES: tuple[Route, ...] = (
-    _get(DIGEST, "State digest that a member is to acknowledge"),
+    _get(
+        DIGEST,
+        "StateDigests_Get",
+        "State digest that a member is to acknowledge",
+        "Acks.StateDigest",
+    ),
     _post(
         DIGEST + ":update",
+        "StateDigests_Update",
         "Have a member acknowledge the latest signed state",
+        "Acks.StateDigest",
         "state_digest",
         active=False,
     ),
     _post(
-        DIGEST + ":ack", "Acknowledge the state of the service", "ack", active=False, result="none"
+        DIGEST + ":ack",
+        "StateDigests_Acknowledge",
+        "Acknowledge the state of the service",
+        "",
+        "ack",
+        active=False,
+        result="none",
     ),
-    _post(PROPOSALS + ":create", "Make a proposal", "proposal"),
-    _post(PROPOSAL + ":withdraw", "Withdraw an open proposal", "withdrawal"),
-    _get(PROPOSAL, "One proposal"),
-    _get(PROPOSALS, "All proposals that are kept"),
-    _get(PROPOSAL + "/actions", "A proposal as its proposer signed it", result="raw"),
-    _post(BALLOT + ":submit", "Vote on a proposal", "ballot"),
-    _get(BALLOT, "A member's ballot on a proposal", result="text"),
-    _get("/recovery/encrypted-shares/{memberId}", "A member's encrypted recovery share"),
-    _post("/recovery/members/{memberId}:recover", "Hand in a recovery share", "recovery_share"),
-    _get("/service/constitution", "The constitution in force", result="text"),
-    _get("/service/info", "Status, identity and configuration of the service"),
-    _get("/service/javascript-app", "Endpoints of the JavaScript application", minimum=V2024),
-    _get("/service/javascript-modules", "Modules of the JavaScript application", minimum=V2024),
+    _post(
+        PROPOSALS + ":create",
+        "Proposals_Create",
+        "Make a proposal",
+        "Proposals.Proposal",
+        "proposal",
+    ),
+    _post(
+        PROPOSAL + ":withdraw",
+        "Proposals_Withdraw",
+        "Withdraw an open proposal",
+        "Proposals.Proposal",
+        "withdrawal",
+    ),
+    _get(PROPOSAL, "Proposals_Get", "One proposal", "Proposals.Proposal"),
+    _get(PROPOSALS, "Proposals_List", "All proposals that are kept", "PagedProposal"),
+    _get(
+        PROPOSAL + "/actions",
+        "Proposals_GetActions",
+        "A proposal as its proposer signed it",
+        "Proposals.ProposalActions",
+        result="raw",
+    ),
+    _post(
+        BALLOT + ":submit", "Ballots_Submit", "Vote on a proposal", "Proposals.Proposal", "ballot"
+    ),
+    _get(BALLOT, "Ballots_Get", "A member's ballot on a proposal", "", result="text"),
+    _get(
+        "/recovery/encrypted-shares/{memberId}",
+        "EncryptedShares_Get",
+        "A member's encrypted recovery share",
+        "Recovery.EncryptedRecoveryShare",
+    ),
+    _post(
+        "/recovery/members/{memberId}:recover",
+        "Shares_Submit",
+        "Hand in a recovery share",
+        "Recovery.RecoveryResponse",
+        "recovery_share",
+    ),
+    _get(
+        "/service/constitution",
+        "ServiceState_GetConstitution",
+        "The constitution in force",
+        "",
+        result="text",
+    ),
+    _get(
+        "/service/info",
+        "ServiceState_GetServiceInfo",
+        "Status, identity and configuration of the service",
+        "ServiceState.ServiceInfo",
+    ),
+    _get(
+        "/service/javascript-app",
+        "ServiceState_GetJsApp",
+        "Endpoints of the JavaScript application",
+        "ServiceState.JsApp",
+        minimum=V2024,
+        queries={"case": ("original",)},
+    ),
+    _get(
+        "/service/javascript-modules",
+        "ServiceState_ListJsModules",
+        "Modules of the JavaScript application",
+        "PagedJsModuleNames",
+        minimum=V2024,
+    ),
     _get(
         "/service/javascript-modules/{moduleName}",
+        "ServiceState_GetJsModule",
         "Source of a module of the JavaScript application",
+        "",
         minimum=V2024,
         result="text",
     ),
-    _get("/service/join-policy", "Which programs may join the service"),
-    _get("/service/jwk", "Token issuers, their keys and trusted authorities"),
-    _get("/service/members", "All members"),
-    _get("/service/members/{memberId}", "One member"),
-    _get("/service/users", "All users"),
-    _get("/service/users/{userId}", "One user"),
-    _get("/service/nodes", "All nodes"),
-    _get("/service/nodes/{nodeId}", "One node"),
-    _get("/service/transactions/{transactionId}", "What is known of a transaction", command=True),
-    _get("/service/transactions/commit", "The last committed transaction", command=True),
+    _get(
+        "/service/join-policy",
+        "ServiceState_GetJoinPolicies",
+        "Which programs may join the service",
+        "ServiceState.JoinPolicies",
+    ),
+    _get(
+        "/service/jwk",
+        "ServiceState_GetJwkInfo",
+        "Token issuers, their keys and trusted authorities",
+        "ServiceState.JwkInfo",
+    ),
+    _get("/service/members", "ServiceState_ListMembers", "All members", "PagedMember"),
+    _get(
+        "/service/members/{memberId}",
+        "ServiceState_GetMember",
+        "One member",
+        "ServiceState.Member",
+    ),
+    _get("/service/users", "ServiceState_ListUsers", "All users", "PagedUser"),
+    _get("/service/users/{userId}", "ServiceState_GetUser", "One user", "ServiceState.User"),
+    _get("/service/nodes", "ServiceState_ListNodes", "All nodes", "PagedNode"),
+    _get("/service/nodes/{nodeId}", "ServiceState_GetNode", "One node", "ServiceState.Node"),
+    _get(
+        "/service/transactions/{transactionId}",
+        "Transactions_Get",
+        "What is known of a transaction",
+        "Transactions.Transaction",
+        command=True,
+    ),
+    _get(
+        "/service/transactions/commit",
+        "Transactions_GetCommit",
+        "The last committed transaction",
+        "Transactions.Transaction",
+        command=True,
+    ),
 )
 
 
