@@ -127,6 +127,7 @@ class Connection:
         *,
         cert: str | Path | None = None,
         key: str | Path | None = None,
+        token: str | Callable[[], str] | None = None,
         timeout_s: float = TIMEOUT_S,
         patience_s: float = 0.0,
         transport: httpx2.BaseTransport | None = None,
@@ -137,8 +138,9 @@ class Connection:
         """`url` is the address of a node, or several in the order in which to ask them.
 
         `service_cert`, `cert` and `key` are paths of PEM files; the service certificate may also be
-        given as PEM text. `timeout_s` bounds one exchange; for `patience_s` in all, a request that
-        was not executed is sent again. Raises LocalError for files that cannot be used.
+        given as PEM text. `token` is a bearer token (JWT) to send with each request, or what gives
+        one that is still good. `timeout_s` bounds one exchange; for `patience_s` in all, a request
+        that was not executed is sent again. Raises LocalError for files that cannot be used.
         `transport`, the clocks and `sleep` are for tests.
         """
         given = (url,) if isinstance(url, str) else tuple(url)
@@ -150,6 +152,7 @@ class Connection:
         self._asked = 0
         self.service_cert_pem = _pem(service_cert)
         self.identity = None if cert is None or key is None else Identity.load(cert, key)
+        self._token = token
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._unix_time = unix_time
@@ -198,6 +201,9 @@ class Connection:
         may have executed the request) and Untrusted.
         """
         sent = dict(headers or {})
+        if self._token is not None:
+            token = self._token if isinstance(self._token, str) else self._token()
+            sent.setdefault("authorization", f"Bearer {token}")
         timeout_s = self._timeout_s
         if json is not None:
             content = dump_json(json)

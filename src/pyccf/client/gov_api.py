@@ -17,16 +17,18 @@ from pyccf.client.signing import COSE_TYPE, Identity, MessageType, sign_governan
 from pyccf.client.types import (
     Action,
     EncryptedShare,
+    GovTransaction,
     Member,
     Proposal,
     ServiceInfo,
     ServiceNode,
     ShareSubmitted,
     StateDigest,
+    TokenIssuers,
     User,
 )
 from pyccf.errors import LocalError
-from pyccf.types import Json, MemberId, NodeId, ProposalId, UserId
+from pyccf.types import Json, MemberId, NodeId, ProposalId, TxID, UserId
 
 API_VERSION = "2024-07-01"
 
@@ -197,9 +199,21 @@ class GovApi(Connection):
         """What evidence nodes must show to join."""
         return self._gov("/gov/service/join-policy").check().json()
 
-    def jwk(self) -> Json:
+    def jwk(self) -> TokenIssuers:
         """Issuers of bearer tokens and their keys."""
-        return self._gov("/gov/service/jwk").check().json()
+        return self._gov("/gov/service/jwk").decode(TokenIssuers)
+
+    def gov_last_committed(self) -> GovTransaction:
+        """The last transaction known to be committed."""
+        return self._gov("/gov/service/transactions/commit").decode(GovTransaction)
+
+    def gov_tx_status(self, txid: TxID) -> GovTransaction:
+        """How a transaction stands."""
+        return self._gov(f"/gov/service/transactions/{txid}").decode(GovTransaction)
+
+    def gov_document(self) -> Json:
+        """The description of the governance endpoints of this version."""
+        return self._gov("/gov/api").check().json()
 
     def send_signed(self, path: str, body: bytes) -> Reply:
         """Send a request that was signed elsewhere (`client.two_step`); the reply as it is."""

@@ -6,19 +6,38 @@ request and raises ServiceError when refused; only the two `wait_...` methods as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from pyccf.client.connection import Connection, Reply
 from pyccf.client.errors import NotCommitted, ServiceError, UnexpectedAnswer
 from pyccf.client.retry import SESSION_LOST
-from pyccf.client.types import Consensus, NetworkInfo, NodeInfo, NodeState, NodeVersion, Quote
+from pyccf.client.types import (
+    Consensus,
+    KeyRefreshMetrics,
+    MemoryUsage,
+    NetworkInfo,
+    NodeAddress,
+    NodeInfo,
+    NodeServiceConfiguration,
+    NodeState,
+    NodeVersion,
+    Quote,
+    ScriptMetrics,
+    SessionMetrics,
+)
 from pyccf.errors import Unavailable
 from pyccf.types import Json, NodeId, TxID
 
 WAIT_S = 10.0
 """Default patience with a commit or a receipt."""
+
+
+Frontend: TypeAlias = Literal["node", "app", "gov"]
+"""Where an endpoint that all three have is asked: an interface may not serve them all."""
 
 
 class TxStatus(Enum):
@@ -35,16 +54,23 @@ class NodeApi(Connection):
 
     # -- transactions ----------------------------------------------------------------------------
 
-    def last_committed(self) -> TxID:
+    def last_committed(self, via: Frontend = "node") -> TxID:
         """The last transaction known to be committed."""
-        return _txid(self.get("/node/commit"))
+        return _txid(self.get(f"/{via}/commit").decode(_Commit).transaction_id)
 
-    def tx_status(self, txid: TxID) -> TxStatus:
+    def view_history(self, via: Frontend = "node") -> list[TxID]:
+        """The first transaction of each view, up to what is committed."""
+        reply = self.get(f"/{via}/commit", params={"view_history": "true"})
+        return [_txid(text) for text in reply.decode(_Commit).view_history]
+
+    def tx_status(self, txid: TxID, via: Frontend = "node") -> TxStatus:
         """How a transaction stands."""
-        reply = self.get("/node/tx", params={"transaction_id": str(txid)})
+        reply = self.get(f"/{via}/tx", params={"transaction_id": str(txid)})
         return reply.decode(_Status).status
 
-    def wait_for_commit(self, txid: TxID, timeout_s: float = WAIT_S) -> None:
+    def wait_for_commit(
+        self, txid: TxID, timeout_s: float = WAIT_S, via: Frontend = "node"
+    ) -> None:
         """Return once the transaction is committed, whichever node says so.
 
         An election meanwhile does no harm, nor do nodes that fail as long as another of the
@@ -54,7 +80,7 @@ class NodeApi(Connection):
         pause = self._pause(timeout_s)
         while True:
             try:
-                status = self.tx_status(txid)
+                status = self.tx_status(txid, via)
             except ServiceError as error:
                 if error.code != SESSION_LOST:
                     raise
@@ -69,7 +95,9 @@ class NodeApi(Connection):
                     hint="Ask again later; a service that lost most of its nodes cannot commit.",
                 )
 
-    def receipt(self, txid: TxID, timeout_s: float = WAIT_S) -> dict[str, Json]:
+    def receipt(
+        self, txid: TxID, timeout_s: float = WAIT_S, via: Frontend = "node"
+    ) -> dict[str, Json]:
         """The JSON receipt of a transaction (spec: merkle-and-receipts.md §5).
 
         Asks again while the transaction is not committed or is being fetched. Raises NotCommitted,
@@ -77,7 +105,7 @@ class NodeApi(Connection):
         """
         pause = self._pause(timeout_s)
         while True:
-            reply = self.get("/node/receipt", params={"transaction_id": str(txid)})
+            reply = self.get(f"/{via}/receipt", params={"transaction_id": str(txid)})
             if reply.status == 200:
                 value = reply.json()
                 if not isinstance(value, dict):
@@ -126,13 +154,41 @@ class NodeApi(Connection):
         """The node's own attestation evidence."""
         return self.get("/node/quotes/self").decode(Quote)
 
-    def metrics(self) -> Json:
-        """Session counters of the node."""
-        return self.get("/node/metrics").check().json()
+    def attestation(self) -> Quote:
+        """The node's own attestation evidence, by its newer name."""
+        return self.get("/node/attestations/self").decode(Quote)
 
-    def js_metrics(self) -> Json:
+    def metrics(self) -> SessionMetrics:
+        """Connections of clients to the node."""
+        return self.get("/node/metrics").decode(_NodeMetrics).sessions
+
+    def js_metrics(self) -> ScriptMetrics:
         """Limits and caches of the JavaScript engine."""
-        return self.get("/node/js_metrics").check().json()
+        return self.get("/node/js_metrics").decode(ScriptMetrics)
+
+    def memory(self) -> MemoryUsage:
+        """Memory of the node's process."""
+        return self.get("/node/memory").decode(MemoryUsage)
+
+    def key_refresh_metrics(self) -> KeyRefreshMetrics:
+        """How the keys of token issuers were refreshed, on this node."""
+        return self.get("/node/jwt_keys/refresh/metrics").decode(KeyRefreshMetrics)
+
+    def indexing_strategies(self) -> Json:
+        """Indexes of the application on this node."""
+        return self.get("/node/index/strategies").check().json()
+
+    def node_document(self) -> Json:
+        """The OpenAPI document of /node."""
+        return self.get("/node/api").check().json()
+
+    def is_primary(self) -> bool:
+        """Whether this node is the primary."""
+        return _is_so(self.get("/node/primary"))
+
+    def is_backup(self) -> bool:
+        """Whether this node is a backup."""
+        return _is_so(self.get("/node/backup"))
 
     def consensus(self) -> Consensus:
         """The node's part in consensus. Refused with 404 by a node that takes no part yet."""
@@ -144,9 +200,29 @@ class NodeApi(Connection):
         """The service this node belongs to."""
         return self.get("/node/network").decode(NetworkInfo)
 
-    def nodes(self) -> list[NodeInfo]:
-        """All nodes of the service."""
-        return self.get("/node/network/nodes").decode(_Nodes).nodes
+    def nodes(
+        self, *, host: str | None = None, port: int | None = None, status: str | None = None
+    ) -> list[NodeInfo]:
+        """All nodes of the service, or those at an address or with a status."""
+        asked = {"host": host, "port": None if port is None else str(port), "status": status}
+        params = {name: value for name, value in asked.items() if value is not None}
+        return self.get("/node/network/nodes", params=params).decode(_Nodes).nodes
+
+    def delete_node(self, node_id: NodeId) -> None:
+        """Forget a node whose retirement is committed."""
+        self.request("DELETE", f"/node/network/nodes/{node_id}").check()
+
+    def consensus_nodes(self) -> Mapping[NodeId, NodeAddress]:
+        """Who takes part in consensus, with node-to-node addresses."""
+        return self.get("/node/config").decode(dict[NodeId, NodeAddress])
+
+    def service_configuration(self) -> NodeServiceConfiguration:
+        """Settings that govern the service."""
+        return self.get("/node/service/configuration").decode(NodeServiceConfiguration)
+
+    def attestations(self) -> list[Quote]:
+        """Attestation evidence of all trusted nodes, by its newer name."""
+        return self.get("/node/attestations").decode(_Attestations).attestations
 
     def node(self, node_id: NodeId | None = None) -> NodeInfo:
         """One node; this one if no id is given."""
@@ -179,8 +255,17 @@ class _Consensus(msgspec.Struct):
     details: Consensus
 
 
-class _TransactionId(msgspec.Struct):
+class _Commit(msgspec.Struct):
     transaction_id: str
+    view_history: list[str] = []
+
+
+class _NodeMetrics(msgspec.Struct):
+    sessions: SessionMetrics
+
+
+class _Attestations(msgspec.Struct):
+    attestations: list[Quote]
 
 
 class _SelfSigned(msgspec.Struct):
@@ -199,12 +284,19 @@ class _Quotes(msgspec.Struct):
     quotes: list[Quote]
 
 
-def _txid(reply: Reply) -> TxID:
-    text = reply.decode(_TransactionId).transaction_id
+def _txid(text: str) -> TxID:
     txid = TxID.parse(text)
     if txid is None:
         raise UnexpectedAnswer(f"{text!r} is not a transaction id")
     return txid
+
+
+def _is_so(reply: Reply) -> bool:
+    """What a question without a body was answered by its status."""
+    if reply.status == 404:
+        return False
+    reply.check()
+    return True
 
 
 def _ready(reply: Reply) -> bool:

@@ -103,6 +103,66 @@ class Quote(_Answer, frozen=True):
     uvm_endorsements: str | None = None
 
 
+class Sessions(_Answer, frozen=True):
+    """Connections of one interface; those above the soft cap are told so, others are not let in."""
+
+    active: int
+    peak: int
+    soft_cap: int
+    hard_cap: int
+    errors: dict[str, int] = {}
+
+
+class SessionMetrics(_Answer, frozen=True):
+    """Connections of a node, by interface."""
+
+    active: int
+    peak: int
+    interfaces: dict[str, Sessions] = {}
+
+
+class ScriptMetrics(_Answer, frozen=True):
+    """Limits and caches of the JavaScript engine: bytes and milliseconds."""
+
+    bytecode_size: int
+    bytecode_used: bool
+    max_heap_size: int
+    max_stack_size: int
+    max_execution_time: int
+    max_cached_interpreters: int
+
+
+class MemoryUsage(_Answer, frozen=True):
+    """Memory of a node's process, in bytes."""
+
+    max_total_heap_size: int
+    current_allocated_heap_size: int
+    peak_allocated_heap_size: int
+
+
+class KeyRefreshMetrics(_Answer, frozen=True):
+    """How often the keys of token issuers were refreshed, or could not be."""
+
+    attempts: int
+    successes: int
+    failures: int
+
+
+class NodeAddress(_Answer, frozen=True):
+    """Where a node listens for others."""
+
+    address: str
+
+
+class NodeServiceConfiguration(_Answer, frozen=True):
+    """Settings that govern the service, as /node tells them."""
+
+    recovery_threshold: int
+    maximum_node_certificate_validity_days: int = 365
+    maximum_service_certificate_validity_days: int = 365
+    recent_cose_proposals_window_size: int = 100
+
+
 # -- /gov ----------------------------------------------------------------------------------------
 
 
@@ -175,6 +235,36 @@ class ServiceInfo(_GovAnswer, frozen=True):
     previous_service_creation_transaction_id: str | None = None
     service_data: object = None
     configuration: ServiceConfiguration | None = None
+
+
+class GovTransaction(_GovAnswer, frozen=True):
+    """A transaction and how it stands."""
+
+    transaction_id: str
+    status: str
+
+
+class TokenIssuer(_GovAnswer, frozen=True):
+    """An issuer of bearer tokens."""
+
+    auto_refresh: bool = False
+    ca_cert_bundle_name: str | None = None
+
+
+class TokenKey(_GovAnswer, frozen=True):
+    """A key that tokens are verified with, PEM, and what their issuer claim must be."""
+
+    public_key: str
+    issuer: str
+    constraint: str | None = None
+
+
+class TokenIssuers(_GovAnswer, frozen=True):
+    """Issuers, their keys by key id, and the authorities of their servers by name."""
+
+    issuers: dict[str, TokenIssuer]
+    keys: dict[str, list[TokenKey]]
+    ca_cert_bundles: dict[str, str] = {}
 
 
 class StateDigest(_GovAnswer, frozen=True):

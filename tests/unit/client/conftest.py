@@ -27,7 +27,10 @@ def connect(service: FakeService, member: Identity) -> Callable[..., Client]:
     """Makes clients of the fake service; `signed=False` for one without an identity."""
 
     def make(
-        signed: bool = True, urls: str | Sequence[str] = URL, patience_s: float = 0.0
+        signed: bool = True,
+        urls: str | Sequence[str] = URL,
+        patience_s: float = 0.0,
+        token: str | Callable[[], str] | None = None,
     ) -> Client:
         return Client(
             urls,
@@ -35,6 +38,7 @@ def connect(service: FakeService, member: Identity) -> Callable[..., Client]:
             cert=member.cert_path if signed else None,
             key=member.key_path if signed else None,
             patience_s=patience_s,
+            token=token,
             transport=httpx2.MockTransport(service.handle),
             unix_time=lambda: float(NOW),
             monotonic=lambda: service.clock,

@@ -201,7 +201,9 @@ def test_recorded_answers_are_understood(service: FakeService, client: Client) -
     assert client.encrypted_share(member_id).member_id == member_id
     assert client.state_digest(member_id).member_id == member_id
     assert isinstance(client.join_policy(), dict)
-    assert isinstance(client.jwk(), dict)
+    issuers = client.jwk()
+    assert issuers.issuers["https://issuer.example.com"].auto_refresh is False
+    assert {key.constraint for keys in issuers.keys.values() for key in keys} >= {None}
     proposals = client.proposals()
     assert {p.proposal_state for p in proposals} & {"Open", "Accepted"}
     recorded = [path.rpartition("/")[2] for verb, path in service.answers if verb == "GET"]

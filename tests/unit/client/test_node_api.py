@@ -168,8 +168,15 @@ def test_recorded_answers_are_understood(service: FakeService, client: Client) -
     assert client.node().status == "Trusted"
     assert client.primary().primary
     assert {node.status for node in client.nodes()} == {"Trusted"}
-    assert isinstance(client.metrics(), dict)
-    assert isinstance(client.js_metrics(), dict)
+    assert client.metrics().interfaces["primary_rpc_interface"].soft_cap == 1000
+    assert client.js_metrics().max_heap_size == 100 * 1024 * 1024
+    assert client.key_refresh_metrics().attempts == 0
+    assert client.memory().max_total_heap_size > 0
+    assert client.service_configuration().recovery_threshold == 3
+    assert client.attestation() == client.quote()
+    assert client.attestations() == client.quotes()
+    assert node_id in client.consensus_nodes()
+    assert client.indexing_strategies() == []
     consensus = client.consensus()
     assert consensus.leadership_state in ("Leader", "Follower")
     assert consensus.primary_id == client.primary().node_id
