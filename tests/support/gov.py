@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pyccf.api.gov import routes
 from pyccf.apps.auth import authenticate
-from pyccf.apps.context import Context, Services, TxStatus
+from pyccf.apps.context import Context, HistoricalState, Services, TxStatus
 from pyccf.apps.router import Templates
 from pyccf.codec import cbor
 from pyccf.crypto import cosesign
@@ -53,6 +53,12 @@ class NodeFacts:
 
     def historical_range(self, *_: int) -> None:
         return None
+
+    def historical_states(self, *_: object) -> None:
+        return None
+
+    def historical_state(self, ctx: object, txid: TxID) -> HistoricalState:
+        raise AssertionError("nothing is read from the past here")
 
     def historical_drop(self, handle: int) -> bool:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pyccf.apps.auth import authenticate
 from pyccf.apps.context import Context, HistoricalState, TxStatus
@@ -48,6 +48,8 @@ class PastState:
                 "claims_digest": "33" * 32,
             },
         }
+
+    cose_receipt = cose_signature = cose_endorsements = proof = None
 
     @property
     def is_signature(self) -> bool:
@@ -99,6 +101,14 @@ class FakeServices:
         ready = last <= self._store.version and self.fetched.issuperset(wanted)
         self.fetched.update(wanted)
         return [self.states[seqno] for seqno in wanted] if ready else None
+
+    def historical_states(
+        self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
+    ) -> list[HistoricalState] | None:
+        return self.historical_range(handle, seqnos[0], seqnos[-1], expiry_s)
+
+    def historical_state(self, ctx: Context, txid: TxID) -> HistoricalState:
+        return self.states[txid.seqno]
 
     def historical_drop(self, handle: int) -> bool:
         known = handle in self.handles

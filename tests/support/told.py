@@ -140,7 +140,7 @@ class Backup(Service):
             chunker=Chunker(),
             consensus=self.engine,  # type: ignore[arg-type]
             sign=primary.node._sign,
-            service_cert=lambda: primary.parts.service.cert_pem,
+            endorse_service=lambda old: old,
             service_key=lambda: primary.parts.service.key.public,
             entropy=primary.entropy,
             limits=Limits(),

@@ -8,7 +8,7 @@ node comes through `Services`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -64,14 +64,46 @@ class Caller(msgspec.Struct, frozen=True):
     all_of: tuple[Caller, ...] = ()
 
 
+class NeedsHistory(Exception):
+    """A handler needs committed transactions that are not in memory; run the request again then.
+
+    `what` names them to a client that is told to come back later.
+    """
+
+    def __init__(self, seqnos: Sequence[SeqNo], what: str) -> None:
+        super().__init__(what)
+        self.seqnos = seqnos
+        self.what = what
+
+
 class HistoricalState(Protocol):
-    """A committed transaction brought back: its id, its receipt, and its write set to read."""
+    """A committed transaction brought back: its id, its proofs, and its write set to read."""
 
     @property
     def txid(self) -> TxID: ...
     @property
     def receipt(self) -> dict[str, Json]:
         """JSON receipt as served at /receipt (spec: merkle-and-receipts.md §5.1)."""
+        ...
+
+    @property
+    def cose_receipt(self) -> bytes | None:
+        """COSE receipt; None for a signature transaction and where there is no COSE signature."""
+        ...
+
+    @property
+    def cose_signature(self) -> bytes | None:
+        """COSE signature over the Merkle root of the signature transaction that covers this one."""
+        ...
+
+    @property
+    def cose_endorsements(self) -> tuple[bytes, ...] | None:
+        """Endorsements of service identities, newest first; None if none is needed."""
+        ...
+
+    @property
+    def proof(self) -> bytes | None:
+        """Inclusion proof in CBOR; None for a signature transaction."""
         ...
 
     @property
@@ -92,10 +124,23 @@ class Services(Protocol):
         """n bytes fit for keys."""
         ...
 
+    def historical_state(self, ctx: Context, txid: TxID) -> HistoricalState:
+        """One committed transaction.
+
+        Raises RpcError when it is not committed, NeedsHistory while it is being fetched.
+        """
+        ...
+
     def historical_range(
         self, handle: int, first: SeqNo, last: SeqNo, expiry_s: int
-    ) -> list[HistoricalState] | None:
+    ) -> Sequence[HistoricalState] | None:
         """States first..last inclusive, or None while they are being fetched."""
+        ...
+
+    def historical_states(
+        self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
+    ) -> Sequence[HistoricalState] | None:
+        """States of these seqnos, ascending, or None while they are being fetched."""
         ...
 
     def historical_drop(self, handle: int) -> bool: ...

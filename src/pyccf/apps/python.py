@@ -27,29 +27,32 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 
 from pyccf.apps.auth import Policy, python_policy
-from pyccf.apps.context import Caller, Context, HistoricalState, Services
+from pyccf.apps.context import Caller, Context, NeedsHistory, Services
+from pyccf.apps.past import PastState
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection, Templates
+from pyccf.apps.typed import RawTable as RawTable
+from pyccf.apps.typed import Table as Table
+from pyccf.apps.typed import TypedTable as TypedTable
 from pyccf.errors import LocalError, PyccfError, RpcError
 from pyccf.http.accept import check_accept
 from pyccf.http.message import REASONS, Request, query_parameters
-from pyccf.kv.tx import MapHandle, Tx
-from pyccf.types import Json, SeqNo, TxID
+from pyccf.kv.tx import Tx
+from pyccf.types import Json, TxID
 
-K = TypeVar("K")
-V = TypeVar("V")
 Handler = Callable[..., object]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
-GOV_PREFIXES = ("public:ccf.gov.", "public:ccf.internal.")
-RESERVED = "ccf."
+
+HISTORICAL_EXPIRY_S = 1800
+"""How long states of the past are kept unused when a handler does not say."""
 
 
 class Reply(msgspec.Struct):
@@ -89,11 +92,67 @@ class AppContext:
         return self._ctx.services
 
     @property
-    def historical(self) -> HistoricalState:
+    def historical(self) -> PastState:
         """The transaction brought back for an endpoint in historical mode."""
         if self._ctx.historical is None:
             raise LocalError("Only endpoints in historical mode have a historical state.")
-        return self._ctx.historical
+        return PastState(self._ctx.historical)
+
+    def historical_state(self, txid: TxID) -> PastState:
+        """A committed transaction, read from the ledger if need be.
+
+        The request waits meanwhile and runs again; it is refused as in historical mode when the
+        transaction is not committed.
+        """
+        return PastState(self._ctx.services.historical_state(self._ctx, txid))
+
+    def historical_range(
+        self,
+        first: int,
+        last: int,
+        *,
+        handle: int | None = None,
+        expiry_s: int = HISTORICAL_EXPIRY_S,
+        wait: bool = True,
+    ) -> list[PastState] | None:
+        """The committed transactions first..last inclusive; see `historical_states`."""
+        return self._past(handle, range(first, last + 1), expiry_s, wait)
+
+    def historical_states(
+        self,
+        seqnos: Iterable[int],
+        *,
+        handle: int | None = None,
+        expiry_s: int = HISTORICAL_EXPIRY_S,
+        wait: bool = True,
+    ) -> list[PastState] | None:
+        """Some committed transactions, in order; None when one of them is not committed.
+
+        What is not in memory is read from the ledger: the request waits meanwhile and runs again,
+        or is answered 202 when that takes long or it is much. Without `wait` the answer is None
+        then, and the application says what it likes. States are kept under `handle` for `expiry_s`
+        seconds after the last use; handles are shared by all requests to this node, so different
+        sets should have different ones. Without a handle one is made of the seqnos.
+        """
+        return self._past(handle, tuple(sorted(set(seqnos))), expiry_s, wait)
+
+    def drop_historical(self, handle: int) -> bool:
+        """Forget the states under a handle; whether there were any."""
+        return self._ctx.services.historical_drop(handle)
+
+    def _past(
+        self, handle: int | None, seqnos: Sequence[int], expiry_s: int, wait: bool
+    ) -> list[PastState] | None:
+        if not seqnos:
+            return []
+        services = self._ctx.services
+        name = _handle_of(seqnos) if handle is None else handle
+        states = services.historical_states(name, seqnos, expiry_s)
+        if states is not None:
+            return [PastState(state) for state in states]
+        if not wait or seqnos[-1] > services.last_committed().seqno:
+            return None
+        raise NeedsHistory(seqnos, f"transactions {seqnos[0]} to {seqnos[-1]}")
 
     @property
     def read_txid(self) -> TxID | None:
@@ -131,118 +190,9 @@ class AppContext:
         self._ctx.locally_committed = call
 
 
-class RawTable:
-    """One table as bytes, with the access an application has (spec: kv-and-tables.md §2)."""
-
-    __slots__ = ("_handle", "_writable", "name")
-
-    def __init__(self, tx: Tx, name: str, writes: bool = False) -> None:
-        """`writes`: whether the endpoint may write at all."""
-        self.name = name
-        governed = name.startswith(GOV_PREFIXES)
-        self._writable = writes and not governed
-        plain = name.removeprefix("public:")
-        if not governed and plain.startswith(RESERVED):
-            raise LocalError(f"Table name {name} is reserved: it starts with {RESERVED}")
-        self._handle: MapHandle = tx.map(name)
-
-    def get(self, key: bytes) -> bytes | None:
-        return self._handle.get(key)
-
-    def has(self, key: bytes) -> bool:
-        return self._handle.has(key)
-
-    def set(self, key: bytes, value: bytes) -> None:
-        self._check()
-        self._handle.set(key, value)
-
-    def delete(self, key: bytes) -> None:
-        self._check()
-        self._handle.delete(key)
-
-    def clear(self) -> None:
-        self._check()
-        self._handle.clear()
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Rows in ascending key order, own writes last."""
-        return self._handle.foreach()
-
-    def range(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < stop in key order."""
-        return iter(self._handle.range(start, stop))
-
-    def size(self) -> int:
-        return self._handle.size()
-
-    def previous_version(self, key: bytes) -> SeqNo | None:
-        """Seqno of the last committed write of a key."""
-        return self._handle.previous_version(key)
-
-    def _check(self) -> None:
-        if not self._writable:
-            if self.name.startswith(GOV_PREFIXES):
-                raise LocalError(f"Table {self.name} can be written by governance only.")
-            raise LocalError(
-                f"Table {self.name} is read-only here.",
-                hint="Only endpoints in mode readwrite may write.",
-            )
-
-
-class Table(Generic[K, V]):
-    """A table whose keys and values are JSON of declared types, as in native CCF applications."""
-
-    def __init__(self, name: str, *, key: type[K], value: type[V]) -> None:
-        self.name = name
-        self._key = msgspec.json.Decoder(key)
-        self._value = msgspec.json.Decoder(value)
-
-    def __call__(self, ctx: AppContext) -> TypedTable[K, V]:
-        """This table in a request's transaction."""
-        return TypedTable(ctx.kv(self.name), self._key, self._value)
-
-    def of(self, tx: Tx) -> TypedTable[K, V]:
-        """This table in a transaction that only reads, such as a historical one."""
-        return TypedTable(RawTable(tx, self.name), self._key, self._value)
-
-
-class TypedTable(Generic[K, V]):
-    """A `Table` within one transaction."""
-
-    __slots__ = ("_key", "_raw", "_value")
-
-    def __init__(
-        self, raw: RawTable, key: msgspec.json.Decoder[K], value: msgspec.json.Decoder[V]
-    ) -> None:
-        self._raw = raw
-        self._key = key
-        self._value = value
-
-    def get(self, key: K) -> V | None:
-        raw = self._raw.get(msgspec.json.encode(key))
-        return None if raw is None else self._value.decode(raw)
-
-    def has(self, key: K) -> bool:
-        return self._raw.has(msgspec.json.encode(key))
-
-    def set(self, key: K, value: V) -> None:
-        self._raw.set(msgspec.json.encode(key), msgspec.json.encode(value))
-
-    def delete(self, key: K) -> None:
-        self._raw.delete(msgspec.json.encode(key))
-
-    def clear(self) -> None:
-        self._raw.clear()
-
-    def items(self) -> Iterator[tuple[K, V]]:
-        for key, value in self._raw.items():
-            yield self._key.decode(key), self._value.decode(value)
-
-    def size(self) -> int:
-        return self._raw.size()
-
-    def previous_version(self, key: K) -> SeqNo | None:
-        return self._raw.previous_version(msgspec.json.encode(key))
+def _handle_of(seqnos: Sequence[int]) -> int:
+    """A handle that other sets of seqnos hardly have."""
+    return int.from_bytes(sha256(repr(seqnos).encode()).digest()[:8], "big")
 
 
 class HandlerFailed(Exception):
@@ -257,7 +207,7 @@ def _run(code: Callable[..., object], /, *args: object, **named: object) -> obje
     """
     try:
         return code(*args, **named)
-    except PyccfError:
+    except (PyccfError, NeedsHistory):
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or _is_ours(error):

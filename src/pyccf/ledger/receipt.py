@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -27,10 +28,8 @@ from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidReceipt, LocalError
 from pyccf.ledger.certchain import endorsed_by, is_canonical, key_of
 from pyccf.ledger.entry import DIGEST_SIZE, ParsedEntry
-from pyccf.ledger.signature import CCF_V1, VDS_CCF_LEDGER_SHA256, Signature
-from pyccf.ledger.signature import parse as parse_signature
+from pyccf.ledger.signature import CCF_V1, VDS_CCF_LEDGER_SHA256, Covering
 from pyccf.merkle.proof import Path, fold
-from pyccf.merkle.tree import Tree
 from pyccf.types import Json, NodeId, TxID, UnixSeconds
 
 PROOF_SIZE_MAX = 2048
@@ -69,26 +68,34 @@ class Proven(msgspec.Struct, frozen=True):
 # --- making -----------------------------------------------------------------------------------
 
 
-def path_in(covering: ParsedEntry, entry: ParsedEntry) -> Path:
+Signed: TypeAlias = ParsedEntry | Covering
+"""A signature transaction; a `Covering` where it is used for several entries."""
+
+
+def path_in(covering: Signed, entry: ParsedEntry) -> Path:
     """Merkle path of an entry in the tree of the signature transaction that covers it.
 
     Raises LocalError when that signature does not cover it.
     """
-    return _path(parse_signature(covering), entry)
+    return _path(_covering(covering), entry)
 
 
-def _path(signature: Signature, entry: ParsedEntry) -> Path:
-    tree = Tree.parse(signature.tree)
+def _covering(signed: Signed) -> Covering:
+    return signed if isinstance(signed, Covering) else Covering(signed)
+
+
+def _path(covering: Covering, entry: ParsedEntry) -> Path:
+    tree = covering.tree
     if not tree.first <= entry.seqno < tree.size or tree.leaf(entry.seqno) != entry.leaf:
         raise LocalError(
-            f"Entry {entry.seqno} is not covered by the signature at {signature.seqno}."
+            f"Entry {entry.seqno} is not covered by the signature at {covering.signature.seqno}."
         )
     return tree.path(entry.seqno)
 
 
 def json_receipt(
     entry: ParsedEntry,
-    covering: ParsedEntry,
+    covering: Signed,
     evidence: str | None,
     service_endorsements: Sequence[str] = (),
 ) -> dict[str, Json]:
@@ -98,7 +105,8 @@ def json_receipt(
     when missing or not theirs). `service_endorsements` are PEM certificates, for receipts of an
     earlier service identity. A signature transaction is covered by itself.
     """
-    signature = parse_signature(covering)
+    found = _covering(covering)
+    signature = found.signature
     receipt: dict[str, Json] = {"node_id": signature.node, "signature": b64(signature.sig)}
     if signature.cert:
         receipt["cert"] = signature.cert
@@ -108,7 +116,7 @@ def json_receipt(
         receipt["leaf"] = signature.root.hex()
         receipt["proof"] = []
         return receipt
-    path = _path(signature, entry)
+    path = _path(found, entry)
     receipt["proof"] = [{"left" if left else "right": node.hex()} for left, node in path]
     if entry.evidence_digest is None:
         receipt["leaf"] = entry.leaf.hex()
@@ -131,17 +139,17 @@ def _own_evidence(entry: ParsedEntry, evidence: str | None) -> str:
     return evidence
 
 
-def merkle_proof_cbor(entry: ParsedEntry, covering: ParsedEntry, evidence: str | None) -> bytes:
+def merkle_proof_cbor(entry: ParsedEntry, covering: Signed, evidence: str | None) -> bytes:
     """The encoded inclusion proof of an entry (§6.1).
 
     Raises LocalError for entries without commit evidence and for signature transactions covered
     by themselves, which have no such proof.
     """
-    return _proof(entry, parse_signature(covering), evidence)
+    return _proof(entry, _covering(covering), evidence)
 
 
-def _proof(entry: ParsedEntry, signature: Signature, evidence: str | None) -> bytes:
-    if entry.seqno == signature.seqno:
+def _proof(entry: ParsedEntry, covering: Covering, evidence: str | None) -> bytes:
+    if entry.seqno == covering.signature.seqno:
         raise LocalError(f"Entry {entry.seqno} is the signature; it has no inclusion proof.")
     if entry.evidence_digest is None or entry.claims is None:
         raise LocalError(f"Entry {entry.seqno} has no commit evidence or claims to prove.")
@@ -153,7 +161,7 @@ def _proof(entry: ParsedEntry, signature: Signature, evidence: str | None) -> by
         )
     )
     path = cbor.array(
-        cbor.array((cbor.boolean(left), cbor.bstr(node))) for left, node in _path(signature, entry)
+        cbor.array((cbor.boolean(left), cbor.bstr(node))) for left, node in _path(covering, entry)
     )
     proof = cbor.mapping(((cbor.uint(PROOF_LEAF), leaf), (cbor.uint(PROOF_PATH), path)))
     if len(proof) > PROOF_SIZE_MAX:
@@ -161,15 +169,16 @@ def _proof(entry: ParsedEntry, signature: Signature, evidence: str | None) -> by
     return proof
 
 
-def cose_receipt(entry: ParsedEntry, covering: ParsedEntry, evidence: str | None) -> bytes:
+def cose_receipt(entry: ParsedEntry, covering: Signed, evidence: str | None) -> bytes:
     """The COSE receipt of an entry: the covering COSE signature with the proof beside it (§6.2).
 
     Raises LocalError when there is no COSE signature, or as `merkle_proof_cbor`.
     """
-    signature = parse_signature(covering)
+    found = _covering(covering)
+    signature = found.signature
     if signature.cose is None:
         raise LocalError(f"The signature at {signature.seqno} has no COSE signature.")
-    proof = _proof(entry, signature, evidence)
+    proof = _proof(entry, found, evidence)
     envelope = cose.parse_sign1(signature.cose)
     proofs = cbor.mapping(((cbor.integer(INCLUSION_PROOF), cbor.array((cbor.bstr(proof),))),))
     header = cbor.mapping(((cbor.uint(cose.VDP), proofs),))

@@ -211,24 +211,51 @@ def cose_fault(signature: Signature, service_key: PublicKey) -> str:
     return ""
 
 
+class Covering:
+    """A signature transaction and its tree, taken apart once for all the entries it covers.
+
+    Raises InvalidLedger for an entry that is none. Whether it holds is `verify`'s business, whether
+    its tree is what it signed that of `check_tree`.
+    """
+
+    __slots__ = ("entry", "signature", "tree")
+
+    def __init__(self, entry: ParsedEntry) -> None:
+        self.entry = entry
+        self.signature = parse(entry)
+        self.tree = Tree.parse(self.signature.tree)
+
+    def covers(self, seqno: SeqNo) -> bool:
+        """Whether an entry is this one or among the leaves of its tree."""
+        return seqno == self.entry.seqno or self.tree.first <= seqno < self.tree.size
+
+    def check_tree(self) -> None:
+        """Raise InvalidLedger unless the tree is the one whose root was signed."""
+        if self.tree.size != self.entry.seqno or self.tree.root() != self.signature.root:
+            raise _bad(self.entry, "holds a tree that is not what it signed")
+
+    def check(self, entry: ParsedEntry) -> None:
+        """Raise InvalidLedger unless an entry is what was signed here."""
+        if entry.seqno == self.entry.seqno:
+            if entry.data != self.entry.data:
+                raise _bad(entry, "is not the signature transaction it is taken for")
+            return
+        if not self.covers(entry.seqno):
+            raise _bad(entry, f"is not covered by the signature at {self.entry.seqno}")
+        if self.tree.leaf(entry.seqno) != entry.leaf:
+            raise _bad(entry, f"is not what the signature at {self.entry.seqno} signed")
+
+
 def verify_covered(entry: ParsedEntry, covering: ParsedEntry) -> None:
     """Check that the signature transaction `covering` vouches for `entry`, by its own tree.
 
     The entry's leaf must be in that tree and the tree's root be the signed one; a signature covers
     itself only by being one. Who signed is not checked here. Raises InvalidLedger.
     """
-    signature = parse(covering)
-    if entry.seqno == covering.seqno:
-        if entry.data != covering.data:
-            raise _bad(entry, "is not the signature transaction it is taken for")
-        return
-    tree = Tree.parse(signature.tree)
-    if tree.size != covering.seqno or tree.root() != signature.root:
-        raise _bad(covering, "holds a tree that is not what it signed")
-    if not tree.first <= entry.seqno < tree.size:
-        raise _bad(entry, f"is not covered by the signature at {covering.seqno}")
-    if tree.leaf(entry.seqno) != entry.leaf:
-        raise _bad(entry, f"is not what the signature at {covering.seqno} signed")
+    found = Covering(covering)
+    if entry.seqno != covering.seqno:
+        found.check_tree()
+    found.check(entry)
 
 
 def _bad(entry: ParsedEntry, what: str) -> InvalidLedger:

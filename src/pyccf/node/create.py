@@ -172,7 +172,7 @@ def assemble(
         chunker=Chunker(plan.chunk_size_bytes),
         consensus=Raft(identity.node_id, plan.raft, entropy),
         sign=signer,
-        service_cert=lambda: service.cert_pem,
+        endorse_service=lambda old: service.endorse_older(old, entropy),
         service_key=lambda: service.public,
         entropy=entropy,
         limits=plan.limits,

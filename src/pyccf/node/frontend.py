@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pyccf.apps.auth import authenticate
-from pyccf.apps.context import JSON_TYPE, Context
+from pyccf.apps.context import JSON_TYPE, Context, NeedsHistory
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
@@ -58,15 +58,6 @@ class App(Protocol):
 
 class ForPrimary(Exception):
     """The primary must execute this request, and this node is not it."""
-
-
-class NeedsHistory(Exception):
-    """A handler needs ledger entries that are not in memory; run the request again with them."""
-
-    def __init__(self, first: int, last: int) -> None:
-        super().__init__(f"entries {first} to {last}")
-        self.first = first
-        self.last = last
 
 
 class Frontend:

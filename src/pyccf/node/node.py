@@ -10,18 +10,19 @@ Fast path: `handle` executes one request and returns the bytes of its answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pyccf.apps.context import JSON_TYPE, Context, HistoricalState, TxStatus
+from pyccf.apps.context import JSON_TYPE, Context, HistoricalState, NeedsHistory, TxStatus
 from pyccf.codec.text import b64, dump_json
 from pyccf.consensus.api import Engine
 from pyccf.crypto.entropy import Entropy
-from pyccf.errors import InvalidLedger, LocalError, RpcError
+from pyccf.errors import InvalidLedger, PyccfError, RpcError, Unavailable
 from pyccf.http.message import Request, encode_response, error_body
 from pyccf.kv import wire
+from pyccf.kv.changes import UNIT
 from pyccf.kv.store import Store, ViewChanged
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
@@ -33,7 +34,6 @@ from pyccf.node.frontend import (
     ForPrimary,
     Frontend,
     InterfaceRules,
-    NeedsHistory,
     Outcome,
     encode,
     refusal,
@@ -86,6 +86,8 @@ NEVER: Millis = 1 << 62
 """Later than any time."""
 REFETCH_MAX = 4
 """How often one request may ask for more history before it is told to come back later."""
+WAIT_FOR_MAX = 2000
+"""Historical transactions that a request is kept waiting for; for more it is to come back later."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -98,12 +100,6 @@ class Limits(msgspec.Struct, frozen=True):
     historical_bytes_max: int = hist.CACHE_BYTES_MAX
     key_refresh_interval: Millis = KEY_REFRESH_INTERVAL
 
-
-DAMAGED = "The historical transaction cannot be served: its ledger entry is damaged."
-"""What a client is told; the log says which entry and why."""
-
-Resume = Callable[[InvalidLedger | None], None]
-"""Called when history was read, with what was wrong with it."""
 
 Sign = Callable[[TxID, bytes, bytes, UnixSeconds], dict[str, dict[bytes, bytes]]]
 """Makes the maps of a signature transaction from its id, the root, the tree blob and the time."""
@@ -121,7 +117,7 @@ class Node:
         chunker: Chunker,
         consensus: Engine,
         sign: Sign,
-        service_cert: Callable[[], str],
+        endorse_service: Callable[[str], str],
         service_key: Callable[[], PublicKey],
         entropy: Entropy,
         limits: Limits,
@@ -140,7 +136,15 @@ class Node:
         self.gov = Frontend(self, "/gov", limits_pending=True, app=None)
         self.node = Frontend(self, "/node", limits_pending=False, app=None)
         self.node.open = True
-        self.historical = hist.Historical(history, service_cert, limits.historical_bytes_max)
+        self.historical = hist.Historical(
+            history.secrets,
+            lambda table: store.read_committed(table, UNIT),
+            committed=lambda: self.consensus.committed,
+            fetch=lambda first, last: self._outputs.append(Fetch(first, last)),
+            log=self.log,
+            endorse=endorse_service,
+            bytes_max=limits.historical_bytes_max,
+        )
         self.state = "Initialized"
         self.startup_seqno: SeqNo = 0
         self.stop_notice = False
@@ -153,7 +157,6 @@ class Node:
         self._outputs: list[Output] = []
         self._entries: list[Entry] = []
         self._waiting = WaitingRoom()
-        self._resume: dict[tuple[SeqNo, SeqNo], list[Resume]] = {}
         self._last_signed: SeqNo = 0
         self._last_signature_at: Millis = 0
         self._ticked_at: Millis | None = None
@@ -223,11 +226,11 @@ class Node:
         need: NeedsHistory,
         fetches: int,
     ) -> None:
-        """Run a request again once the history it needs was read."""
+        """Run a request again once the history it needs is there."""
 
-        def again(damage: InvalidLedger | None) -> None:
+        def again(trouble: PyccfError | None) -> None:
             try:
-                outcome = _damaged(damage) if damage else self._execute(session, request)
+                outcome = _trouble(need, trouble) if trouble else self._execute(session, request)
             except NeedsHistory as more:
                 if fetches < REFETCH_MAX:
                     self._run_later(session, request, wish, deliver, more, fetches + 1)
@@ -246,60 +249,52 @@ class Node:
                 return
             self.respond(deliver, encode(outcome, request))
 
-        self._when_fetched(need, again)
+        if len(need.seqnos) > WAIT_FOR_MAX:
+            self.respond(deliver, encode(_not_yet(need), request))
+        else:
+            self.historical.when(need.seqnos, again)
 
     # --- history --------------------------------------------------------------------------------
 
-    def _when_fetched(self, need: NeedsHistory, resume: Resume) -> None:
-        key = (need.first, need.last)
-        waiting = self._resume.get(key)
-        if waiting is None:
-            self._resume[key] = [resume]
-            self._outputs.append(Fetch(*key))
-        else:
-            waiting.append(resume)
-
-    def fetched(self, first: SeqNo, last: SeqNo, entries: list[bytes]) -> None:
-        """The shell read entries first..last (fewer if they could not be had)."""
-        damage: InvalidLedger | None = None
-        try:
-            self.historical.offer(first, entries)
-        except InvalidLedger as e:
-            damage = e
-            self.log("fail", "", e.message)
-        for resume in self._resume.pop((first, last), ()):
-            resume(damage)
+    def fetched(
+        self,
+        first: SeqNo,
+        last: SeqNo,
+        entries: list[bytes],
+        damage: PyccfError | None = None,
+    ) -> None:
+        """The shell read entries first..last, or fewer; `damage` says why there are none."""
+        self.historical.fetched(first, last, entries, damage)
 
     def bring_back(self, ctx: Context, txid_text: str | None) -> None:
         """Set ctx.historical to a committed transaction, or refuse (historical adapter)."""
         hist.adapt(self, ctx, txid_text)
 
+    def historical_state(self, ctx: Context, txid: TxID) -> HistoricalState:
+        """One committed transaction. Raises RpcError if it is none, or NeedsHistory."""
+        return hist.bring_back(self, ctx, txid)
+
     def historical_range(
         self, handle: int, first: SeqNo, last: SeqNo, expiry_s: int
-    ) -> list[HistoricalState] | None:
+    ) -> Sequence[HistoricalState] | None:
         """States first..last, or None while they are being read.
 
-        Raises LocalError for more than `historical.RANGE_MAX` states.
+        Raises LocalError for more than `historical.RANGE_MAX` states, or none.
         """
-        if last - first >= hist.RANGE_MAX:
-            raise LocalError(
-                f"A historical range has at most {hist.RANGE_MAX} transactions,"
-                f" not {last - first + 1}."
-            )
-        if last > self.consensus.committed:
+        return self.historical_states(handle, range(first, last + 1), expiry_s)
+
+    def historical_states(
+        self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
+    ) -> Sequence[HistoricalState] | None:
+        """States of these seqnos, which ascend, or None while they are being read."""
+        if seqnos and seqnos[-1] > self.consensus.committed:
+            hist.check(seqnos)
             return None
-        states = self.historical.states(first, last)
-        self.historical.hold(handle, first, last, self.now + expiry_s * 1000)
-        if states is None:
-            covering = self.historical.covering(last)
-            assert covering is not None
-            self._when_fetched(NeedsHistory(first, covering), _nothing)
-            return None
-        return list(states)
+        return self.historical.request(("app", handle), seqnos, expiry_s * 1000)
 
     def historical_drop(self, handle: int) -> bool:
-        """Forget a range."""
-        return self.historical.drop(handle)
+        """Forget what a handle holds."""
+        return self.historical.drop(("app", handle))
 
     # --- answers that wait ----------------------------------------------------------------------
 
@@ -337,21 +332,27 @@ class Node:
     def _give_receipt(self, held: Held, fetches: int) -> None:
         if held.done:
             return
+        seqno = held.txid.seqno
+        handle = ("receipt", seqno)
         try:
-            state = self.historical.get(held.txid.seqno)
+            state = self.historical.get(handle, seqno, f"transaction {held.txid}")
         except NeedsHistory as need:
             # Given up after REFETCH_MAX: the deadline then answers.
             if fetches < REFETCH_MAX:
-                self._when_fetched(need, lambda damage: self._try_receipt(held, damage, fetches))
+                self.historical.when(need.seqnos, lambda e: self._try_receipt(held, e, fetches))
+            return
+        except PyccfError as e:
+            self._try_receipt(held, e, fetches)
             return
         receipt = b64(dump_json(state.receipt))
+        self.historical.drop(handle)
         self._deliver(held, with_header(held.response, RECEIPT_HEADER, receipt))
 
-    def _try_receipt(self, held: Held, damage: InvalidLedger | None, fetches: int) -> None:
-        if damage is None:
+    def _try_receipt(self, held: Held, trouble: PyccfError | None, fetches: int) -> None:
+        if trouble is None or isinstance(trouble, Unavailable):
             self._give_receipt(held, fetches + 1)
         elif not held.done:
-            self._deliver_error(held, 500, "InternalError", DAMAGED)
+            self._deliver_error(held, 500, "InternalError", hist.DAMAGED)
 
     def _deliver(self, held: Held, response: bytes) -> None:
         self._waiting.finish(held)
@@ -524,7 +525,7 @@ class Node:
             self._too_late(held, f"within {held.wish.timeout_ms}ms")
         if self.membership.retired:
             self.dismiss("before this node was retired")
-        self.historical.expire(now)
+        self.historical.tick(now)
         for passes in self.conversations:
             passes(now)
 
@@ -700,17 +701,22 @@ def _without_entries_after(seqno: SeqNo, outputs: list[Output]) -> list[Output]:
     return kept
 
 
-def _nothing(damage: InvalidLedger | None) -> None:
-    """Nobody waits; the caller asks again by itself."""
-
-
-def _damaged(damage: InvalidLedger) -> Outcome:
-    return refusal(500, "InternalError", DAMAGED)
+def _trouble(need: NeedsHistory, trouble: PyccfError) -> Outcome:
+    """What a client is told that waited for history."""
+    if isinstance(trouble, Unavailable):
+        return _not_yet(need)
+    if isinstance(trouble, InvalidLedger):
+        return refusal(500, "InternalError", hist.DAMAGED)
+    return refusal(
+        500,
+        "TransactionPendingOrUnknown",
+        f"Historical {need.what} failed with error: {trouble.message}",
+    )
 
 
 def _not_yet(need: NeedsHistory) -> Outcome:
     return Outcome(
         202,
         {"content-type": "text/plain", "retry-after": "3"},
-        f"Historical transaction {need.first} is not currently available.".encode(),
+        f"Historical {need.what} is not currently available.".encode(),
     )

@@ -128,6 +128,10 @@ class ServiceIdentity:
         begin, end = certs.validity(pattern)
         return certs.endorse(csr_pem, self.key, self.cert_pem, begin, None, entropy, not_after=end)
 
+    def endorse_older(self, cert_pem: str, entropy: Entropy) -> str:
+        """Certificate of an earlier service by this one (spec: merkle-and-receipts.md §5.3)."""
+        return certs.endorse_service(cert_pem, self.key, self.cert_pem, entropy)
+
     def owns(self, cert_pem: str) -> bool:
         """Whether a certificate is for this service's key."""
         return certs.public_key(cert_pem).der == self.key_der

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from pyccf.attest import virtual
-from pyccf.errors import PyccfError, StorageError
+from pyccf.errors import InvalidLedger, PyccfError, StorageError
 from pyccf.http.limits import HttpLimits
 from pyccf.http.message import Request
 from pyccf.http.session import Session
@@ -254,8 +254,7 @@ class Program:
                         case Truncate():
                             self._disk.truncate(output.seqno)
                         case Fetch():
-                            entries = self._disk.read(output.first, output.last)
-                            node.fetched(output.first, output.last, entries)
+                            self._read(output)
                         case Call():
                             self._call(output)
                         case Certificate():
@@ -270,6 +269,16 @@ class Program:
             self._peers.turn_done()
         except StorageError as e:
             self._fail(e)
+
+    def _read(self, wanted: Fetch) -> None:
+        """Read entries for the node. Old files that are damaged or gone do not stop it."""
+        first, last = wanted.first, wanted.last
+        try:
+            entries = self._disk.read(first, last)
+        except (StorageError, InvalidLedger) as e:
+            self._node.fetched(first, last, [], e)
+        else:
+            self._node.fetched(first, last, entries)
 
     def _call(self, call: Call) -> None:
         """Make an HTTPS request beside everything else."""

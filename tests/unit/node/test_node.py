@@ -184,7 +184,7 @@ def test_damaged_history_is_never_served() -> None:
     reply = s.call("GET", f"/app/receipt?transaction_id={txid}")
     assert reply.status == 500
     assert "damaged" in reply.json["error"]["message"]
-    assert any("not what was signed" in log.text for log in s.logs)
+    assert any("is not what the signature" in log.text for log in s.logs)
 
 
 def test_waiting_for_commit() -> None:

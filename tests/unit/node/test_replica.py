@@ -68,7 +68,7 @@ class Backup:
             chunker=Chunker(),
             consensus=self.engine,  # type: ignore[arg-type]
             sign=lambda *_: {},
-            service_cert=lambda: service.parts.service.cert_pem,
+            endorse_service=lambda old: old,
             service_key=lambda: service.parts.service.key.public,
             entropy=service.entropy,
             limits=Limits(),
