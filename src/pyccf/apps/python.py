@@ -152,7 +152,7 @@ class AppContext:
             return [PastState(state) for state in states]
         if not wait or seqnos[-1] > services.last_committed().seqno:
             return None
-        raise NeedsHistory(seqnos, f"transactions {seqnos[0]} to {seqnos[-1]}")
+        raise NeedsHistory(seqnos, f"query of transactions {seqnos[0]} to {seqnos[-1]}")
 
     @property
     def read_txid(self) -> TxID | None:

@@ -22,7 +22,6 @@ from pyccf.crypto.entropy import Entropy
 from pyccf.errors import InvalidLedger, PyccfError, RpcError, Unavailable
 from pyccf.http.message import Request, encode_response, error_body
 from pyccf.kv import wire
-from pyccf.kv.changes import UNIT
 from pyccf.kv.store import Store, ViewChanged
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
@@ -138,7 +137,7 @@ class Node:
         self.node.open = True
         self.historical = hist.Historical(
             history.secrets,
-            lambda table: store.read_committed(table, UNIT),
+            store.read_committed,
             committed=lambda: self.consensus.committed,
             fetch=lambda first, last: self._outputs.append(Fetch(first, last)),
             log=self.log,

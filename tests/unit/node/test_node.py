@@ -12,8 +12,9 @@ from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.errors import LocalError
 from pyccf.http.message import Request
 from pyccf.ledger.receipt import verify_json_receipt
-from pyccf.node.node import Limits
+from pyccf.node.node import WAIT_FOR_MAX, Limits
 from pyccf.service import tables
+from pyccf.types import SeqNo, TxID
 from support.node import STARTED, Person, Service
 
 
@@ -58,6 +59,26 @@ def make_app() -> App:
         state = ctx.historical
         rows = dict(records.of(state.tx()).items())
         return Reply(200, json.dumps({"txid": str(state.txid), "rows": rows}))
+
+    @app.get("/proofs/{seqno}")
+    def proofs(ctx: AppContext, path: dict[str, int]) -> dict[str, bool | None]:
+        state = ctx.historical_state(TxID(2, SeqNo(path["seqno"])))
+        return {
+            "receipt": bool(state.receipt["proof"]),
+            "cose": state.cose_receipt is not None,
+            "proof": state.proof is not None,
+            "endorsed": state.cose_endorsements is not None,
+        }
+
+    @app.get("/written")
+    def written(ctx: AppContext, query: dict[str, str]) -> Reply:
+        seqnos = [int(s) for s in query["seqnos"].split(",")]
+        wait = "wait" in query
+        states = ctx.historical_states(seqnos, handle=5, wait=wait)
+        if states is None:
+            return Reply(202)
+        rows = [dict(records.of(state).items()) for state in states]
+        return Reply(200, json.dumps(rows))
 
     @app.post("/txid")
     def tell(ctx: AppContext, body: Entry) -> None:
@@ -248,6 +269,46 @@ def test_historical_endpoints_see_the_past() -> None:
     reply = s.call("GET", "/app/old", headers={"x-ms-ccf-transaction-id": txid})
     assert reply.json == {"txid": txid, "rows": {"7": "then"}}
     assert s.call("GET", "/app/old").json["error"]["code"] == "TransactionInvalid"
+
+
+def test_a_handler_asks_for_transactions_of_the_past() -> None:
+    s = service()
+    for i in range(5):
+        s.call("POST", "/app/log", {"id": i, "msg": f"{i}"})
+    s.tick()
+    assert s.call("GET", "/app/proofs/4").json == {
+        "receipt": True,
+        "cose": True,
+        "proof": True,
+        "endorsed": False,
+    }
+    signature = s.call("GET", "/app/proofs/2").json
+    assert not any(signature.values())
+    refused = s.call("GET", "/app/proofs/99")
+    assert (refused.status, refused.headers["cache-control"]) == (404, "no-cache")
+    # Without waiting: not yet, then there.
+    assert s.call("GET", "/app/written?seqnos=3,5,7").status == 202
+    assert s.call("GET", "/app/written?seqnos=3,5,7").json == [{"0": "0"}, {"2": "2"}, {"4": "4"}]
+    assert s.call("GET", "/app/written?wait&seqnos=6,4").json == [{"1": "1"}, {"3": "3"}]
+    # What is not committed is never waited for.
+    assert s.call("GET", "/app/written?wait&seqnos=1000").status == 202
+
+
+def test_who_asks_for_very_much_is_told_to_come_back() -> None:
+    s = service()
+    tx = s.node.store.tx()
+    for i in range(WAIT_FOR_MAX + 1):
+        tx = s.node.store.tx()
+        tx.map("t").set(b"k", b"%d" % i)
+        s.node.commit(tx)
+    s.tick()
+    seqnos = ",".join(str(n) for n in range(1, WAIT_FOR_MAX + 2))
+    reply = s.call("GET", f"/app/written?wait&seqnos={seqnos}")
+    assert (reply.status, reply.headers["retry-after"]) == (202, "3")
+    assert reply.body == b"Historical query of transactions 1 to 2001 is not currently available."
+    for _ in range(5):
+        s.tick(10)
+    assert s.call("GET", f"/app/written?wait&seqnos={seqnos}").status == 200
 
 
 def test_an_answer_may_name_its_own_transaction() -> None:

@@ -83,7 +83,7 @@ class Historical:
         endorse: Callable[[str], str] | None = None,
         bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
-        """`row` reads a singleton table as it is committed, `committed` is up to where it is;
+        """`row` reads a row of a table as it is committed, `committed` is up to where it is;
         `fetch` has entries first..last read and given to `fetched`."""
         self._resolver = Resolver(secrets, row, endorse, committed)
         self._fetch = fetch

@@ -31,8 +31,8 @@ from pyccf.types import Json, SeqNo, TxID
 ERAS_MAX = 1000
 """Service identities that one ledger may have had."""
 
-Row = Callable[[str], "bytes | None"]
-"""Reads the one row of a table."""
+Row = Callable[[str, bytes], "bytes | None"]
+"""Reads a row of a table by its key."""
 
 
 class Proven(Protocol):
@@ -64,7 +64,13 @@ class Era:
         """Keys (DER) that are known to be the identity before; none in old ledgers."""
 
     def endorses(self, signature: Signature) -> bool:
-        """Whether the node that signed was one of this service."""
+        """Whether the node that signed was one of this service.
+
+        The first version of the original put no certificates of nodes into signatures, and had no
+        recovery that would do it: what was signed so is of the first service.
+        """
+        if not signature.cert:
+            return self.previous_version is None
         return endorsed_by(signature.cert, self.cert)
 
 
@@ -114,7 +120,7 @@ class Eras:
 
     def _refresh(self) -> None:
         """Begin anew when the service changed: it was recovered, opened, or its certificate."""
-        raw = self._row(tables.SERVICE_INFO)
+        raw = self._row(tables.SERVICE_INFO, UNIT)
         if raw is not None and raw == self._present:
             return
         if raw is None:
@@ -135,17 +141,49 @@ class Eras:
                 raise InvalidLedger("The chain of service identities does not end.", seqno=at)
             entry = past.entry(at)
             rows = entry.public_maps()
-            raw = _row_of(rows, tables.SERVICE_INFO)
+            raw = _row_of(rows, tables.SERVICE_INFO, UNIT)
             if raw is None:
                 raise _bad(at, "should hold an earlier service identity and does not")
             older = _era(raw, partial(_row_of, rows))
             if older.previous_version is not None and older.previous_version >= at:
                 raise _bad(at, "names a later entry as that of the service before")
+            if older.key.der == newer.key.der:
+                # An earlier row of the same service: what it says of its predecessor counts.
+                past.check_signed(entry, newer)
+                newer.previous_version = older.previous_version
+                newer.predecessors += older.predecessors
+                continue
             if newer.predecessors and older.key.der not in newer.predecessors:
                 raise _bad(at, "holds another service identity than the later one vouches for")
             past.check_signed(entry, older)
             self._eras.append(older)
         return self._eras[index]
+
+    def key_of_node(self, signature: Signature) -> PublicKey:
+        """The key that a signature was made with. InvalidLedger when it cannot be told.
+
+        Signatures of the first version of the original do not hold it, the table of nodes does.
+        """
+        cert = signature.cert or self._cert_in_table(signature)
+        try:
+            key = key_of(cert)
+        except ValueError as e:
+            raise _bad(
+                signature.seqno, f"is signed by a node whose certificate cannot be read: {e}"
+            ) from None
+        if key.id != signature.node:
+            raise _bad(
+                signature.seqno, f"carries the certificate of another node than {signature.node}"
+            )
+        return key
+
+    def _cert_in_table(self, signature: Signature) -> str:
+        raw = self._row(tables.NODES_INFO, signature.node.encode())
+        row = None if raw is None else tables.decode_row(tables.NODES_INFO, raw)
+        cert = row.get("cert") if isinstance(row, dict) else None
+        if not isinstance(cert, str):
+            raise _bad(signature.seqno, "is signed by a node whose certificate nobody knows")
+        return cert
 
     # --- COSE endorsements ----------------------------------------------------------------------
 
@@ -163,7 +201,7 @@ class Eras:
             return None
         chain = self._chain
         if not chain:
-            raw = self._row(tables.PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT)
+            raw = self._row(tables.PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT, UNIT)
             if raw is None:
                 # A service of an earlier version of the original that was not recovered since.
                 return None
@@ -199,7 +237,7 @@ def _era(raw: bytes, row: Row) -> Era:
 
 def _predecessors(era: Era, row: Row) -> list[bytes]:
     known: list[bytes] = []
-    told = row(tables.PREVIOUS_SERVICE_IDENTITY)
+    told = row(tables.PREVIOUS_SERVICE_IDENTITY, UNIT)
     if told is not None:
         try:
             pem: Json = load_json(told)
@@ -210,7 +248,7 @@ def _predecessors(era: Era, row: Row) -> list[bytes]:
                 known.append(key_of(pem).der)
             except ValueError:
                 raise InvalidLedger("The previous service identity cannot be read.") from None
-    raw = row(tables.PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT)
+    raw = row(tables.PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT, UNIT)
     if raw is not None:
         vouched = endorsement.parse(raw)
         # Before a recovered service is open again, the row is still its predecessor's.
@@ -219,14 +257,16 @@ def _predecessors(era: Era, row: Row) -> list[bytes]:
     return known
 
 
-def _row_of(maps: Mapping[str, Mapping[bytes, bytes | None]], table: str) -> bytes | None:
-    """The one row that an entry wrote to a table."""
-    return maps.get(table, {}).get(UNIT)
+def _row_of(
+    maps: Mapping[str, Mapping[bytes, bytes | None]], table: str, key: bytes
+) -> bytes | None:
+    """A row that an entry wrote."""
+    return maps.get(table, {}).get(key)
 
 
 def _endorsement_row(entry: ParsedEntry) -> bytes:
     table = tables.PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT
-    raw = _row_of(entry.public_maps(), table)
+    raw = _row_of(entry.public_maps(), table, UNIT)
     if raw is None:
         raise _bad(entry.seqno, "should hold an endorsement of a service identity and does not")
     return raw

@@ -15,7 +15,6 @@ from pyccf.crypto.aead import InvalidTag
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
 from pyccf.ledger import signature as signatures
-from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import ParsedEntry, parse
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.ledger.signature import Covering
@@ -139,6 +138,9 @@ class Resolver:
         entry = self.entry(seqno)
         covering, era = self._covering(seqno)
         covering.check(entry)
+        if covering.entry.seqno == seqno:
+            # A signature does not cover itself: that it was sealed here has to do.
+            self._open(entry)
         endorsed = PRESENT if self._eras.is_present(era) else self._endorsements(seqno, era)
         return State(entry, covering, self._evidence(entry), endorsed, self._open_private)
 
@@ -165,17 +167,18 @@ class Resolver:
         return self.secrets.cipher_at(entry.seqno).evidence(entry.view, entry.seqno)
 
     def _open_private(self, entry: ParsedEntry) -> Changes:
-        if not entry.ciphertext:
-            return {}
+        return wire.decode(self._open(entry)) if entry.ciphertext else {}
+
+    def _open(self, entry: ParsedEntry) -> bytes:
+        """The private domain. InvalidLedger when anything in the entry was changed."""
         try:
             cipher = self.secrets.cipher_at(entry.seqno)
-            private = cipher.open(entry.iv, entry.tag, entry.ciphertext, entry.public)
+            return cipher.open(entry.iv, entry.tag, entry.ciphertext, entry.public)
         except InvalidTag:
             raise InvalidLedger(
                 f"Entry {entry.seqno} does not authenticate under its ledger secret.",
                 seqno=entry.seqno,
             ) from None
-        return wire.decode(private)
 
     # --- signatures -----------------------------------------------------------------------------
 
@@ -226,19 +229,7 @@ class Resolver:
     def _check(self, covering: Covering, era: Era) -> None:
         covering.check_tree()
         signed = covering.signature
-        try:
-            key = key_of(signed.cert)
-        except ValueError as e:
-            raise InvalidLedger(
-                f"The signature at {signed.seqno} has no certificate of its node: {e}.",
-                seqno=signed.seqno,
-            ) from None
-        if key.id != signed.node:
-            raise InvalidLedger(
-                f"The signature at {signed.seqno} carries the certificate of another node than"
-                f" {signed.node}.",
-                seqno=signed.seqno,
-            )
+        key = self._eras.key_of_node(signed)
         signatures.verify(signed, covering.tree.root(), key, era.key)
 
     def check_signed(self, entry: ParsedEntry, era: Era) -> None:
