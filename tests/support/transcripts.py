@@ -92,11 +92,11 @@ class Client(NamedTuple):
         return certs.fingerprint(self.cert)
 
 
-def make_client(name: str, curve: Curve, begins: int) -> Client:
+def make_client(name: str, curve: Curve, begins: int, now: int = STARTED) -> Client:
     """A self-signed certificate that begins so many days after the service."""
     entropy = SeededEntropy(f"client {name}")
     key = PrivateKey.generate(curve, entropy)
-    not_before = STARTED + begins * DAY_S
+    not_before = now + begins * DAY_S
     cert = certs.self_signed(
         key, f"CN={name}", not_before=not_before, days=PERSON_DAYS, ca=False, entropy=entropy
     )
@@ -284,19 +284,24 @@ class Replay:
     def _valued(self, value: Any) -> Any:
         return self.ours(value) if isinstance(value, str) else value
 
+    def body(self, exchange: dict[str, Any]) -> bytes:
+        """The body of the request of an exchange, made for our service."""
+        asked = exchange["request"]
+        if "cose" in asked or exchange["name"] in self.signers:
+            return self._signed(exchange)
+        if "body_base64" in asked:
+            return base64.b64decode(asked["body_base64"])
+        if "body_sha256" in asked:
+            return bytes(asked["body_length"])
+        text: str = asked.get("body", "")
+        return text.encode()
+
     def message(self, exchange: dict[str, Any]) -> bytes:
         """The bytes of the request of an exchange, made for our service."""
         asked = exchange["request"]
         if "raw_base64" in asked:
             return self._replaced(base64.b64decode(asked["raw_base64"]))
-        if "cose" in asked or exchange["name"] in self.signers:
-            body = self._signed(exchange)
-        elif "body_base64" in asked:
-            body = base64.b64decode(asked["body_base64"])
-        elif "body_sha256" in asked:
-            body = bytes(asked["body_length"])
-        else:
-            body = asked.get("body", "").encode()
+        body = self.body(exchange)
         lines = [f"{asked['method']} {self.ours(asked['path'])} HTTP/1.1".encode()]
         for name, value in asked["headers"]:
             if name.lower() == "content-length":

@@ -1,0 +1,91 @@
+"""What of an answer may differ from the recorded one, and why.
+
+A rule names a part of an answer ("status", "header NAME", "body", ...) and the exchanges it is
+about by what they are, not by what a recording calls them. Each is a row of docs/deviations.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from replay.recording import Exchange
+
+
+class Rule(NamedTuple):
+    """One deviation: its reason, the parts it touches, and whether it applies to an exchange."""
+
+    why: str
+    parts: tuple[str, ...]
+    applies: Callable[[Exchange], bool]
+
+
+def _path(pattern: str) -> Callable[[Exchange], bool]:
+    match = re.compile(pattern).match
+    return lambda e: match(e["request"].get("path", "")) is not None
+
+
+def _says(pattern: str) -> Callable[[Exchange], bool]:
+    search = re.compile(pattern).search
+    return lambda e: search(e["response"].get("body", "")) is not None
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("another JavaScript engine", ("body",), _path(r"/node/version")),
+    Rule(
+        "counts of sessions and memory are each node's own",
+        ("body",),
+        _path(r"/node/(metrics|memory)"),
+    ),
+    Rule("bytecode of another engine has another size", ("body",), _path(r"/node/js_metrics")),
+    Rule(
+        "documents are in our own words and describe what is served",
+        ("body",),
+        _path(r"/((app|node|gov)/)?api(\?|$)"),
+    ),
+    Rule(
+        "the answer comes as soon as the entry was read, without 202 first",
+        ("status 200, not 202",),
+        lambda e: e["response"].get("status") == 202,
+    ),
+    Rule(
+        "texts of the original's JSON library are its own",
+        ("body",),
+        _says(r"\[json\.exception|nlohmann"),
+    ),
+    Rule(
+        "templates that match are listed by name, not in the order of a hash table",
+        ("body",),
+        _says("Multiple potential matches"),
+    ),
+    Rule(
+        "a header without value is not glued to the next, no empty header is made up",
+        ("body",),
+        lambda e: e["request"].get("path", "").startswith("/app/echo")
+        and '"":' in e["response"].get("body", "") + '"":' * _has_empty_header(e),
+    ),
+    Rule(
+        "a plaintext connection gets its answer although it was forwarded",
+        ("status",),
+        lambda e: e["protocol"] == "HTTP/1.1 plaintext" and e["response"].get("status") is None,
+    ),
+    Rule(
+        "what ends, blocks or confuses the original is answered",
+        ("status",),
+        lambda e: e["response"].get("status") is None
+        and re.search(r"abort|crash|bad_alloc", e.get("note", "")) is not None,
+    ),
+)
+
+
+def _has_empty_header(exchange: Exchange) -> bool:
+    return any(value == "" for _, value in exchange["request"].get("headers", []))
+
+
+def explain(exchange: Exchange, difference: str) -> str | None:
+    """Why a difference is meant to be; None when it is not."""
+    for rule in RULES:
+        if difference.startswith(rule.parts) and rule.applies(exchange):
+            return rule.why
+    return None

@@ -1,0 +1,331 @@
+"""Plays recorded exchanges on a network of ours, in their order.
+
+What a recording says in words is followed: `setup` tells which nodes were suspended or led, names
+tell which exchanges shared a connection, ports tell which node was asked. Before an exchange all
+nodes have committed what was written before it, as the recorder waited for it, too; exchanges that
+raced with that are recognised by their names and notes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pyccf.crypto import certs
+from replay import http2, joiners
+from replay.nodes import MAIN, Nodes
+from replay.recording import Exchange, Recording, moment
+from replay.wire import ANSWER_TIMEOUT_S, SILENCE_S, Line, NoAnswer
+from support.node import Reply
+from support.transcripts import (
+    OUR_HOST_DATA,
+    PEOPLE,
+    RECORDED_HOST_DATA,
+    Answer,
+    Client,
+    Replay,
+    _answer,
+    make_client,
+)
+
+MEMBERS = ("member0", "member1", "member2")
+CREATED_AT = 1_795_230_000
+"""`created_at` of proposals that were not recorded: old, but within every window."""
+DRIFT = 20
+"""Transaction ids this near to the last known one are understood as relative to it."""
+
+_SHARED = re.compile(r"^(?:session [A-Z]\b|session after redirect|sticky|keep-alive|HTTP/2 session)")
+_HELD_OPEN = re.compile(r"^cap: session")
+_PIPELINED = re.compile(r"request (\d+) of (\d+)")
+_RACES = re.compile(r"pending|right after|just after|at once|local read", re.IGNORECASE)
+_SESSION_NUMBER = re.compile(r"on session \d+")
+_TXID = re.compile(r"(\d+)\.(\d+)")
+
+
+def people(now: int) -> dict[str, Client]:
+    """Everybody who speaks in a recording, with certificates that count from now."""
+    found = {
+        name: make_client(name, curve, begins, now) for name, (curve, begins) in PEOPLE.items()
+    }
+    for name in MEMBERS:
+        found[name] = make_client(name, PEOPLE["member3"][0], -1, now)
+    for name in ("joiner", "joiner2"):
+        found[name] = make_client(name, PEOPLE["member3"][0], -1, now)
+    return found
+
+
+class _Us:
+    """What the in-memory replay asks of its service, answered by the first node."""
+
+    def __init__(self, replay: LiveReplay, nodes: Nodes) -> None:
+        self._replay = replay
+        self.node_id = nodes.id(0)
+        self.node = self
+        self.members: list[Client] = []
+
+    def call(self, method: str, target: str, body: bytes, **more: Any) -> Reply:
+        return self._replay.request(method, target, body, more.get("headers", {}))
+
+
+class LiveReplay(Replay):
+    """One network of processes, spoken to as the recorded one was."""
+
+    def __init__(self, recording: Recording, nodes: Nodes, clients: dict[str, Client]) -> None:
+        self.recording = recording
+        self.nodes = nodes
+        self.lead = 0
+        self.lines: dict[str, Line] = {}
+        self.speakers: dict[str, http2.Speaker] = {}
+        self.folder = Path(tempfile.mkdtemp(dir=nodes.folder))
+        self.last: tuple[str, str] = ("", "")
+        """Transaction ids of the latest write: recorded, ours."""
+        self.written = 0
+        self.now = recording.began()
+        us = _Us(self, nodes)
+        us.members = [clients[name] for name in MEMBERS]
+        super().__init__(us, recording.symbols)  # type: ignore[arg-type]
+        self.clients.update(clients)
+        for name, client in clients.items():
+            if f"{name}_id" in self.symbols:
+                self.known[self.symbols[f"{name}_id"]] = client.id
+            (self.folder / f"{name}.pem").write_text(client.key.pem() + client.cert)
+        for number, recorded in enumerate(recording.node_ids()):
+            self.known[recorded] = nodes.id(number)
+        self.known[RECORDED_HOST_DATA] = self._host_data()
+        self.joiners = joiners.Joiners(recording, self.known, self.clients, self.symbols)
+
+    def _host_data(self) -> str:
+        policy = json.loads(
+            self.nodes.ask(0, "/gov/service/join-policy?api-version=2024-07-01")[1]
+        )
+        found: list[str] = policy.get("virtual", {}).get("hostData", [OUR_HOST_DATA])
+        return found[0]
+
+    # --- which node, which connection -----------------------------------------------------------
+
+    def _number(self, exchange: Exchange) -> int:
+        for name, value in exchange["request"].get("headers", []):
+            if name in ("host", ":authority"):
+                port = value.rpartition(":")[2]
+                number = self.nodes.number_at(int(port)) if port.isdigit() else None
+                if number is not None:
+                    return number
+        if exchange["node"] == "primary":
+            return self.lead
+        return next(n for n in sorted(self.nodes.running) if n != self.lead)
+
+    def _open(self, exchange: Exchange, **more: Any) -> Line:
+        client = exchange["request"].get("client", "none")
+        cert = None if client == "none" else self.folder / f"{client}.pem"
+        plain = exchange["protocol"] == "HTTP/1.1 plaintext"
+        address = self.nodes.address(self._number(exchange), exchange["interface"])
+        return Line(address, plain=plain, cert=None if plain else cert, **more)
+
+    def _line(self, exchange: Exchange) -> tuple[Line, bool]:
+        """The connection of an exchange, and whether it stays for others."""
+        name = exchange["name"]
+        shared = _SHARED.match(name)
+        key = shared[0] if shared else name if _HELD_OPEN.match(name) else ""
+        if not key:
+            return self._open(exchange), False
+        if key not in self.lines:
+            self.lines[key] = self._open(exchange)
+        return self.lines[key], True
+
+    def hang_up(self) -> None:
+        """Close what was kept open."""
+        for line in self.lines.values():
+            line.close()
+        self.lines.clear()
+
+    # --- exchanges ------------------------------------------------------------------------------
+
+    def body(self, exchange: Exchange) -> bytes:
+        return super().body(self.joiners.translated(exchange))
+
+    def send(self, exchange: Exchange) -> Answer:
+        if exchange["protocol"].startswith("HTTP/2"):
+            return http2.exchange(self, exchange)
+        try:
+            line, kept = self._line(exchange)
+        except (OSError, ssl.SSLError):
+            return Answer(None, "", True)
+        try:
+            return self._converse(line, exchange)
+        finally:
+            if not kept:
+                line.close()
+
+    def _converse(self, line: Line, exchange: Exchange) -> Answer:
+        line.send(self.message(exchange))
+        head = exchange["request"].get("method") == "HEAD"
+        silent = exchange["response"].get("status") is None
+        try:
+            raw = line.reply(head=head, timeout_s=SILENCE_S if silent else ANSWER_TIMEOUT_S)
+        except NoAnswer:
+            return Answer(None, "", line.closed())
+        looked = "connection_closed" in exchange["response"]
+        return _answer(raw, looked and line.closed())
+
+    def request(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> Reply:
+        """A request that was not recorded, to the primary."""
+        line = Line(self.nodes.address(self.lead, MAIN))
+        lines = [f"{method} {target} HTTP/1.1", f"content-length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        try:
+            line.send("\r\n".join([*lines, "", ""]).encode() + body)
+            return Reply(line.reply(head=method == "HEAD"))
+        finally:
+            line.close()
+
+    def play(self, exchange: Exchange) -> tuple[Answer, list[str]]:
+        answer, differences = super().play(exchange)
+        reply = answer.reply
+        if reply is not None and "x-ms-ccf-transaction-id" in reply.headers:
+            recorded = exchange["response"]["headers"].get("x-ms-ccf-transaction-id")
+            if recorded is not None:
+                self.last = (recorded, reply.txid)
+            self.written = max(self.written, int(reply.txid.partition(".")[2]))
+        return answer, differences
+
+    def pipeline(self, group: list[Exchange]) -> list[tuple[Answer, list[str]]]:
+        """Requests sent in one piece; answers come in the order of the requests."""
+        line = self._open(group[0])
+        out = []
+        try:
+            line.send(b"".join(self.message(one) for one in group))
+            for one in group:
+                try:
+                    answer = _answer(line.reply(head=False), False)
+                except NoAnswer:
+                    answer = Answer(None, "", True)
+                out.append((answer, self.differences(one, answer)))
+        finally:
+            line.close()
+        return out
+
+    # --- what happened in between ---------------------------------------------------------------
+
+    def arrange(self, exchange: Exchange) -> None:
+        """Bring the network into the state an exchange was recorded in."""
+        setup, nodes = exchange["setup"], self.nodes
+        made = moment(exchange)
+        if made is not None and made > self.now:
+            self.now = made
+            nodes.set_clock(made)
+        if "backups suspended" in setup:
+            for number in nodes.awake():
+                if number != self.lead:
+                    nodes.suspend(number)
+            return
+        alone = re.search(r"node (\d+) suspended", setup)
+        if alone:
+            nodes.suspend(int(alone[1]))
+            if "become primary" in setup and self.lead == int(alone[1]):
+                self.lead = nodes.primary()
+            return
+        for number in list(nodes.running):
+            if number not in nodes.ended():
+                nodes.resume(number)
+        if not _RACES.search(f"{exchange['name']} {exchange.get('note', '')}"):
+            nodes.settled(self.written)
+
+    # --- comparison -----------------------------------------------------------------------------
+
+    def _one_node(self, value: Any) -> Any:
+        """Every node of the recorded network is here, too."""
+        return value
+
+    def _token(self, token: str) -> str:
+        mine = super()._token(token)
+        near = _TXID.fullmatch(token)
+        if mine == token and near and self.last[0] and token not in self.known:
+            (view, seqno), last = near.groups(), int(self.last[0].partition(".")[2])
+            if int(seqno) > DRIFT and abs(int(seqno) - last) <= DRIFT:
+                return f"{view}.{int(seqno) - last + int(self.last[1].partition('.')[2])}"
+        return mine
+
+    def _body_differences(self, exchange: Exchange, reply: Reply) -> list[str]:
+        found = super()._body_differences(exchange, reply)
+        if found and b"on session" in reply.body:
+            # Numbers of connections are each node's own.
+            theirs = self.ours(exchange["response"].get("body", ""))
+            ours = reply.body.decode()
+            if _SESSION_NUMBER.sub("", ours) == _SESSION_NUMBER.sub("", theirs):
+                return []
+        return found
+
+
+def handshake(replay: LiveReplay, exchange: Exchange) -> list[str]:
+    """Differences of an observation made on TLS itself."""
+    request, wanted = exchange["request"], exchange["response"]
+    if "settings" in wanted:
+        seen = http2.settings(replay, exchange)
+        return [] if seen == wanted else [f"body {seen}, not {wanted}"]
+    if "version" not in wanted and "error" not in wanted:
+        return ["not compared: an observation of many connections at once"]
+    offered = re.findall(r"'([^']*)'", request.get("alpn", "")) or None
+    newest = ssl.TLSVersion(int(request.get("maxver", ssl.TLSVersion.TLSv1_3)))
+    number = replay._number(exchange)
+    if exchange["name"] == "backup node":
+        number = next(n for n in replay.nodes.awake() if n != replay.lead)
+    client = request.get("client", "none")
+    cert = None if client == "none" else replay.folder / f"{client}.pem"
+    try:
+        line = Line(
+            replay.nodes.address(number, exchange["interface"]),
+            cert=cert,
+            alpn=offered,
+            newest=newest,
+        )
+    except (OSError, ssl.SSLError) as e:
+        return [] if "error" in wanted else [f"handshake {e}"]
+    made = line.socket
+    assert isinstance(made, ssl.SSLSocket)
+    try:
+        cipher = made.cipher()
+        facts = {
+            "version": made.version(),
+            "cipher": cipher[0] if cipher else None,
+            "alpn_selected": made.selected_alpn_protocol(),
+        }
+        der = made.getpeercert(binary_form=True)
+    finally:
+        line.close()
+    found = [f"{k} {v}, not {wanted[k]}" for k, v in facts.items() if wanted.get(k) != v]
+    ours = certs.pem_to_der(wanted["server_certificate"]) if "server_certificate" in wanted else b""
+    if ours and der and _names(der) != _names(ours):
+        found.append(f"certificate {_names(der)}, not {_names(ours)}")
+    return found
+
+
+def _names(der: bytes) -> tuple[str, str]:
+    """Issuer and subject of a certificate."""
+    from cryptography import x509
+
+    cert = x509.load_der_x509_certificate(der)
+    return cert.issuer.rfc4514_string(), cert.subject.rfc4514_string()
+
+
+def groups(exchanges: list[Exchange]) -> list[list[Exchange]]:
+    """Exchanges in order; those that were sent in one piece together."""
+    out: list[list[Exchange]] = []
+    for exchange in exchanges:
+        part = _PIPELINED.search(exchange["name"])
+        if part and part[1] != "1" and out:
+            out[-1].append(exchange)
+        else:
+            out.append([exchange])
+    return out
+
+
+def pause(seconds: float) -> None:
+    """Let the network come to rest."""
+    with suppress(InterruptedError):
+        time.sleep(seconds)

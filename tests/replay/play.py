@@ -1,0 +1,180 @@
+"""Which files are played on which network, and what becomes of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pyccf import constitutions
+from pyccf.codec import cose
+from pyccf.cli.bundle import JsBundle, find_app
+from replay import deviations
+from replay.driver import MEMBERS, LiveReplay, groups, handshake, people
+from replay.nodes import Nodes
+from replay.recording import Exchange, Recording
+from replay.report import FileResult, Outcome
+from support.transcripts import USERS, Replay
+
+
+def everything(given: Path, folder: Path, only: set[str]) -> Iterator[FileResult]:
+    """Replay every recording found; `only` names the files that are wanted."""
+    transcripts = _transcripts(given)
+    if transcripts is not None:
+        recording = Recording(transcripts)
+        shared = [name for name in recording.shared() if _wanted(name, recording, only)]
+        if shared:
+            yield from network(recording, folder / "shared", shared)
+        if "extra" in recording.names and (not only or "extra" in only):
+            yield from network(recording, folder / "extra", ["opening", "extra"], tell=["extra"])
+
+
+def _wanted(name: str, recording: Recording, only: set[str]) -> bool:
+    """State carries over: what comes before a wanted file is played, too."""
+    if not only:
+        return True
+    order = recording.shared()
+    last = max((order.index(one) for one in only if one in order), default=-1)
+    return order.index(name) <= last
+
+
+def _transcripts(given: Path) -> Path | None:
+    for folder in (given, given / "transcripts", given / "ccf" / "transcripts"):
+        if any(folder.glob("opening.jsonl")):
+            return folder
+    return None
+
+
+def network(
+    recording: Recording, folder: Path, names: list[str], tell: list[str] | None = None
+) -> Iterator[FileResult]:
+    """Start a network and play files on it, in order."""
+    clients = people(recording.began())
+    nodes = Nodes(recording, folder, {name: clients[name] for name in MEMBERS})
+    try:
+        nodes.start()
+        replay = LiveReplay(recording, nodes, clients)
+        replay.payloads = Payloads(recording)
+        _tool_signed(replay, recording)
+        for name in names:
+            result = file(replay, recording, name)
+            if tell is None or name in tell:
+                yield result
+    finally:
+        nodes.stop()
+
+
+def file(replay: LiveReplay, recording: Recording, name: str) -> FileResult:
+    """Play one file."""
+    outcomes: list[Outcome] = []
+    for group in groups(recording.load(name)):
+        replay.arrange(group[0])
+        before = BEFORE.get((name, group[0]["name"]))
+        if before is not None:
+            before(replay)
+        for exchange, differences in zip(group, _played(replay, group), strict=True):
+            outcomes.append(judge(exchange, differences))
+    replay.hang_up()
+    return FileResult(name, outcomes)
+
+
+def _played(replay: LiveReplay, group: list[Exchange]) -> list[list[str]]:
+    if group[0]["protocol"] == "TLS":
+        return [handshake(replay, one) for one in group]
+    if len(group) > 1:
+        return [differences for _, differences in replay.pipeline(group)]
+    return [replay.play(group[0])[1]]
+
+
+def judge(exchange: Exchange, differences: list[str]) -> Outcome:
+    reasons = [deviations.explain(exchange, one) for one in differences]
+    why = "; ".join(sorted({r for r in reasons if r})) if reasons and all(reasons) else None
+    return Outcome(exchange["name"], differences, why)
+
+
+# --- what was not recorded --------------------------------------------------------------------
+
+
+class Payloads(dict[str, Callable[[Replay], str]]):
+    """Proposals that a recording names by digest only, known by what they are called."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__()
+        self._bundle = recording.bundle()
+
+    def __missing__(self, name: str) -> Callable[[Replay], str]:
+        if "logging" in name:
+            return lambda asked: _actions(_set_js_app(STAND_IN.as_json()))
+        if "set_constitution" in name:
+            text = constitutions.text("sandbox", "virtual")
+            return lambda asked: _actions(
+                {"name": "set_constitution", "args": {"constitution": text}}
+            )
+        if "set_js_app" in name and self._bundle is not None:
+            return self._first_app
+        raise KeyError(f"nothing is known of what {name!r} proposed")
+
+    def _first_app(self, asked: Replay) -> str:
+        users: list[dict[str, Any]] = []
+        for name in USERS:
+            args: dict[str, Any] = {"cert": asked.clients[name].cert}
+            if name == "user0":
+                args["user_data"] = {"isAdmin": True, "n": 1}
+            users.append({"name": "set_user", "args": args})
+        return _actions(*users, _set_js_app(self._bundle))
+
+
+def _actions(*actions: dict[str, Any]) -> str:
+    return json.dumps({"actions": list(actions)})
+
+
+def _set_js_app(bundle: Any) -> dict[str, Any]:
+    return {"name": "set_js_app", "args": {"bundle": bundle}}
+
+
+_found = find_app(Path(__file__).parent / "logging_app")
+assert isinstance(_found, JsBundle)
+STAND_IN = _found
+"""In place of the original's logging sample, which is not ours to ship."""
+
+
+def _tool_signed(replay: LiveReplay, recording: Recording) -> None:
+    """Bodies that another tool signed: the recording tells the bytes, not the signer."""
+    members = {recording.symbols.get(f"{name}_id"): name for name in MEMBERS}
+    for exchange in recording.exchanges():
+        asked = exchange["request"]
+        typed = any(v == "application/cose" for _, v in asked.get("headers", []))
+        if typed and "body_base64" in asked and "cose" not in asked:
+            try:
+                kid = cose.parse_sign1(base64.b64decode(asked["body_base64"])).kid or b""
+            except cose.CoseError:
+                continue
+            signer = members.get(kid.decode("latin-1"))
+            if signer is None and "tool" in exchange["name"]:
+                signer = MEMBERS[0]
+            if signer is not None:
+                replay.signers[exchange["name"]] = signer
+
+
+def write_pending(replay: LiveReplay) -> None:
+    """The transaction that the next request finds pending."""
+    replay.learn("2.38", replay.request("PUT", "/app/kv/h", b"pending", {}).txid)
+
+
+def set_rsa_issuer(replay: LiveReplay) -> None:
+    """A proposal that was accepted but not recorded."""
+    (both,) = (
+        e for e in replay.recording.load("auth") if e["name"] == "set_jwt_issuer two issuers"
+    )
+    args = json.loads(both["request"]["cose"]["payload"])["actions"][0]["args"]
+    args["jwks"]["keys"] = args["jwks"]["keys"][:1]
+    replay.govern({"name": "set_jwt_issuer", "args": args})
+
+
+BEFORE = {
+    ("common", "js historical pending"): write_pending,
+    ("auth", "jwk listing, RSA only"): set_rsa_issuer,
+}
+"""What happened before an exchange without being recorded."""

@@ -1,0 +1,136 @@
+"""What a recording tells of the network it was made with: its files, interfaces and addresses.
+
+Nothing here knows a particular recording; what one does not tell is left at a default.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Exchange = dict[str, Any]
+
+ORDER = (
+    "opening",
+    "common",
+    "node",
+    "errors",
+    "auth",
+    "gov",
+    "forwarding",
+    "redirects",
+    "interfaces",
+    "sessions",
+    "http2",
+    "logging_app",
+    "join",
+    "failover",
+)
+"""In which order files share one network; unknown files come before those that hurt it."""
+LAST = ("join", "failover")
+ALONE = ("recovery", "extra")
+"""Files recorded on a service of their own."""
+
+PLAUSIBLE = 1_700_000_000
+"""Times before this were made up by the recorder."""
+_HELD = re.compile(r"published node address (\S+) already exists \(node id: ([0-9a-f]{64})\)")
+DEFAULT_INTERFACES: dict[str, dict[str, Any]] = {
+    "primary_rpc_interface": {"bind_address": "127.0.0.1:8300"}
+}
+PORTS_PER_NODE = 20
+
+
+class Recording:
+    """The transcripts of one directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = {path.stem for path in folder.glob("*.jsonl")}
+        symbols = folder / "symbols.json"
+        self.symbols: dict[str, str] = json.loads(symbols.read_text()) if symbols.exists() else {}
+
+    def shared(self) -> list[str]:
+        """Files played on one network, in order."""
+        first = [name for name in ORDER if name in self.names and name not in LAST]
+        others = sorted(self.names - set(ORDER) - set(ALONE))
+        return [*first, *others, *(name for name in LAST if name in self.names)]
+
+    def load(self, name: str) -> list[Exchange]:
+        lines = (self.folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def exchanges(self) -> Iterator[Exchange]:
+        for name in sorted(self.names):
+            yield from self.load(name)
+
+    def bundle(self) -> dict[str, Any] | None:
+        """The application that was installed while the service was opening."""
+        path = self.folder / "probe_app.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def began(self) -> int:
+        """When the recording begins; now, if it does not tell."""
+        told = [m for e in self.exchanges() if (m := moment(e)) is not None]
+        return min(told, default=int(time.time()))
+
+    def node_ids(self) -> list[str]:
+        """Ids of the recorded nodes, in the order of their numbers."""
+        found = []
+        while (node_id := self.symbols.get(f"node{len(found)}_id")) is not None:
+            found.append(node_id)
+        return found
+
+    def interfaces(self) -> dict[int, dict[str, dict[str, Any]]]:
+        """Configured interfaces by node number, as the service told them itself."""
+        told: dict[str, Any] = {}
+        for exchange in self.exchanges():
+            body = exchange["response"].get("body", "")
+            path = exchange["request"].get("path", "")
+            if path.startswith("/node/network/nodes") and '"rpc_interfaces"' in body:
+                answer = json.loads(body)
+                for row in answer.get("nodes", [answer]):
+                    told.setdefault(row["node_id"], row["rpc_interfaces"])
+        ids = self.node_ids()
+        found = {ids.index(i): rows for i, rows in told.items() if i in ids}
+        base = found.get(0) or next(iter(found.values()), DEFAULT_INTERFACES)
+        return {n: found.get(n) or _shifted(base, n) for n in range(max(3, len(ids)))}
+
+    def held_addresses(self) -> dict[int, str]:
+        """Node-to-node addresses that answers tell, by node number."""
+        ids = self.node_ids()
+        found: dict[str, str] = {}
+        for exchange in self.exchanges():
+            body = exchange["response"].get("body", "")
+            found.update({node_id: address for address, node_id in _HELD.findall(body)})
+            if exchange["request"].get("path") == "/node/config":
+                for node_id, row in json.loads(body).items():
+                    found[node_id] = row["address"]
+        return {ids.index(i): address for i, address in found.items() if i in ids}
+
+
+def moment(exchange: Exchange) -> int | None:
+    """When an exchange was made, if a signed message says so."""
+    protected = exchange["request"].get("cose", {}).get("protected", {})
+    told = protected.get("ccf.gov.msg.created_at")
+    return told if isinstance(told, int) and told > PLAUSIBLE else None
+
+
+def _shifted(rows: dict[str, dict[str, Any]], number: int) -> dict[str, dict[str, Any]]:
+    """The interfaces of another node: the same at other ports."""
+    made: dict[str, dict[str, Any]] = {}
+    for name, row in rows.items():
+        made[name] = dict(row)
+        for key in ("bind_address", "published_address"):
+            if key in row:
+                host, _, port = row[key].rpartition(":")
+                made[name][key] = f"{host}:{int(port) + PORTS_PER_NODE * number}"
+    return made
+
+
+def configured(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Interfaces as a node's configuration wants them."""
+    return {name: dict(row) for name, row in rows.items() if row.get("app_protocol") != "HTTP2"}
