@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 HOT    := $(shell sed -n 's|^    "\(src/pyccf/.*\.py\)",.*|\1|p' setup.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz bitrot sanitize-js clean
+.PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz bitrot replay conform sanitize-js clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,6 +53,12 @@ fuzz: $(STAMP)     ## CASES=17000 damaged and forged messages between nodes for 
 
 bitrot: $(STAMP)   ## flip every byte of a small ledger, damage a larger one 10,000 times, change 100,000 bits of receipts
 	PYCCF_ROT=1 $(BIN)/python -m pytest -s tests/property/test_rot.py $(ARGS)
+
+replay: $(STAMP)   ## RECORDINGS=directory: replay what was recorded from the original, print what is equal
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m replay $(abspath $(RECORDINGS)) $(ARGS)
+
+conform: $(STAMP)  ## REQUESTS=20000 requests made up from the OpenAPI documents of a live node
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m support.schema_driven --requests $(or $(REQUESTS),20000) $(ARGS)
 
 # The engine is built from its source too: with the wheel, freed memory could not be told from used.
 SANITIZED  := build/sanitize

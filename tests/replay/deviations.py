@@ -62,8 +62,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "a header without value is not glued to the next, no empty header is made up",
         ("body",),
-        lambda e: e["request"].get("path", "").startswith("/app/echo")
-        and '"":' in e["response"].get("body", "") + '"":' * _has_empty_header(e),
+        lambda e: (
+            e["request"].get("path", "").startswith("/app/echo")
+            and '"":' in e["response"].get("body", "") + '"":' * _has_empty_header(e)
+        ),
     ),
     Rule(
         "a plaintext connection gets its answer although it was forwarded",
@@ -73,8 +75,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "what ends, blocks or confuses the original is answered",
         ("status",),
-        lambda e: e["response"].get("status") is None
-        and re.search(r"abort|crash|bad_alloc", e.get("note", "")) is not None,
+        lambda e: (
+            e["response"].get("status") is None
+            and re.search(r"abort|crash|bad_alloc", e.get("note", "")) is not None
+        ),
     ),
 )
 

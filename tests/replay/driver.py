@@ -24,6 +24,7 @@ from replay.recording import Exchange, Recording, moment
 from replay.wire import ANSWER_TIMEOUT_S, SILENCE_S, Line, NoAnswer
 from support.node import Reply
 from support.transcripts import (
+    DAY_S,
     OUR_HOST_DATA,
     PEOPLE,
     RECORDED_HOST_DATA,
@@ -35,12 +36,12 @@ from support.transcripts import (
 )
 
 MEMBERS = ("member0", "member1", "member2")
-CREATED_AT = 1_795_230_000
-"""`created_at` of proposals that were not recorded: old, but within every window."""
 DRIFT = 20
 """Transaction ids this near to the last known one are understood as relative to it."""
 
-_SHARED = re.compile(r"^(?:session [A-Z]\b|session after redirect|sticky|keep-alive|HTTP/2 session)")
+_SHARED = re.compile(
+    r"^(?:session [A-Z]\b|session after redirect|sticky|keep-alive|HTTP/2 session)"
+)
 _HELD_OPEN = re.compile(r"^cap: session")
 _PIPELINED = re.compile(r"request (\d+) of (\d+)")
 _RACES = re.compile(r"pending|right after|just after|at once|local read", re.IGNORECASE)
@@ -101,9 +102,7 @@ class LiveReplay(Replay):
         self.joiners = joiners.Joiners(recording, self.known, self.clients, self.symbols)
 
     def _host_data(self) -> str:
-        policy = json.loads(
-            self.nodes.ask(0, "/gov/service/join-policy?api-version=2024-07-01")[1]
-        )
+        policy = json.loads(self.nodes.ask(0, "/gov/service/join-policy?api-version=2024-07-01")[1])
         found: list[str] = policy.get("virtual", {}).get("hostData", [OUR_HOST_DATA])
         return found[0]
 
@@ -216,7 +215,7 @@ class LiveReplay(Replay):
         """Bring the network into the state an exchange was recorded in."""
         setup, nodes = exchange["setup"], self.nodes
         made = moment(exchange)
-        if made is not None and made > self.now:
+        if made is not None and self.now < made < self.now + DAY_S:
             self.now = made
             nodes.set_clock(made)
         if "backups suspended" in setup:

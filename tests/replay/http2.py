@@ -79,9 +79,7 @@ class Speaker:
                     head = {k.decode(): v.decode("latin-1") for k, v in event.headers}
                 elif isinstance(event, DataReceived):
                     came += event.data
-                    self.h2.acknowledge_received_data(
-                        event.flow_controlled_length, event.stream_id
-                    )
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, StreamReset | ConnectionTerminated):
                     return Answer(None, "", isinstance(event, ConnectionTerminated))
                 elif isinstance(event, StreamEnded):

@@ -61,9 +61,7 @@ class Joiners:
         except (ValueError, TypeError, AttributeError):
             return
         if ident in self.keys:
-            body["certificate_signing_request"] = certs.csr(
-                self.keys[ident].key, f"CN={ident[:8]}"
-            )
+            body["certificate_signing_request"] = certs.csr(self.keys[ident].key, f"CN={ident[:8]}")
 
     def _evidence(self, body: dict[str, Any]) -> None:
         info = body.get("quote_info")

@@ -231,5 +231,3 @@ class Nodes:
     def ended(self) -> list[int]:
         """Nodes whose process is gone."""
         return [n for n, node in self.running.items() if node.process.poll() is not None]
-
-

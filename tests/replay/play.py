@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyccf import constitutions
-from pyccf.codec import cose
 from pyccf.cli.bundle import JsBundle, find_app
+from pyccf.codec import cose
 from replay import deviations
 from replay.driver import MEMBERS, LiveReplay, groups, handshake, people
 from replay.nodes import Nodes

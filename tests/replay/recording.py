@@ -74,8 +74,13 @@ class Recording:
 
     def began(self) -> int:
         """When the recording begins; now, if it does not tell."""
-        told = [m for e in self.exchanges() if (m := moment(e)) is not None]
-        return min(told, default=int(time.time()))
+        for name in [*self.shared(), *ALONE]:
+            if name in self.names:
+                for exchange in self.load(name):
+                    told = moment(exchange)
+                    if told is not None:
+                        return told
+        return int(time.time())
 
     def node_ids(self) -> list[str]:
         """Ids of the recorded nodes, in the order of their numbers."""
