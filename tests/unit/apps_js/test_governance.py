@@ -260,3 +260,36 @@ def test_limits_are_never_below_the_defaults() -> None:
     tx.map(tables.JS_RUNTIME_OPTIONS).set(bytes(8), b'{"max_heap_bytes": 1, "max_stack_bytes": 1}')
     source = "export function f() { return new ArrayBuffer(50000000).byteLength; }"
     assert run(source, "c", "f", [], tx=tx, access="GOV_RO").text == "50000000"
+
+
+def test_scripts_that_run_once_share_nothing() -> None:
+    store = Store(2)
+    source = "let n = 0; globalThis.m = (globalThis.m || 0) + 1; Array.prototype.at = null;"
+    for i in range(3):
+        text = f"{source} export function vote() {{ return ++n + m + {i}; }}"
+        found = run(text, f"b{i}", "vote", [], tx=store.tx(), access="GOV_RO", keep=False)
+        assert found.text == str(2 + i)
+    untouched = "export function vote() { return [7].at(0); }"
+    assert run(untouched, "b", "vote", [], tx=store.tx(), access="GOV_RO", keep=False).text == "7"
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("export function vote( {", JsSetupError),
+        ("export const vote = 1;", JsSetupError),
+        ("export function vote() { throw 1; }", JsError),
+        ("export function vote() { while (true) {} }", JsError),
+        ("export function vote() { const a = []; while (true) a.push(new Array(1e6)); }", JsError),
+        ("export function vote() { return vote(); }", JsError),
+    ],
+)
+def test_after_a_failure_the_next_script_runs_as_ever(source: str, error: type[Exception]) -> None:
+    store = Store(2)
+    limits = Limits(time_ms=50, heap_bytes=1 << 22)
+    for _ in range(2):
+        with pytest.raises(error):
+            run(source, "b", "vote", [], tx=store.tx(), access="GOV_RO", limits=limits, keep=False)
+        after = "export function vote() { return 'fine'; }"
+        found = run(after, "b", "vote", [], tx=store.tx(), access="GOV_RO", keep=False)
+        assert found.text == "fine"

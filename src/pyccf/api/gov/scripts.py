@@ -61,7 +61,7 @@ class Scripts:
 
     def vote(self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId) -> bool:
         """Run a ballot's `vote(proposal, proposerId)`; what counts is the value's truth."""
-        return self._run(tx, ballot, name, "vote", [proposal, proposer_id]).truthy
+        return self._run(tx, ballot, name, "vote", [proposal, proposer_id], keep=False).truthy
 
     def _run(
         self,
@@ -71,6 +71,7 @@ class Scripts:
         function: str,
         args: list[JsArg],
         access: Literal["GOV_RO", "GOV_RW"] = "GOV_RO",
+        keep: bool = True,
     ) -> JsResult:
         try:
             return governance.run(
@@ -82,6 +83,7 @@ class Scripts:
                 access=access,
                 operations=self._operations if access == "GOV_RW" else None,
                 machine=self._services,
+                keep=keep,
             )
         except JsError as e:
             raise ScriptFailure(e.message, e.trace, e.timed_out) from None

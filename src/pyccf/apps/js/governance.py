@@ -45,6 +45,8 @@ _ACCESS = {
 _Compiled = tuple[Interpreter, int]
 _compiled: OrderedDict[tuple[str, str, str], _Compiled] = OrderedDict()
 """Interpreters with a script compiled, in their saved state. A cache: holds no state of a run."""
+_blank: dict[str, Interpreter] = {}
+"""One interpreter with nothing compiled for each kind of access, for scripts that run once."""
 
 
 class _LogOnly:
@@ -80,15 +82,20 @@ def run(
     operations: GovernanceOperations | None = None,
     log: Callable[[str, str, str], None] | None = None,
     machine: Machine | None = None,
+    keep: bool = True,
 ) -> JsResult:
     """Call an exported function of a script.
 
     `access` is GOV_RO for `validate`, `resolve` and ballots, GOV_RW for `apply` (which also gets
     `operations`). `machine` offers time, chance and log; with `log` alone there is no time and no
-    chance. Raises JsSetupError when the script cannot be run, JsError when it throws or is
-    stopped; what the transaction or a native function raises otherwise passes through.
+    chance. `keep` holds the compiled script ready for the next call; ballots, of which there are
+    many, do without. Raises JsSetupError when the script cannot be run, JsError when it throws or
+    is stopped; what the transaction or a native function raises otherwise passes through.
     """
-    interpreter, module = _ready(access, module_name, source)
+    if keep:
+        interpreter, module = _ready(access, module_name, source)
+    else:
+        interpreter, module = _once(access, module_name, source)
     host = interpreter.host
     host.tx = tx
     host.operations = operations
@@ -110,9 +117,12 @@ def run(
         return js_result(interpreter.vm.call(module, function, tuple(args)))
     finally:
         host.release()
-        _compiled[access, module_name, source] = (interpreter, module)
-        while len(_compiled) > COMPILED_MAX:
-            _compiled.popitem(last=False)[1][0].vm.close()
+        if keep:
+            _compiled[access, module_name, source] = (interpreter, module)
+            while len(_compiled) > COMPILED_MAX:
+                _compiled.popitem(last=False)[1][0].vm.close()
+        else:
+            _blank[access] = interpreter
 
 
 def _ready(access: str, module_name: str, source: str) -> _Compiled:
@@ -121,14 +131,35 @@ def _ready(access: str, module_name: str, source: str) -> _Compiled:
     if kept is not None:
         kept[0].vm.restore()
         return kept
+    interpreter = _new(access)
+    module = _compile(interpreter, module_name, source)
+    interpreter.vm.save()
+    return interpreter, module
+
+
+def _once(access: str, module_name: str, source: str) -> _Compiled:
+    """The blank interpreter with the script compiled; what is done with it is undone next time."""
+    interpreter = _blank.pop(access, None)
+    if interpreter is None:
+        interpreter = _new(access)
+        interpreter.vm.save()
+    else:
+        interpreter.vm.restore()
+        interpreter.limit(Limits())
+    return interpreter, _compile(interpreter, module_name, source)
+
+
+def _new(access: str) -> Interpreter:
     context, scope = _ACCESS[access]
     host = Host(context)
     host.tag = "gov"
-    interpreter = Interpreter(host, rows(scope))
+    return Interpreter(host, rows(scope))
+
+
+def _compile(interpreter: Interpreter, module_name: str, source: str) -> int:
+    """The script's module. An interpreter that could not compile it is not used again."""
     try:
-        module = interpreter.compile(module_name, source.encode("utf-8", "surrogatepass"))
+        return interpreter.compile(module_name, source.encode("utf-8", "surrogatepass"))
     except JsError:
         interpreter.vm.close()
         raise JsSetupError(f"Failed to compile {module_name}") from None
-    interpreter.vm.save()
-    return interpreter, module
