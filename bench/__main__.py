@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from bench import parts, report
+from bench import governance, parts, report
 from bench.load import WrkMissing
 from bench.parts import LEDGER_ENTRIES, Plan
 from bench.servers import BENCH
 
-PARTS = ("load", "auth", "growth", "ledger", "stages")
+PARTS = ("load", "auth", "growth", "ledger", "governance", "stages")
 NEEDS_WRK = ("load", "auth", "growth", "ledger")
 
 
@@ -71,6 +71,7 @@ def main(given: list[str]) -> int:
         auth=parts.auth(plan, _say) if "auth" in only else None,
         growth=parts.growth(plan, _say) if "growth" in only else None,
         ledger=parts.ledger(plan, _say) if "ledger" in only else None,
+        governance=governance.measure(_say) if "governance" in only else None,
         stages=parts.stages(plan, _say) if "stages" in only else None,
     )
     results = msgspec.structs.replace(results, goals=report.goals(results))

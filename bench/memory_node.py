@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pyccf.apps.js.bytecode import refresh_bytecode
@@ -38,8 +39,17 @@ class MemoryNode:
     Signatures are made by no one but `sign`, so that a loop measures what it says.
     """
 
-    def __init__(self, app: str) -> None:
-        """`app`: app-js or app-py."""
+    def __init__(
+        self,
+        app: str,
+        *,
+        members: tuple[genesis.Member, ...] = (),
+        constitution: str = CONSTITUTION,
+        window: int | None = None,
+        install: Callable[[Parts], None] = lambda parts: None,
+    ) -> None:
+        """`app`: app-js or app-py; `members` (default: one), `constitution` and the `window` of
+        recent proposals are those of the service; `install` adds endpoints."""
         entropy = SystemEntropy()
         now = int(time.time())
         self.app: App | JsApp = JsApp() if app == "app-js" else _load(BENCH / app / "app.py")
@@ -47,9 +57,9 @@ class MemoryNode:
         service = make_service(entropy=entropy, not_before=now, days=DAYS)
         limits = Limits(signature_tx_count=NEVER, signature_delay_ms=NEVER, uncommitted_max=0)
         plan = ServicePlan(
-            members=(genesis.Member(cert=_member(entropy, now), encryption_pub_key=None),),
-            constitution=CONSTITUTION,
-            configuration=genesis.ServiceConfiguration(recovery_threshold=0),
+            members=members or (genesis.Member(cert=_member(entropy, now)),),
+            constitution=constitution,
+            configuration=genesis.ServiceConfiguration(recent_cose_proposals_window_size=window),
             host_data="00" * 32,
             node_bind_address=ADDRESS,
             node_published_address=ADDRESS,
@@ -66,7 +76,7 @@ class MemoryNode:
             entropy=entropy,
             started=now,
             app=self.app,
-            install=lambda parts: None,
+            install=install,
         )
         self.parts = parts
         self.node: Node = parts.node

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 import pyccf
+from bench.governance import FEW, LISTING, MEMBERS, PROPOSALS, Operation
 from bench.load import Figure
 from bench.parts import Growth, LedgerCost, Plan
 from bench.servers import ROOT
@@ -21,6 +22,7 @@ NATIVE_WRITES = {"32": 15_800, "64": 21_900}
 """JavaScript writes in a second that the C++ CCF reached on the development machine."""
 WRITES_AIM = 30_000
 P99_MS = 15.0
+GOVERNANCE_KEPT = 0.5
 GROWTH_KEPT = 0.85
 BYTES_PER_KEY = 600
 VERIFIED_PER_S = 20_000
@@ -64,6 +66,7 @@ class Results(msgspec.Struct, frozen=True, omit_defaults=True):
     auth: dict[str, list[Figure]] | None = None
     growth: list[Growth] | None = None
     ledger: LedgerCost | None = None
+    governance: list[Operation] | None = None
     stages: dict[str, dict[str, float]] | None = None
     goals: list[Goal] = []
 
@@ -133,6 +136,10 @@ def goals(results: Results) -> list[Goal]:
             FLAT_BYTES / MIB,
             more / MIB,
         )
+    for kind in results.governance or ():
+        if kind.name != LISTING:
+            what = f"{kind.name}, {PROPOSALS} proposals against {FEW}"
+            least(what, GOVERNANCE_KEPT, kind.many / kind.few)
     return found
 
 
@@ -169,6 +176,11 @@ def text(results: Results) -> str:
                 f" {verified.cpu_us_per_entry:>7.2f} CPU µs/entry"
                 f" {verified.memory_peak_bytes / MIB:>7.0f} MiB peak"
             )
+    if results.governance:
+        lines += ["", f"Governance, {MEMBERS} members: operations per second of one core"]
+        lines.append(f"  {'proposals kept':<24}{FEW:>10}{PROPOSALS:>10}")
+        for kind in results.governance:
+            lines.append(f"  {kind.name:<24}{kind.few:>10.0f}{kind.many:>10.0f}")
     if results.stages:
         lines += ["", "Processor time by stage, µs per request"]
         for name, figures_ in results.stages.items():
