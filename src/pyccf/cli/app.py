@@ -1,4 +1,4 @@
-"""`pyccf app`: install an application by proposal, or show the one that runs."""
+"""`pyccf app`: install an application by proposal, show the one that runs, test one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pyccf.cli import app_test
 from pyccf.cli.bundle import PythonApp, find_app
 from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
@@ -16,7 +17,10 @@ from pyccf.errors import LocalError
 
 @click.group("app")
 def command() -> None:
-    """Install an application, or show the one that runs."""
+    """Install an application, show the one that runs, test one."""
+
+
+command.add_command(app_test.command)
 
 
 @command.command("deploy")

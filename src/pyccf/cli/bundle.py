@@ -5,7 +5,8 @@ A folder holds one of (first match wins):
     app.py                     a Python application: the object `app` in it
     dist/                      what a TypeScript build left, laid out as below
     bundle.json                {"metadata": ..., "modules": [{"name", "module"}]}
-    app.json, src/**           endpoint metadata, and every file under src as one module
+    app.json, src/**           endpoint metadata, and every file under src as one module, but for
+                               tests (*.test.js, *.test.mjs)
 
 Source maps beside the modules travel inside them, see `source_maps`.
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from pyccf.appdev.discover import SUFFIXES
 from pyccf.cli.source_maps import with_maps
 from pyccf.codec.text import load_json
 from pyccf.errors import LocalError
@@ -83,7 +85,11 @@ def _find(folder: Path) -> JsBundle | PythonApp:
 
 def _sources(place: Path) -> list[Path]:
     """Files under src, in order of their names; none if they still must be built."""
-    files = sorted(path for path in (place / "src").rglob("*") if path.is_file())
+    files = sorted(
+        path
+        for path in (place / "src").rglob("*")
+        if path.is_file() and not path.name.removesuffix(".map").endswith(SUFFIXES)
+    )
     return [] if any(path.suffix == ".ts" for path in files) else files
 
 
