@@ -208,7 +208,7 @@ class Bench(Host):
         """A past transaction as scripts see it."""
         self.settle()
         try:
-            return state_object(self.service.past(txid))
+            return state_object(self.service.past(self.the_request(), txid))
         except RpcError as e:
             raise JsThrow("RangeError", e.message) from None
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from pyccf.apps.auth import INVALID, authenticate
+from pyccf.apps.auth import authenticate
 from pyccf.apps.context import Caller, Context, HistoricalState, TxStatus
 from pyccf.apps.js.registry import JsApp
 from pyccf.apps.router import AmbiguousPath, Endpoint, Mode, allow_header
@@ -31,7 +31,6 @@ from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 FIRST_VIEW: Final = 2
 TXID_HEADER: Final = "x-ms-ccf-transaction-id"
 APP_PREFIX: Final = "/app"
-PENDING: Final = "Historical transaction {} is not currently available."
 
 Rows = Mapping[str, Mapping[bytes, bytes | None]]
 
@@ -55,12 +54,17 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class PastState:
-    """What one transaction wrote."""
+    """What one transaction wrote. Nobody signed it, so nothing proves it."""
+
+    cose_receipt: bytes | None = None
+    cose_signature: bytes | None = None
+    cose_endorsements: tuple[bytes, ...] | None = None
+    proof: bytes | None = None
+    is_signature: bool = False
 
     def __init__(self, txid: TxID, maps: Rows) -> None:
         self.txid = txid
         self.maps = maps
-        self.is_signature = False
 
     @property
     def receipt(self) -> dict[str, Json]:
@@ -123,10 +127,32 @@ class MemoryNode:
             raise LocalError(
                 "Earliest known ledger secret at 1 has no earlier secret stored version (0)"
             )
+        return self.historical_states(handle, range(first, last + 1), expiry_s)
+
+    def historical_states(
+        self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
+    ) -> list[HistoricalState] | None:
+        """The same for single transactions."""
         self.handles.add(handle)
-        if last > self._store.version or self.still_fetching():
+        if max(seqnos, default=0) > self._store.version or self.still_fetching():
             return None
-        return [self.states[seqno] for seqno in range(first, last + 1)]
+        return [self.states[seqno] for seqno in seqnos]
+
+    def historical_state(self, ctx: Context, txid: TxID) -> HistoricalState:
+        """One transaction. Raises RpcError like the historical adapter, 202 while fetching."""
+        status = self.tx_status(txid)
+        if status is not TxStatus.COMMITTED or txid.seqno not in self.states:
+            unknown = status is TxStatus.UNKNOWN
+            raise RpcError(
+                404,
+                "TransactionPendingOrUnknown" if unknown else "TransactionInvalid",
+                f"Only committed transactions can be queried. Transaction {txid} is {status.value}",
+            )
+        if self.still_fetching():
+            pending = f"Historical transaction {txid} is not currently available."
+            code = "TransactionPendingOrUnknown"
+            raise RpcError(202, code, pending, headers={"retry-after": "3"})
+        return self.states[txid.seqno]
 
     def historical_drop(self, handle: int) -> bool:
         """Whether the handle was used."""
@@ -230,7 +256,7 @@ class MemoryService:
             if caller is not None:
                 _check_caller(endpoint, caller)
         if endpoint.mode is Mode.HISTORICAL:
-            ctx.historical = self.past(request.headers.get(TXID_HEADER))
+            ctx.historical = self.past(ctx, request.headers.get(TXID_HEADER))
         endpoint.execute(ctx)
         return ctx
 
@@ -246,27 +272,12 @@ class MemoryService:
             headers={"allow": allow},
         )
 
-    def past(self, text: str | None) -> PastState:
+    def past(self, ctx: Context, text: str | None) -> HistoricalState:
         """The state that a request asks for. Raises RpcError like the historical adapter."""
         txid = TxID.parse(text or "")
         if txid is None:
             raise RpcError(404, "TransactionInvalid", "Could not extract Transaction Id")
-        status = self.node.tx_status(txid)
-        if status is not TxStatus.COMMITTED or txid.seqno not in self.node.states:
-            unknown = status is TxStatus.UNKNOWN
-            raise RpcError(
-                404,
-                "TransactionPendingOrUnknown" if unknown else "TransactionInvalid",
-                f"Only committed transactions can be queried. Transaction {txid} is {status.value}",
-            )
-        if self.node.still_fetching():
-            raise RpcError(
-                202,
-                "TransactionPendingOrUnknown",
-                PENDING.format(txid),
-                headers={"retry-after": "3"},
-            )
-        return self.node.states[txid.seqno]
+        return self.node.historical_state(ctx, txid)
 
 
 def _check_caller(endpoint: Endpoint, caller: Caller) -> None:
@@ -274,12 +285,12 @@ def _check_caller(endpoint: Endpoint, caller: Caller) -> None:
     if caller.policy not in offered:
         raise RpcError(
             401,
-            INVALID,
+            "InvalidAuthenticationInfo",
             "Invalid authentication credentials.",
             details=[
                 {
                     "auth_policy": name,
-                    "code": INVALID,
+                    "code": "InvalidAuthenticationInfo",
                     "message": f"The caller of this test has the policy {caller.policy}",
                 }
                 for name in offered
