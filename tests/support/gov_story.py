@@ -46,15 +46,13 @@ class Story:
         self.members = members
         self.answers: dict[str, Reply] = {}
         self._signed = signed
-        self._created_at = int(client._unix_time())
 
     def sign(
         self, who: Identity, kind: MessageType, payload: object, about: str | None = None
     ) -> Reply:
-        """Send a signed request; each a second after the one before."""
-        self._created_at += 1
+        """Send a signed request."""
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        body = sign_governance(who, kind, raw, self._created_at, about)
+        body = sign_governance(who, kind, raw, int(self.client._unix_time()), about)
         return self.client.send_signed(request_path(kind, who.id, about), body)
 
     def get(self, path: str, **params: str) -> Reply:
