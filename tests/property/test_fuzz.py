@@ -39,8 +39,9 @@ from pyccf.http.accept import check_accept
 from pyccf.http.h1 import ParseFailure, Parser
 from pyccf.http.limits import HttpLimits
 from pyccf.http.message import Request, query_parameters
-from pyccf.kv import wire
-from pyccf.ledger import chunk, entry, receipt, signature
+from pyccf.kv import content, wire
+from pyccf.kv.store import Store
+from pyccf.ledger import chunk, entry, receipt, signature, snapshot
 from pyccf.ledger.history import History
 from pyccf.merkle.tree import Tree
 from pyccf.node.waiting import parse_wish
@@ -48,6 +49,7 @@ from pyccf.service import tables
 from pyccf.shell.config import parse_config
 from pyccf.types import TxID
 from support.ledgers import NOW, Identity, small_service
+from support.snapshots import make_service, take
 
 settings.register_profile(
     "fuzz",
@@ -92,6 +94,34 @@ def sections() -> list[bytes]:
         {"private": {b"k" * 9: b"v" * 30}},
     ]
     return [part for maps in made for part in wire.encode(maps) if part]
+
+
+@cache
+def service_with_snapshot() -> Any:
+    return make_service(3)
+
+
+@cache
+def snapshots() -> list[bytes]:
+    return [take(service_with_snapshot())[1]]
+
+
+def read_snapshot(data: bytes) -> None:
+    """As a node that is to start from it does."""
+    found = snapshot.parse(data)
+    snapshot.history_of(found, found.public_maps())
+    found.private_maps(service_with_snapshot().parts.secrets)
+    snapshot.verify(found, service_with_snapshot().parts.service.cert_pem)
+
+
+def contents() -> list[bytes]:
+    store = Store(view=1)
+    store.apply(1, {"public:a": {b"k": b"v" * 9, b"": b""}, "public:b": {b"long key": b"1"}})
+    return [b"".join(piece for _, piece in content.sections(store.freeze(1).maps()))]
+
+
+def read_content(data: bytes) -> None:
+    list(content.decode(data, seqno=5, public=True))
 
 
 def trees() -> list[bytes]:
@@ -507,6 +537,8 @@ READERS = [
     Reader("write sets", wire.decode, (InvalidLedger,), sections),
     Reader("entries", read_entry, (InvalidLedger,), entries),
     Reader("entries replayed", replay_entry, (InvalidLedger,), lambda: entries()[:1]),
+    Reader("snapshots", read_snapshot, (InvalidLedger, InvalidReceipt), snapshots),
+    Reader("maps of snapshots", read_content, (InvalidLedger,), contents),
     Reader("Merkle trees", Tree.parse, (ValueError, InvalidLedger), trees),
     Reader("chunk files", read_chunk, (InvalidLedger,), chunks),
     Reader(

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 from pyccf.errors import CompactedVersion, Conflict
 from pyccf.kv.changes import Changes
+from pyccf.kv.frozen import Frozen
 from pyccf.kv.store import Hook, Store, ViewChanged
 from pyccf.kv.tx import Tx
 
@@ -121,6 +122,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.rollbacks = 0
         self.map_rollbacks = dict.fromkeys(MAPS, 0)
         self.reported: list[tuple[str, str, int, dict[bytes, bytes | None]]] = []
+        self.frozen: list[tuple[Frozen, Copy]] = []
         for name in MAPS[::-1]:
             self.store.on_write(name, self._hook("local", name))
             self.store.on_commit(name, self._hook("global", name))
@@ -388,6 +390,36 @@ class StoreAgainstModel(RuleBasedStateMachine):
             ]
         )
         self.committed = target
+
+    @rule(ahead=st.integers(0, 4), reads=st.integers(0, 2))
+    def freeze(self, ahead: int, reads: int) -> None:
+        """What is about to be final is frozen, as a snapshot is; some keys are read already."""
+        target = min(self.committed + ahead, self.seqno)
+        frozen = self.store.freeze(target)
+        then = self.history[target]
+        self.compact(ahead)
+        maps = frozen.maps()
+        for one in maps[:reads]:
+            one.keys()
+        self.frozen.append((frozen, then))
+
+    @rule(data=st.data())
+    def thaw(self, data: st.DataObject) -> None:
+        """A frozen state holds what was there, whatever happened since."""
+        if not self.frozen:
+            return
+        at = data.draw(st.integers(0, len(self.frozen) - 1))
+        frozen, then = self.frozen.pop(at)
+        assert {m.name: m.version for m in frozen.maps()} == then.versions
+        for one in frozen.maps():
+            keys = one.keys()
+            found = {
+                key: (pair.value, pair.version)
+                for key, pair in zip(keys, one.pairs(keys), strict=True)
+                if pair is not None
+            }
+            assert found == then.data[one.name]
+        self.store.thaw(frozen)
 
     @invariant()
     def read_at_committed(self) -> None:

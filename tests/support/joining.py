@@ -20,6 +20,7 @@ from pyccf.node.node import Limits, Node
 from pyccf.node.outputs import (
     Answer,
     Append,
+    Begin,
     Call,
     CallFailed,
     Certificate,
@@ -27,6 +28,7 @@ from pyccf.node.outputs import (
     Fetch,
     Log,
     Respond,
+    SaveSnapshot,
     Send,
     Stop,
     Truncate,
@@ -142,6 +144,9 @@ class Joining:
         self.logs: list[Log] = []
         self.ledger: list[bytes] = []
         self.certificates: dict[str, str] = {}
+        self.snapshots: dict[str, bytes] = {}
+        self.began: int | None = None
+        """Where its ledger begins, once it was told."""
         self.sent: list[Send] = []
         self.stopped = ""
         self.now = 0
@@ -207,6 +212,11 @@ class Joining:
                         self.sent.append(output)
                     case Respond():
                         output.deliver(output.response)
+                    case Begin():
+                        self.began = output.seqno
+                    case SaveSnapshot():
+                        self.snapshots[output.name] = b"".join(output.pieces)
+                        self.node.snapshot_saved(output.name, None)
                     case Committed() | Fetch():
                         pass
                     case _:

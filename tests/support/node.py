@@ -17,12 +17,14 @@ from pyccf.node.frontend import App
 from pyccf.node.node import Limits
 from pyccf.node.outputs import (
     Append,
+    Begin,
     Call,
     Certificate,
     Committed,
     Fetch,
     Log,
     Respond,
+    SaveSnapshot,
     Send,
     Stop,
     Truncate,
@@ -90,6 +92,7 @@ class Service:
         self.committed = 0
         self.logs: list[Log] = []
         self.certificates: dict[str, str] = {}
+        self.snapshots: dict[str, bytes] = {}
         self.sent: list[Send] = []
         self.calls: list[Call] = []
         self.stopped = ""
@@ -149,6 +152,11 @@ class Service:
                         output.deliver(output.response)
                     case Committed():
                         self.committed = output.seqno
+                    case Begin():
+                        assert output.seqno == len(self.ledger)
+                    case SaveSnapshot():
+                        self.snapshots[output.name] = b"".join(output.pieces)
+                        self.node.snapshot_saved(output.name, None)
                     case Fetch():
                         self.node.fetched(
                             output.first, output.last, self.ledger[output.first - 1 : output.last]

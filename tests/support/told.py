@@ -93,6 +93,13 @@ class ToldEngine:
     def view_history(self, since: View = 1) -> list[TxID]:
         return [TxID(view, seqno) for seqno, view in self.began if view >= since]
 
+    def view_starts(self, upto: SeqNo) -> list[SeqNo]:
+        starts: list[SeqNo] = []
+        for first, view in self.began:
+            if first <= upto:
+                starts.extend([first] * (view - len(starts)))
+        return starts
+
     def configure(self, seqno: SeqNo, nodes: dict[NodeId, str]) -> None:
         self.members = dict(nodes)
 
@@ -125,6 +132,7 @@ class Backup(Service):
         self.committed = 0
         self.logs = []
         self.certificates = {}
+        self.snapshots = {}
         self.sent = []
         self.calls = []
         self.stopped = ""

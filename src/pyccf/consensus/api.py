@@ -188,6 +188,10 @@ class Engine(Protocol):
 
     def view_history(self, since: View = 1) -> list[TxID]: ...
 
+    def view_starts(self, upto: SeqNo) -> list[SeqNo]:
+        """First seqno of each view, from view 1 on, that starts at or before `upto`."""
+        ...
+
     def details(self) -> dict[str, Json]:
         """What /node/consensus tells (spec: consensus-cft.md §12.5)."""
         ...

@@ -5,6 +5,7 @@ Promises
   `Conflict`; a refused transaction has changed nothing.
 * `rollback` restores every map exactly, `compact` makes a seqno final.
 * Hooks run in a fixed order, independent of hashing.
+* A frozen state (`freeze`) can be read to its end however far the store has gone on.
 
 A transaction conflicts when, for any map it touched (rules 1-3 only if it writes something):
  1. the map was rolled back since the transaction began; or
@@ -20,13 +21,15 @@ Refuses (`LocalError`): applying out of order, rolling back below or compacting 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TypeAlias
 
 from pyccf.errors import Conflict, LocalError
 from pyccf.kv.changes import Changes, MapChanges, WriteSet
 from pyccf.kv.changes import ViewChanged as ViewChanged
+from pyccf.kv.content import MapContent
+from pyccf.kv.frozen import Frozen
 from pyccf.kv.pairs import Pair, Undo, undo_seqno
 from pyccf.kv.state import MapState, State
 from pyccf.kv.tx import SEALED, MapHandle, Tx
@@ -39,7 +42,7 @@ Hook: TypeAlias = Callable[[SeqNo, MapChanges], None]
 class Store(State):
     """The key-value store. One thread, no I/O; hand a write set to consensus as it comes out."""
 
-    __slots__ = ("_on_commit", "_on_write", "_pending", "_reader")
+    __slots__ = ("_frozen", "_on_commit", "_on_write", "_pending", "_reader")
 
     def __init__(self, view: View) -> None:
         super().__init__(view)
@@ -49,6 +52,7 @@ class Store(State):
         """What global hooks have not been told yet, for maps that have such hooks."""
         self._reader: Tx | None = None
         """Serves `read_committed`; dropped when the compacted seqno moves."""
+        self._frozen: list[Frozen] = []
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -72,6 +76,16 @@ class Store(State):
         """Last seqno that changed a map; 0 when it does not exist or nothing ever did."""
         found = self.maps.get(map)
         return 0 if found is None else found.version
+
+    def freeze(self, seqno: SeqNo) -> Frozen:
+        """Everything as of `seqno`, from the compacted one on; to be thawed when it was read."""
+        frozen = Frozen(self, seqno)
+        self._frozen.append(frozen)
+        return frozen
+
+    def thaw(self, frozen: Frozen) -> None:
+        """A frozen state is not needed any longer."""
+        self._frozen.remove(frozen)
 
     # -- hooks ----------------------------------------------------------------------------------
 
@@ -190,6 +204,46 @@ class Store(State):
             for hook in self._on_write.get(name, ()):
                 hook(version, changes)
 
+    # -- beginning in the middle ----------------------------------------------------------------
+
+    def restore(self, seqno: SeqNo, view: View, contents: Sequence[MapContent]) -> None:
+        """Begin at transaction `seqno`, in `view`, with these maps (ascending by name).
+
+        Local hooks run at once, each with the whole content of its map and the map's version;
+        global hooks are told the same when something is compacted next (spec: §3.1). Raises
+        LocalError unless the store is empty.
+        """
+        if self.version or self.maps:
+            raise LocalError("Only an empty store can be restored from a snapshot.")
+        self.version = self.committed = seqno
+        self.view = view
+        self.views = [(seqno, view)]
+        self.restore_more(contents)
+
+    def restore_more(self, contents: Sequence[MapContent]) -> None:
+        """Add maps of the same snapshot that could not be read before: the private ones.
+
+        Raises LocalError when one is there already.
+        """
+        for content in contents:
+            if content.name in self.maps:
+                raise LocalError(f"Map {content.name} cannot be restored: it is there already.")
+        self.epoch += 1
+        self._reader = None
+        for content in contents:
+            state = MapState(content.name, 0)
+            state.version = state.base = content.version
+            state.data = content.pairs
+            self.maps[content.name] = state
+        for content in contents:
+            name = content.name
+            if content.pairs and (name in self._pending or name in self._on_write):
+                changes: MapChanges = {k: pair.value for k, pair in content.pairs.items()}
+                if name in self._pending:
+                    self._pending[name].append((content.version, changes))
+                for hook in self._on_write.get(name, ()):
+                    hook(content.version, changes)
+
     # -- going back and making final ------------------------------------------------------------
 
     def rollback(self, seqno: SeqNo, view: View) -> None:
@@ -202,6 +256,8 @@ class Store(State):
         self.view = view
         if seqno >= self.version:
             return
+        for frozen in self._frozen:
+            frozen.rewind(seqno)
         self.rollbacks += 1
         self.epoch += 1
         self.version = seqno
@@ -239,6 +295,8 @@ class Store(State):
             return
         self.committed = seqno
         self._reader = None
+        for frozen in self._frozen:
+            frozen.fold()
         undo = self.undo
         done = bisect_right(undo, seqno, key=undo_seqno)
         for record in islice(undo, done):

@@ -118,6 +118,12 @@ class History:
         assert seqno == self.tree.size, "entries are appended without gaps"
         self._append_leaf(leaf)
 
+    def restore(self, tree: Tree) -> None:
+        """Begin after the entries of a snapshot, whose tree this is; asserts that none is here."""
+        assert self.tree.size == 1, "only an empty history begins with a snapshot"
+        self.tree = tree
+        self._append_leaf = tree.append
+
     def private(self, parsed: ParsedEntry) -> bytes:
         """The private domain of an entry. InvalidLedger when it does not authenticate."""
         return self.secrets.open(

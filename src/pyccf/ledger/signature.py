@@ -34,7 +34,8 @@ SIGNATURES = "public:ccf.internal.signatures"
 TREE = "public:ccf.internal.tree"
 
 _OLD_TABLES = frozenset((SIGNATURES, TREE))
-_TABLES = _OLD_TABLES | {COSE_SIGNATURES}
+TABLES = _OLD_TABLES | {COSE_SIGNATURES}
+"""What a signature transaction writes."""
 
 VDS_CCF_LEDGER_SHA256 = 2
 """Value of the header "verifiable data structure" (spec: merkle-and-receipts.md §6.2)."""
@@ -132,33 +133,41 @@ def parse(entry: ParsedEntry) -> Signature:
     transaction than its own, or holds a value that is not what it must be.
     """
     maps = entry.public_maps()
-    if maps.keys() != _TABLES and maps.keys() != _OLD_TABLES:
-        raise _bad(entry, f"is no signature transaction: it writes {sorted(maps)}")
+    if maps.keys() != TABLES and maps.keys() != _OLD_TABLES:
+        raise _bad(entry.seqno, f"is no signature transaction: it writes {sorted(maps)}")
+    values: dict[str, bytes] = {}
     for name, rows in maps.items():
-        if rows.keys() != {UNIT} or rows[UNIT] is None:
-            raise _bad(entry, f"has other rows than its one in {name}")
+        value = rows.get(UNIT)
+        if rows.keys() != {UNIT} or value is None:
+            raise _bad(entry.seqno, f"has other rows than its one in {name}")
+        values[name] = value
+    return read(entry.view, entry.seqno, values)
+
+
+def read(view: View, seqno: SeqNo, values: dict[str, bytes]) -> Signature:
+    """The same out of the values themselves, by table. Raises InvalidLedger."""
     try:
-        value = load_json(maps[SIGNATURES][UNIT] or b"")
+        value = load_json(values[SIGNATURES])
         if not isinstance(value, dict):
             raise ValueError("the signature is no JSON object")
-        view, seqno = _integer(value, "view"), _integer(value, "seqno")
+        named = _integer(value, "view"), _integer(value, "seqno")
         root = bytes.fromhex(_text(value, "root"))
         sig = unb64(_text(value, "sig"))
         cert = _text(value, "cert") if "cert" in value else ""
         node = _text(value, "node")
         envelope = None
-        if COSE_SIGNATURES in maps:
-            text = load_json(maps[COSE_SIGNATURES][UNIT] or b"")
+        if COSE_SIGNATURES in values:
+            text = load_json(values[COSE_SIGNATURES])
             if not isinstance(text, str):
                 raise ValueError("the COSE signature is no JSON string")
             envelope = unb64(text)
     except ValueError as error:
-        raise _bad(entry, f"has a malformed signature: {error}") from None
-    if (view, seqno) != (entry.view, entry.seqno):
-        raise _bad(entry, f"carries the signature of {view}.{seqno}")
+        raise _bad(seqno, f"has a malformed signature: {error}") from None
+    if named != (view, seqno):
+        raise _bad(seqno, f"carries the signature of {named[0]}.{named[1]}")
     if len(root) != 32:
-        raise _bad(entry, "has a malformed signature: the root is no SHA-256 digest")
-    return Signature(view, seqno, node, root, sig, cert, envelope, maps[TREE][UNIT] or b"")
+        raise _bad(seqno, "has a malformed signature: the root is no SHA-256 digest")
+    return Signature(view, seqno, node, root, sig, cert, envelope, values[TREE])
 
 
 def verify(signature: Signature, root: bytes, node_key: PublicKey, service_key: PublicKey) -> None:
@@ -232,18 +241,18 @@ class Covering:
     def check_tree(self) -> None:
         """Raise InvalidLedger unless the tree is the one whose root was signed."""
         if self.tree.size != self.entry.seqno or self.tree.root() != self.signature.root:
-            raise _bad(self.entry, "holds a tree that is not what it signed")
+            raise _bad(self.entry.seqno, "holds a tree that is not what it signed")
 
     def check(self, entry: ParsedEntry) -> None:
         """Raise InvalidLedger unless an entry is what was signed here."""
         if entry.seqno == self.entry.seqno:
             if entry.data != self.entry.data:
-                raise _bad(entry, "is not the signature transaction it is taken for")
+                raise _bad(entry.seqno, "is not the signature transaction it is taken for")
             return
         if not self.covers(entry.seqno):
-            raise _bad(entry, f"is not covered by the signature at {self.entry.seqno}")
+            raise _bad(entry.seqno, f"is not covered by the signature at {self.entry.seqno}")
         if self.tree.leaf(entry.seqno) != entry.leaf:
-            raise _bad(entry, f"is not what the signature at {self.entry.seqno} signed")
+            raise _bad(entry.seqno, f"is not what the signature at {self.entry.seqno} signed")
 
 
 def verify_covered(entry: ParsedEntry, covering: ParsedEntry) -> None:
@@ -258,8 +267,8 @@ def verify_covered(entry: ParsedEntry, covering: ParsedEntry) -> None:
     found.check(entry)
 
 
-def _bad(entry: ParsedEntry, what: str) -> InvalidLedger:
-    return InvalidLedger(f"Entry {entry.seqno} {what}.", seqno=entry.seqno)
+def _bad(seqno: SeqNo, what: str) -> InvalidLedger:
+    return InvalidLedger(f"Entry {seqno} {what}.", seqno=seqno)
 
 
 def _text(value: dict[str, object] | object, name: str) -> str:

@@ -27,7 +27,7 @@ from pyccf.kv.changes import MapChanges
 from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret
 from pyccf.node.create import PART_OF_NETWORK, NodePlan, Parts, assemble
 from pyccf.node.node import Node
-from pyccf.node.outputs import Answer, Call, CallFailed, Stop
+from pyccf.node.outputs import Answer, Begin, Call, CallFailed, Stop
 from pyccf.node.secrets import NodeSecrets
 from pyccf.service import tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
@@ -256,6 +256,7 @@ class Joiner:
         parts.signer.issuer = given.cose_issuer
         parts.signer.subject = given.cose_subject
         node.state = PART_OF_NETWORK
+        node.demand(Begin(0))
         node.consensus.join(0, 0, [])
         self._log("info", f"Node has now joined the network as node {node.node_id}")
 

@@ -40,6 +40,7 @@ from pyccf.node.frontend import (
 from pyccf.node.membership import Membership
 from pyccf.node.outputs import (
     Append,
+    Begin,
     Call,
     Certificate,
     Channel,
@@ -48,11 +49,14 @@ from pyccf.node.outputs import (
     Log,
     Output,
     Respond,
+    SaveSnapshot,
     Send,
     Stop,
     Truncate,
 )
 from pyccf.node.replica import Replica
+from pyccf.node.snapshots import TX_COUNT as SNAPSHOT_TX_COUNT
+from pyccf.node.snapshots import Snapshotter
 from pyccf.node.waiting import (
     RECEIPT_HEADER,
     Held,
@@ -98,6 +102,9 @@ class Limits(msgspec.Struct, frozen=True):
     """0: no limit."""
     historical_bytes_max: int = hist.CACHE_BYTES_MAX
     key_refresh_interval: Millis = KEY_REFRESH_INTERVAL
+    snapshot_tx_count: int = SNAPSHOT_TX_COUNT
+    snapshot_interval_ms: Millis | None = None
+    """None: snapshots are taken by count and at governance's demand only."""
 
 
 Sign = Callable[[TxID, bytes, bytes, UnixSeconds], dict[str, dict[bytes, bytes]]]
@@ -151,8 +158,6 @@ class Node:
         self.unix: UnixSeconds = 0
         self.flags = TransactionFlags()
         """Raised by governance, taken when its transaction commits."""
-        self._snapshot_requested = False
-        """A snapshot is due at the next signature, where the chunk ends too."""
         self._outputs: list[Output] = []
         self._entries: list[Entry] = []
         self._waiting = WaitingRoom()
@@ -171,6 +176,7 @@ class Node:
         """What else happens as time passes; each is told the time with every tick."""
         self.replica = Replica(self, service_key)
         self.membership = Membership(self)
+        self.snapshots = Snapshotter(self, limits.snapshot_tx_count, limits.snapshot_interval_ms)
         self.forwarder = Forwarder(self)
         consensus.attach(self.replica)
 
@@ -386,10 +392,22 @@ class Node:
             if flag is Flag.CHUNK:
                 self.chunker.force(seqno)
             else:
-                self._snapshot_requested = True
+                self.snapshots.request()
         if seqno - self._last_signed >= self.limits.signature_tx_count:
             self.sign()
         return txid
+
+    def order(self, tx: Tx, claims: bytes) -> Entry:
+        """Order a transaction of this node's own that writes something. Raises ViewChanged."""
+        if not self.can_order:
+            raise ViewChanged("This node is not the primary: it cannot order transactions.")
+        written = self.store.commit(tx)
+        assert written is not None, "it writes something"
+        public, private = wire.encode(written.maps)
+        txid = TxID(self.store.view, written.version)
+        entry = self.history.append(txid, public, private, claims=claims)
+        self._order(entry)
+        return entry
 
     def _order(self, entry: Entry) -> None:
         size = len(entry.data)
@@ -411,8 +429,8 @@ class Node:
         written = store.commit(tx)
         assert written is not None
         assert written.version == txid.seqno
-        ends_chunk = self.chunker.end_requested(txid.seqno, snapshot=self._snapshot_requested)
-        self._snapshot_requested = False
+        snapshot_due = self.snapshots.due(txid.seqno)
+        ends_chunk = self.chunker.end_requested(txid.seqno, snapshot=snapshot_due)
         public, private = wire.encode(written.maps)
         entry = self.history.append(
             txid,
@@ -422,6 +440,7 @@ class Node:
             committable=True,
         )
         self.historical.signed(txid.seqno)
+        self.snapshots.signed(entry)
         self._order(entry)
         self._flush_due = True
         self._last_signed = txid.seqno
@@ -477,6 +496,7 @@ class Node:
         if entry.committable:
             self._last_signed = entry.seqno
             self.historical.signed(entry.seqno)
+            self.snapshots.followed(entry)
 
     def undone(self, seqno: SeqNo) -> None:
         """Everything after `seqno` was rolled back."""
@@ -486,7 +506,23 @@ class Node:
         self._outputs.append(Truncate(seqno))
         self.historical.rollback(seqno)
         self._last_signed = self.historical.last_signed
-        self._snapshot_requested = False
+        self.snapshots.rollback(seqno)
+
+    def begin_at(self, seqno: SeqNo) -> None:
+        """This node's ledger begins after `seqno`, a signature that a snapshot was taken at."""
+        self.startup_seqno = seqno
+        self.chunker = Chunker(self.chunker.threshold, seqno)
+        self.historical.signed(seqno)
+        self._last_signed = seqno
+        self.snapshots.begin(seqno)
+        self.demand(Begin(seqno))
+
+    def snapshot_saved(self, name: str, failure: str | None) -> None:
+        """The shell wrote a snapshot, or could not: then it says why."""
+        if failure is None:
+            self.log("info", "", f"New snapshot file written to {name}")
+        else:
+            self.log("fail", "", f"Snapshot {name} could not be written: {failure}")
 
     @property
     def retired(self) -> bool:
@@ -519,6 +555,7 @@ class Node:
             )
         ):
             self.sign()
+        self.snapshots.tick()
         self.forwarder.tick(now)
         for held in self._waiting.overdue(now):
             self._too_late(held, f"within {held.wish.timeout_ms}ms")
@@ -666,7 +703,7 @@ class Node:
         """Report one line."""
         self._outputs.append(Log(level, tag, text, about))
 
-    def demand(self, output: Call | Stop) -> None:
+    def demand(self, output: Begin | SaveSnapshot | Call | Stop) -> None:
         """Have the shell do this, after everything asked for before."""
         self._outputs.append(output)
 

@@ -31,6 +31,26 @@ class Committed(msgspec.Struct, frozen=True):
     seqno: SeqNo
 
 
+class Begin(msgspec.Struct, frozen=True):
+    """The ledger begins after `seqno`, where a snapshot was taken, or with 0 at its beginning.
+
+    What of it is on disk already is compared with what will be appended.
+    """
+
+    seqno: SeqNo
+
+
+class SaveSnapshot(msgspec.Struct, frozen=True):
+    """Write a snapshot that is committed, then tell the node `snapshot_saved`.
+
+    Everything else goes on meanwhile; what has been written must be durable when that is told.
+    """
+
+    name: str
+    """Of the file while it is being written."""
+    pieces: list[bytes]
+
+
 class Fetch(msgspec.Struct, frozen=True):
     """Read entries first..last from the ledger, then tell the node `fetched`."""
 
@@ -125,5 +145,16 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 Output: TypeAlias = (
-    Append | Truncate | Committed | Fetch | Respond | Certificate | Log | Send | Call | Stop
+    Append
+    | Truncate
+    | Committed
+    | Begin
+    | SaveSnapshot
+    | Fetch
+    | Respond
+    | Certificate
+    | Log
+    | Send
+    | Call
+    | Stop
 )

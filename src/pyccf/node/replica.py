@@ -186,6 +186,7 @@ class Replica:
     def compact(self, seqno: SeqNo) -> None:
         """Everything up to `seqno` is committed."""
         node = self._node
+        node.snapshots.committed(seqno)
         node.chunker.compact(seqno)
         node.store.compact(seqno)
         node.history.compact(seqno)

@@ -43,6 +43,10 @@ class Files:
     def open_to_read(self, path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
+    def size_of(self, path: str) -> int:
+        """Size of a file that is not open."""
+        return os.stat(path).st_size
+
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 

@@ -30,6 +30,7 @@ from pyccf.node.create import Parts
 from pyccf.node.node import TAKES_PART, Node
 from pyccf.node.outputs import (
     Append,
+    Begin,
     Call,
     Certificate,
     Channel,
@@ -37,6 +38,7 @@ from pyccf.node.outputs import (
     Fetch,
     Log,
     Respond,
+    SaveSnapshot,
     Send,
     Stop,
     Truncate,
@@ -84,6 +86,8 @@ class Program:
         self._credentials: tuple[str, str] | None = None
         """Certificates of this node and of the service that peers know us by."""
         self._calls: set[asyncio.Task[None]] = set()
+        self._saving: set[asyncio.Task[None]] = set()
+        """Snapshots that are being written."""
         self._node: Node
         self._parts: Parts
         self._peers: Peers
@@ -253,6 +257,10 @@ class Program:
                             self._disk.commit(output.seqno)
                         case Truncate():
                             self._disk.truncate(output.seqno)
+                        case Begin():
+                            self._disk.initialise(output.seqno)
+                        case SaveSnapshot():
+                            self._save(output)
                         case Fetch():
                             self._read(output)
                         case Call():
@@ -293,6 +301,29 @@ class Program:
         task = asyncio.get_running_loop().create_task(make())
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
+
+    def _save(self, output: SaveSnapshot) -> None:
+        """Write a snapshot beside everything else."""
+        files = self._prepared.snapshots
+
+        async def save() -> None:
+            failure = None
+            try:
+                name = await asyncio.to_thread(files.save, output.name, output.pieces)
+            except StorageError as e:
+                name, failure = output.name, e.message
+            self._node.snapshot_saved(name, failure)
+            try:
+                for old in await asyncio.to_thread(files.prune):
+                    self.sink.log("info", "", f"Removed old snapshot file {old}")
+            except StorageError as e:
+                self.sink.log("fail", "", e.message)
+            if not self._over:
+                self.flush()
+
+        task = asyncio.get_running_loop().create_task(save())
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
 
     def _present(self, authority: str, cert_pem: str) -> None:
         key = self._parts.identity.key.pem()
@@ -415,6 +446,8 @@ class Program:
         for listener in self.listeners.values():
             await listener.close()
         await self._peers.close()
+        if self._saving:
+            await asyncio.wait(self._saving)
         self._disk.close()
 
 

@@ -7,7 +7,6 @@ what is known once its listeners are bound (spec: node-lifecycle.md §3, config-
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +33,7 @@ from pyccf.shell.config_schema import StartupFiles
 from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.install import AppSource, LoadedApp, load_app
 from pyccf.shell.package import digest_of_code, digest_of_file
+from pyccf.shell.snapshot_files import SnapshotFiles
 from pyccf.types import Json, UnixSeconds
 
 
@@ -54,6 +54,7 @@ class Prepared(msgspec.Struct, frozen=True):
     host_data: str
     """Hex SHA-256 of the program."""
     disk: LedgerDisk
+    snapshots: SnapshotFiles
     threshold: int
     """Shares that recover a new service; 0 when none is started."""
 
@@ -106,13 +107,9 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
             ExitCode.INVALID_VALUE,
         )
     disk = LedgerDisk(ledger.directory, ledger.read_only_directories)
-    if not starting:
-        # What is here is compared with what comes from the network (node-lifecycle.md §8.6).
-        disk.initialise(0)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(config.snapshots.directory)
+    snapshots = SnapshotFiles(config.snapshots.directory, config.snapshots.read_only_directory)
     write(f"{attestation_name()}.measurement", virtual.measurement_file(host_data))
-    return Prepared(files, app, host_data, disk, threshold)
+    return Prepared(files, app, host_data, disk, snapshots, threshold)
 
 
 def _holds_anything(directory: str) -> bool:
@@ -179,6 +176,7 @@ def make(
             uncommitted_max=config.consensus.max_uncommitted_tx_count,
             historical_bytes_max=config.historical_cache_soft_limit_bytes,
             key_refresh_interval=config.jwt.key_refresh_interval_ms,
+            snapshot_tx_count=config.snapshots.tx_count,
         ),
         raft=RaftSettings(
             message_timeout=config.consensus.message_timeout_ms,

@@ -29,6 +29,19 @@ class Disk:
         self.lag: Millis = 0
         """How long it takes until a write is told to be done."""
         self._writing: deque[tuple[Millis, SeqNo]] = deque()
+        self.snapshots: dict[str, bytes] = {}
+        """Committed snapshots by name, in the order in which they were written."""
+
+    def begin(self, seqno: SeqNo) -> None:
+        """The ledger begins after `seqno`."""
+        if self.entries or seqno:
+            raise Broken(f"a ledger with {len(self.entries)} entries was to begin after {seqno}")
+
+    def save(self, name: str, data: bytes) -> None:
+        """Write a snapshot."""
+        if name in self.snapshots:
+            raise Broken(f"snapshot {name} was written twice")
+        self.snapshots[name] = data
 
     @property
     def last(self) -> SeqNo:

@@ -19,6 +19,7 @@ from pyccf.http.session import Session
 from pyccf.node.outputs import (
     Answer,
     Append,
+    Begin,
     Call,
     CallFailed,
     Certificate,
@@ -28,6 +29,7 @@ from pyccf.node.outputs import (
     Log,
     Output,
     Respond,
+    SaveSnapshot,
     Send,
     Stop,
     Truncate,
@@ -110,6 +112,8 @@ class Shell:
             Append: self._append,
             Truncate: self._truncate,
             Committed: self._committed,
+            Begin: self._begin,
+            SaveSnapshot: self._save,
             Fetch: self._fetch,
             Respond: self._respond,
             Certificate: self._certificate,
@@ -270,6 +274,13 @@ class Shell:
 
     def _committed(self, output: Committed) -> None:
         self.disk.commit(output.seqno)
+
+    def _begin(self, output: Begin) -> None:
+        self.disk.begin(output.seqno)
+
+    def _save(self, output: SaveSnapshot) -> None:
+        self.disk.save(output.name, b"".join(output.pieces))
+        self.node.snapshot_saved(output.name, None)
 
     def _fetch(self, output: Fetch) -> None:
         first, last = output.first, output.last

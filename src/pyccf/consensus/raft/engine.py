@@ -156,6 +156,10 @@ class Raft(Progress):
         """Where each view from `since` on starts."""
         return self.views.history(since)
 
+    def view_starts(self, upto: SeqNo) -> list[SeqNo]:
+        """First seqno of each view, from view 1 on, that starts at or before `upto`."""
+        return self.views.until(upto)
+
     def nodes(self) -> dict[NodeId, str]:
         """Nodes of the latest configuration with their addresses."""
         return dict(self.configs[-1].nodes) if self.configs else {}

@@ -1,0 +1,67 @@
+"""A node's state out of a snapshot: store, tree and history of views as they were at its seqno.
+
+The public part can be restored before any secret is known, the private part whenever the ledger
+secret of the snapshot is. Whether the snapshot may be believed was judged before
+(`ledger.snapshot.verify`); that it fits together is checked here, before anything is changed.
+(spec: kv-and-tables.md §7.4, node-lifecycle.md §6.4, §9.1)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyccf.ledger import snapshot as snapshots
+
+if TYPE_CHECKING:
+    from pyccf.kv.content import MapContent
+    from pyccf.ledger.secrets import LedgerSecrets
+    from pyccf.ledger.signature import Signature
+    from pyccf.ledger.snapshot import Snapshot
+    from pyccf.merkle.tree import Tree
+    from pyccf.node.node import Node
+    from pyccf.types import SeqNo
+
+
+class Restorable:
+    """A snapshot whose public part was read and fits together."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Raises InvalidLedger."""
+        self.snapshot = snapshot
+        self.public: list[MapContent] = snapshot.public_maps()
+        signed, tree = snapshots.history_of(snapshot, self.public)
+        self.signature: Signature = signed
+        """The signature transaction that the snapshot was taken at."""
+        self.tree: Tree = tree
+
+    @property
+    def seqno(self) -> SeqNo:
+        return self.snapshot.seqno
+
+
+def restore_from_snapshot(
+    node: Node, restorable: Restorable, secrets: LedgerSecrets | None
+) -> None:
+    """Give a node that has no state yet the state of a snapshot; without secrets the public part.
+
+    Local hooks run for what is restored, global ones when something is committed next. Consensus is
+    not told: who joins says `join` first, with the snapshot's view, seqno and `starts`, so that the
+    configuration found in the tables finds it ready; who recovers says `start` when it has replayed
+    the ledger. Raises InvalidLedger, LocalError for an unknown secret, having changed nothing.
+    """
+    snapshot = restorable.snapshot
+    private = None if secrets is None else snapshot.private_maps(secrets)
+    node.history.restore(restorable.tree)
+    node.begin_at(snapshot.seqno)
+    node.store.restore(snapshot.seqno, snapshot.view, restorable.public)
+    if private is not None:
+        node.store.restore_more(private)
+
+
+def restore_private(node: Node, snapshot: Snapshot, secrets: LedgerSecrets) -> None:
+    """Add the private part, as it was at the snapshot, to a store that has the public part.
+
+    For a store that went on since, its private maps must be replayed elsewhere from here. Raises
+    InvalidLedger, or LocalError for an unknown secret or when private maps are there.
+    """
+    node.store.restore_more(snapshot.private_maps(secrets))
