@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pyccf.http.methods import VERBS
 from pyccf.types import Json
 
 if TYPE_CHECKING:
@@ -112,15 +113,6 @@ def template_names(template: str) -> tuple[str, ...]:
     return tuple(_PARAM.findall(template))
 
 
-# llhttp's enumeration order, in which verbs are listed (spec: http-api.md §3.4).
-# fmt: off
-VERBS = (
-    "DELETE", "GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS", "TRACE", "COPY", "LOCK",
-    "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND", "UNBIND",
-    "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE",
-    "UNSUBSCRIBE", "PATCH", "PURGE", "MKCALENDAR", "LINK", "UNLINK", "SOURCE", "QUERY",
-)
-# fmt: on
 _VERB_ORDER = {verb: i for i, verb in enumerate(VERBS)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyccf.errors import RemoteError
-from pyccf.http.message import REASONS, encode_response
+from pyccf.http.message import JSON_TYPE, REASONS, encode_response, error_body
 
 if TYPE_CHECKING:
     from pyccf.http.message import Request
@@ -31,3 +31,16 @@ class ParseFailure(RemoteError):
     def encode(self) -> bytes:
         """The complete response."""
         return encode_response(self.status, {"content-type": self.content_type}, self.body)
+
+
+def refused_headers(message: str) -> ParseFailure:
+    """There are too many headers, or they are too large."""
+    body = error_body("RequestHeaderTooLarge", message)
+    return ParseFailure(431, body, JSON_TYPE, "request_header_too_large")
+
+
+def refused_body(size_max: int) -> ParseFailure:
+    """The body is too large."""
+    text = f"HTTP request body is too large (max size allowed: {size_max})"
+    body = error_body("RequestBodyTooLarge", text)
+    return ParseFailure(413, body, JSON_TYPE, "request_payload_too_large")

@@ -23,13 +23,10 @@ from httptools import (
 )
 
 from pyccf.http.failure import ParseFailure as ParseFailure
+from pyccf.http.failure import refused_body, refused_headers
 from pyccf.http.limits import FRAMING_SIZE_MAX, HttpLimits
-from pyccf.http.message import (
-    JSON_TYPE,
-    TEXT_TYPE,
-    Request,
-    error_body,
-)
+from pyccf.http.message import TEXT_TYPE, Request
+from pyccf.http.methods import METHODS
 
 BODY_PARTS_MAX = 64
 """Pieces of an unfinished body kept apart before they are joined."""
@@ -134,7 +131,7 @@ class Parser:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
             if len(body) > self._limits.max_body_size:
-                self._failed = self._body_too_large()
+                self._failed = refused_body(self._limits.max_body_size)
                 raise self._failed
         else:
             body = b""
@@ -142,7 +139,7 @@ class Parser:
         fields = self._fields
         self._fields = []
         self._open = False
-        name = _METHODS.get(method) or method.decode("latin-1")
+        name = METHODS.get(method) or method.decode("latin-1")
         if self._chunked:
             self._chunked = False
             del fields[self._head_fields :]  # trailers
@@ -191,7 +188,7 @@ class Parser:
         if max(len(name), len(value)) > self._header_size_max:
             self._failed = self._oversized(name, value)
         else:
-            self._failed = _refused_headers(
+            self._failed = refused_headers(
                 f"Too many headers (max number allowed: {self._limits.max_headers_count})"
             )
         raise self._failed
@@ -202,13 +199,13 @@ class Parser:
         if self._body or self._chunked:
             size = sum(map(len, self._body))
             if size > limits.max_body_size:
-                raise self._refuse(self._body_too_large())
+                raise self._refuse(refused_body(self._limits.max_body_size))
             self._framing = self._framing + len(data) if size == self._body_size else 0
             self._head_size = max(self._head_size, 1)
             self._body_size = size
             if self._framing > FRAMING_SIZE_MAX:
                 raise self._refuse(
-                    _refused_headers(
+                    refused_headers(
                         "Chunk extension or trailer is too large "
                         f"(max size allowed: {FRAMING_SIZE_MAX})"
                     )
@@ -227,7 +224,7 @@ class Parser:
         self._head_size += len(data)
         if self._head_size > limits.head_size_max:
             raise self._refuse(
-                _refused_headers(
+                refused_headers(
                     f"Request head is too large (max size allowed: {limits.head_size_max})"
                 )
             )
@@ -240,14 +237,9 @@ class Parser:
         limit = self._header_size_max
         part = "key" if len(name) > limit else "value"
         shown = name.decode("utf-8", "replace")
-        return _refused_headers(
+        return refused_headers(
             f"Header {part} for '{shown}' is too large (max size allowed: {limit})"
         )
-
-    def _body_too_large(self) -> ParseFailure:
-        text = f"HTTP request body is too large (max size allowed: {self._limits.max_body_size})"
-        body = error_body("RequestBodyTooLarge", text)
-        return ParseFailure(413, body, JSON_TYPE, "request_payload_too_large")
 
     def _failure(self, error: HttpParserError, data: bytes, was_open: bool) -> ParseFailure:
         if self._failed is not None:  # raised by a callback, which httptools reports as its own
@@ -280,15 +272,6 @@ def _fields_of(request: Request) -> list[bytes]:
         fields += (name.encode("latin-1"), value.encode())
     return fields
 
-
-def _refused_headers(message: str) -> ParseFailure:
-    body = error_body("RequestHeaderTooLarge", message)
-    return ParseFailure(431, body, JSON_TYPE, "request_header_too_large")
-
-
-_METHODS = {
-    name.encode(): name for name in ("DELETE", "GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH")
-}
 
 # httptools tells llhttp's reason but neither its constant nor the place. The constant follows from
 # the reason; the place is the shortest piece of the fragment that llhttp refuses, found by

@@ -10,7 +10,6 @@ import asyncio
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from pyccf.http.failure import ParseFailure
     from pyccf.shell.wire import Wire
 
 SESSIONS_SOFT = 1000
@@ -70,9 +69,9 @@ class Admission:
         if self._closing and not self.connections:
             self._all_gone.set()
 
-    def count(self, failure: ParseFailure) -> None:
+    def count(self, metric: str) -> None:
         """Count an error of a session."""
-        self.errors[failure.metric] += 1  # type: ignore[literal-required]
+        self.errors[metric] += 1  # type: ignore[literal-required]
 
     def metrics(self) -> SessionMetrics:
         """The counts so far."""

@@ -29,6 +29,7 @@ from pyccf.codec.text import load_json
 from pyccf.errors import ConfigError
 from pyccf.shell.config_reader import Reader, decode, shown
 from pyccf.shell.config_schema import (
+    HTTP1,
     Address,
     Attestation,
     Authority,
@@ -73,7 +74,8 @@ from pyccf.types import Json
 RETRY_INTERVAL_S = 0.1
 """How often a configuration that is not there yet is looked for (spec: config-and-cli.md §1)."""
 FRAME_MIN_BYTES = 16 * 1024
-FRAME_MAX_BYTES = 16 * 1024 * 1024
+FRAME_MAX_BYTES = 16 * 1024 * 1024 - 1
+WINDOW_MAX_BYTES = 2**31 - 1
 SAN_FORMS = '"iPAddress:<address>" or "dNSName:<name>"'
 
 __all__ = [
@@ -353,7 +355,7 @@ def _rpc_interface(name: str, r: Reader) -> RpcInterface:
         bind_address=r.address("bind_address"),
         published_address=r.optional_address("published_address"),
         protocol=r.text("protocol", "tcp"),
-        app_protocol=r.text("app_protocol", "HTTP1"),
+        app_protocol=r.text("app_protocol", HTTP1),
         max_open_sessions_soft=r.integer("max_open_sessions_soft", 1000),
         max_open_sessions_hard=r.integer("max_open_sessions_hard", 1010),
         http_configuration=_http_configuration(r.section("http_configuration")),
@@ -384,7 +386,7 @@ def _http_configuration(r: Reader) -> HttpConfiguration:
         max_header_size_bytes=r.size("max_header_size", 16 * 1024),
         max_headers_count=r.integer("max_headers_count", 256),
         max_concurrent_streams_count=r.integer("max_concurrent_streams_count", 100, least=1),
-        initial_window_size_bytes=r.size("initial_window_size", 64 * 1024),
+        initial_window_size_bytes=r.size("initial_window_size", 64 * 1024, most=WINDOW_MAX_BYTES),
         max_frame_size_bytes=r.size(
             "max_frame_size", 16 * 1024, least=FRAME_MIN_BYTES, most=FRAME_MAX_BYTES
         ),

@@ -113,6 +113,10 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the sections: immutable, made by keyword."""
 
 
+HTTP1, HTTP2 = "HTTP1", "HTTP2"
+"""Values of `app_protocol`."""
+
+
 class HttpConfiguration(Section, frozen=True):
     """Limits of HTTP on one interface; the last three concern HTTP/2 only."""
 
@@ -152,7 +156,8 @@ class RpcInterface(Section, frozen=True):
     """None: the address that was bound in the end."""
     protocol: str = "tcp"
     """"udp" selects UDP, anything else is TCP."""
-    app_protocol: str = "HTTP1"
+    app_protocol: str = HTTP1
+    """What is spoken on it; not negotiated."""
     max_open_sessions_soft: int = 1000
     max_open_sessions_hard: int = 1010
     http_configuration: HttpConfiguration = HttpConfiguration()

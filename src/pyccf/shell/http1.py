@@ -182,12 +182,20 @@ class Dialogue1:
         """Whether it is the node, and not the client, that everybody waits for."""
         return bool(self._queue)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client, beside those in its socket."""
+        return 0
+
+    def tick(self) -> None:
+        """Some time passed."""
+
     def turn(self, data: bytes) -> None:
         """Handle the requests that these bytes complete. The hot path."""
         try:
             requests = self._parser.feed(data)
         except ParseFailure as failure:
-            self._interface.admission.count(failure)
+            self._interface.admission.count(failure.metric)
             self._bid_farewell(failure.encode())
             requests = failure.requests
         else:
@@ -206,9 +214,17 @@ class Dialogue1:
         But for bodies that may never end.
         """
         self._bid_farewell(b"")
+        self.wire.set_reading(False)
         for slot in list(self._queue):
             if isinstance(slot, _StreamSlot):
                 slot.cut()
+
+    def leave(self) -> None:
+        """Close when the answers owed are out."""
+        if self.owes:
+            self.no_more()
+        else:
+            self.wire.finish(linger=False)
 
     def gone(self) -> None:
         """The connection is no more."""

@@ -53,6 +53,7 @@ class Interface:
         session_ids: Iterator[int],
         *,
         tls: bool,
+        http2: bool = False,
     ) -> None:
         self.name = name
         self.handler = handler
@@ -60,6 +61,7 @@ class Interface:
         self.admission = admission
         self.turns = Turns()
         self.tls = tls
+        self.http2 = http2
         self.context: SSL.Context | None = None
         """What serves new TLS connections; None while there is no certificate."""
         self.read_buffer = ffi.new("char[]", READ_SIZE)

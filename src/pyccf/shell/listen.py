@@ -1,8 +1,8 @@
 """One RPC interface: accepts connections, gives each its certificate, closes those that idle.
 
-Bytes that arrive are decrypted (`wire_tls`), parsed and handled at once (`http1`): one readable
-event leads to calls of `Handler.handle` for the requests it completes, then one `turn_done`, then
-one write of all answers. There is no task and no await per request.
+Bytes that arrive are decrypted (`wire_tls`), parsed and handled at once (`http1`, `http2`): one
+readable event leads to calls of `Handler.handle` for the requests it completes, then one
+`turn_done`, then one write of all answers. There is no task and no await per request.
 
 Promises (spec: http-api.md §4.2, §4.4, §4.5): sessions are counted from accept on, above the soft
 cap answered with one 503 and closed, at the hard cap or without a certificate closed at once; idle
@@ -63,7 +63,8 @@ def join_address(host: str, port: int) -> str:
 class Listener:
     """One interface of a node: accepts connections and answers their requests.
 
-    `tls=False` makes it plain TCP (authority Unsecured). With TLS, connections are refused until
+    `tls=False` makes it plain TCP (authority Unsecured). `http2` makes it speak HTTP/2 and nothing
+    else: what is spoken is fixed, not negotiated. With TLS, connections are refused until
     `set_certificate` was called. `idle_timeout_s` None keeps idle connections for ever.
     `session_ids` gives ids unique among the listeners of a node.
     """
@@ -76,6 +77,7 @@ class Listener:
         limits: HttpLimits | None = None,
         *,
         tls: bool = True,
+        http2: bool = False,
         sessions_soft: int = SESSIONS_SOFT,
         sessions_hard: int = SESSIONS_HARD,
         idle_timeout_s: float | None = IDLE_TIMEOUT_S,
@@ -91,6 +93,7 @@ class Listener:
             self._admission,
             itertools.count(1) if session_ids is None else session_ids,
             tls=tls,
+            http2=http2,
         )
         self._bind_address = bind_address
         self._address: str | None = None
@@ -140,7 +143,8 @@ class Listener:
     def set_certificate(self, cert_pem: str, key_pem: str) -> None:
         """Serve this certificate to connections accepted from now on. Raises LocalError."""
         assert self.tls, "only an interface with TLS has a certificate"
-        self._interface.context = server_context(cert_pem, key_pem)
+        alpn = b"h2" if self._interface.http2 else b"http/1.1"
+        self._interface.context = server_context(cert_pem, key_pem, alpn)
 
     @property
     def connections(self) -> Iterable[Wire]:

@@ -47,6 +47,7 @@ from pyccf.observe.log import LogSink
 from pyccf.shell import config as cfg
 from pyccf.shell import start
 from pyccf.shell.config import ExitCode, NodeConfig
+from pyccf.shell.config_schema import HTTP2
 from pyccf.shell.fetch import fetch
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.shell.install import install_endpoints
@@ -157,7 +158,11 @@ class Program:
                     max_body_size=http.max_body_size_bytes,
                     max_header_size=http.max_header_size_bytes,
                     max_headers_count=http.max_headers_count,
+                    max_concurrent_streams_count=http.max_concurrent_streams_count,
+                    initial_window_size=http.initial_window_size_bytes,
+                    max_frame_size=http.max_frame_size_bytes,
                 ),
+                http2=interface.app_protocol == HTTP2,
                 tls=interface.authority is not cfg.Authority.UNSECURED,
                 sessions_soft=interface.max_open_sessions_soft,
                 sessions_hard=interface.max_open_sessions_hard,

@@ -29,7 +29,7 @@ from pyccf.service.members import RecoveryRole
 from pyccf.service.nodes import RpcInterface
 from pyccf.shell import config as cfg
 from pyccf.shell.config import ExitCode, NodeConfig
-from pyccf.shell.config_schema import StartupFiles
+from pyccf.shell.config_schema import HTTP1, HTTP2, StartupFiles
 from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.install import AppSource, LoadedApp, load_app
 from pyccf.shell.package import digest_of_code, digest_of_file
@@ -79,11 +79,7 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
             hint="A node can Start a new service or Join one; recovering comes later.",
         )
     for name, interface in config.network.rpc_interfaces.items():
-        if interface.app_protocol != "HTTP1" or interface.protocol == "udp":
-            raise ConfigError(
-                f"network.rpc_interfaces.{name}.app_protocol: only HTTP1 over TCP is served in this"
-                " version."
-            )
+        _check_protocol(name, interface)
     threshold = 0
     try:
         cfg.check_memory(config.memory)
@@ -110,6 +106,18 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
     snapshots = SnapshotFiles(config.snapshots.directory, config.snapshots.read_only_directory)
     write(f"{attestation_name()}.measurement", virtual.measurement_file(host_data))
     return Prepared(files, app, host_data, disk, snapshots, threshold)
+
+
+def _check_protocol(name: str, interface: cfg.RpcInterface) -> None:
+    """Refuse what no interface of ours speaks. Raises ConfigError."""
+    key = f"network.rpc_interfaces.{name}"
+    if interface.app_protocol not in (HTTP1, HTTP2):
+        raise ConfigError(
+            f"{key}.app_protocol: '{interface.app_protocol}' is not a protocol of this node.",
+            hint=f"Write {HTTP1} or {HTTP2}.",
+        )
+    if interface.protocol == "udp":
+        raise ConfigError(f"{key}.protocol: only TCP is served.", hint="Leave this key out.")
 
 
 def _holds_anything(directory: str) -> bool:

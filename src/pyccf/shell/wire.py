@@ -1,8 +1,8 @@
 """A plain TCP connection to a client: bytes in, bytes out, and the times after which it ends.
 
-What arrives goes to the connection's dialogue (`http1`), and what that has to say leaves at the end
-of the turn of the loop. Refuses connections above the hard cap; above the soft cap the client is
-told so, once. A client that does not read stops being read.
+What arrives goes to the connection's dialogue (`http1`, `http2`), and what that has to say leaves
+at the end of the turn of the loop. Refuses connections above the hard cap; above the soft cap the
+client is told so, once. A client that does not read stops being read.
 
 An exception out of the handler is an error of ours: the connection is closed and the event loop's
 exception handler gets it.
@@ -12,12 +12,57 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from pyccf.shell.http1 import BUSY, Dialogue1
+from pyccf.shell.http2 import Dialogue2
 from pyccf.shell.interface import Interface
 
 OUTPUT_BUFFER_MAX = 1024 * 1024
 """Bytes waiting for one client to read them before its requests are no longer handled."""
+
+
+class Dialogue(Protocol):
+    """What a connection tells the protocol that is spoken on it."""
+
+    @property
+    def owes(self) -> bool:
+        """Whether requests are waiting for their handling or their answers."""
+        ...
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the node, and not the client, that everybody waits for."""
+        ...
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client, beside those in its socket."""
+        ...
+
+    def turn(self, data: bytes) -> None:
+        """Bytes arrived; they are lent for this call only."""
+        ...
+
+    def go_on(self) -> None:
+        """The client reads again."""
+        ...
+
+    def no_more(self) -> None:
+        """The client says nothing more."""
+        ...
+
+    def leave(self) -> None:
+        """Close when the answers owed are out."""
+        ...
+
+    def tick(self) -> None:
+        """Some time passed."""
+        ...
+
+    def gone(self) -> None:
+        """The connection is no more."""
+        ...
 
 
 class Wire(asyncio.Protocol):
@@ -44,7 +89,7 @@ class Wire(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         """What goes to the socket at the end of this turn of the loop."""
         self._transport: asyncio.Transport | None = None
-        self._dialogue: Dialogue1 | None = None
+        self._dialogue: Dialogue | None = None
         self._turn: Callable[[bytes], None] = _unheard
         """What the dialogue does with bytes, while there is one."""
         self._eof = False  # the client's side is closed
@@ -115,11 +160,8 @@ class Wire(asyncio.Protocol):
         dialogue = self._dialogue
         if dialogue is None or self._lingering:
             self.abort()
-        elif dialogue.owes:
-            dialogue.no_more()
-            self.set_reading(False)
         else:
-            self.finish(linger=False)
+            dialogue.leave()
 
     def abort(self) -> None:
         """Close now, whatever is owed."""
@@ -130,6 +172,8 @@ class Wire(asyncio.Protocol):
         """A sweep passed; the arguments are limits in sweeps."""
         self._ticks += 1
         dialogue = self._dialogue
+        if dialogue is not None:
+            dialogue.tick()
         if self._lingering:
             if self._ticks > linger:
                 self.abort()
@@ -139,14 +183,14 @@ class Wire(asyncio.Protocol):
         elif idle is not None and self._ticks > idle and (self.output_full or not dialogue.waits):
             transport = self._transport
             assert transport is not None, "a connection that is swept is open"
-            buffered = transport.get_write_buffer_size()
+            buffered = transport.get_write_buffer_size() + dialogue.unsent
             if buffered != self._buffered:  # the client is reading, slowly
                 self._buffered = buffered
                 self._ticks = 0
             elif buffered:
                 self.abort()
             else:
-                self.finish(linger=False)
+                dialogue.leave()
 
     def drain(self) -> None:
         """Write what is to leave."""
@@ -168,7 +212,7 @@ class Wire(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Have the client told this, at the end of this turn of the loop."""
-        if self._transport is not None:
+        if self._transport is not None and data:
             self._send(data)
 
     def set_reading(self, wanted: bool) -> None:
@@ -200,11 +244,20 @@ class Wire(asyncio.Protocol):
     # The rest is between it and TLS.
 
     def _begin(self) -> None:
-        if not self.busy:
+        if self._may_speak():
             self._open(None)
 
+    def _may_speak(self) -> bool:
+        """Whether there is a dialogue at all; in HTTP/2 even a refusal is one."""
+        return not self.busy or self._interface.http2
+
     def _open(self, peer_cert: bytes | None) -> None:
-        dialogue = Dialogue1(self, self._interface, peer_cert)
+        interface = self._interface
+        dialogue: Dialogue
+        if interface.http2:
+            dialogue = Dialogue2(self, interface, peer_cert, busy=self.busy)
+        else:
+            dialogue = Dialogue1(self, interface, peer_cert)
         self._dialogue = dialogue
         self._turn = dialogue.turn
         self.accepting = True

@@ -128,7 +128,7 @@ class TlsWire(Wire):
             super().finish(linger=False)
             return
         self._flush()
-        if self.busy:
+        if not self._may_speak():
             self._refuse_busy()
             return
         self._ticks = 0
