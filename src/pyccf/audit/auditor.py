@@ -16,7 +16,8 @@ When a signature does not fit, the tree blob it carries holds the leaf of every 
 one that did: comparing leaf by leaf names the first entry that was changed. Problems raise
 InvalidLedger with the seqno of the first bad entry; what is odd but not wrong goes to `notes`.
 What no key-less auditor can see: bytes of the very last signature that its successor would have
-covered (its GCM tag, the digest of its commit evidence), and that later entries were cut off.
+covered (its GCM tag, the digest of its commit evidence, that it ends its chunk), and that later
+entries were cut off.
 (spec: merkle-and-receipts.md §2-4, ledger.md §4-5, crypto.md §7-8)
 """
 
@@ -28,13 +29,12 @@ from collections.abc import Mapping
 import msgspec
 
 from pyccf.codec.text import b64, dump_json, load_json
-from pyccf.crypto import certs
 from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
 from pyccf.kv.changes import UNIT
 from pyccf.ledger import endorsement, signature
-from pyccf.ledger.certchain import endorsed_by, key_of
+from pyccf.ledger.certchain import endorsed_by, is_canonical, key_of
 from pyccf.ledger.entry import Z32, EntryType, ParsedEntry
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.ledger.signature import SIGNATURES, Signature
@@ -301,7 +301,7 @@ class Auditor:
         if (
             self._key_beside(signed, node) != node.key
             or not endorsed_by(signed.cert, self.identities[-1].cert)
-            or certs.der_to_pem(certs.pem_to_der(signed.cert)) != signed.cert
+            or not is_canonical(signed.cert)
         ):
             raise _bad(entry, f"carries a certificate that is not that of node {signed.node}")
 
