@@ -351,6 +351,9 @@ class Auditor:
         committed = value.get("commit_seqno", 0)
         if not isinstance(committed, int) or committed >= entry.seqno:
             raise _bad(entry, "says that it is committed already")
+        if signed.cose is not None and (committed or value.get("commit_view", 0)):
+            # Left over from versions before COSE signatures, and zero ever since.
+            raise _bad(entry, "says what was committed, which no signature of its version does")
         if entry.type is EntryType.WRITE_SET_WITH_COMMIT_EVIDENCE_AND_CLAIMS and (
             entry.max_conflict_version or value.get("hashed_nonce", _NONCE) != _NONCE
         ):

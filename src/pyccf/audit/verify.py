@@ -83,13 +83,15 @@ def verify(
     secrets: LedgerSecrets | None = None,
     service_cert_pem: str | None = None,
     include_recovery: bool = False,
+    observer: Callable[[ParsedEntry], object] | None = None,
 ) -> VerifyReport:
     """Check the ledger in one or several directories, which together hold it from entry 1 on.
 
     `until` stops at the first signature at or after that seqno. `secrets` make every entry be
     decrypted as well. `service_cert_pem` is the certificate the caller knows the service by; a
-    ledger whose present identity has another key is not that service's. Raises LocalError when
-    there is nothing to read.
+    ledger whose present identity has another key is not that service's. `observer` is shown every
+    entry after it was found to be well-formed, before a signature vouches for it. Raises LocalError
+    when there is nothing to read.
     """
     expected_key = None
     if service_cert_pem is not None:
@@ -100,7 +102,7 @@ def verify(
     found = find_chunks(directories, include_recovery=include_recovery)
     if not found.chunks:
         raise LocalError("There are no ledger files in the directory.")
-    run = _Run(found.chunks, progress, until, secrets)
+    run = _Run(found.chunks, progress, until, secrets, observer)
     worst: VerifyError | None = None
     try:
         run.walk()
@@ -138,8 +140,10 @@ class _Run:
         progress: ProgressCallback | None,
         until: SeqNo | None,
         secrets: LedgerSecrets | None,
+        observer: Callable[[ParsedEntry], object] | None,
     ) -> None:
         self.auditor = Auditor(secrets)
+        self._observer = observer
         self.files = 0
         self.bytes_done = 0
         self.uncommitted_from: SeqNo | None = None
@@ -193,6 +197,7 @@ class _Run:
         """Feed the entries of a chunk; True when `until` is reached. Raises InvalidLedger."""
         auditor = self.auditor
         feed = auditor.feed
+        observer = self._observer
         name = reader.name
         before = self.bytes_done
         ends_with_flag = False
@@ -212,6 +217,8 @@ class _Run:
                             "Flagged as the first of a chunk, but it is not.", seqno=seqno
                         )
                 feed(entry)
+                if observer is not None:
+                    observer(entry)
             except InvalidLedger as error:
                 raise InvalidLedger(
                     error.message, seqno=error.seqno or seqno, file=error.file

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 import msgspec
@@ -21,6 +22,9 @@ from pyccf.cli.output import Output
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.types import TxID
+
+if TYPE_CHECKING:
+    from pyccf.review.history import Review, Summary
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -125,30 +129,41 @@ def show(directories: tuple[str, ...], seqno: int, enc_keys: tuple[str, ...], ou
     metavar="FILE",
     help="Also demand that the ledger is of the service with this certificate.",
 )
+@click.option("--no-governance", is_flag=True, help="Do not judge proposals and ballots again.")
 @_enc_keys_option
 @json_option
 def verify(
     directories: tuple[str, ...],
     service_cert: str | None,
+    no_governance: bool,
     enc_keys: tuple[str, ...],
     out: Output,
 ) -> None:
     """Verify the ledger in DIR from its first entry to its last.
 
     Checks the Merkle tree, every signature, the chain of service identities and the layout of the
-    files. The exit code is 0 only if all of it holds; otherwise the first bad entry is named.
+    files. Then the governance: every proposal and ballot is judged again under the constitution of
+    its time, and no governance table may change without one. The exit code is 0 only if all of it
+    holds; otherwise the first bad entry is named.
     """
     pem = None if service_cert is None else _pem(service_cert)
     secrets = _secrets(directories, enc_keys)
+    review = None if no_governance else _review()
     with _progress(out) as report_progress:
         report = audit.verify(
-            directories, progress=report_progress, service_cert_pem=pem, secrets=secrets
+            directories,
+            progress=report_progress,
+            service_cert_pem=pem,
+            secrets=secrets,
+            observer=None if review is None else review.feed,
         )
+    judged = None if review is None else review.summary()
     out.result(
         {
             **msgspec.to_builtins(report),
             "last_valid": _text(report.last_valid),
             "last": _text(report.last),
+            "governance": judged,
         }
     )
     if report.error is not None:
@@ -161,7 +176,35 @@ def verify(
             file=error.file,
             hint=f"Proven by signatures: {proven}.",
         )
+    if judged is not None and not judged.ok:
+        _tell_findings(out, judged)
+        first = judged.findings[0]
+        raise InvalidLedger(
+            f"Entry {first.seqno} does not follow from the constitution of its time:"
+            f" {first.reason}",
+            seqno=first.seqno,
+            hint="Hashes and signatures hold: the nodes themselves wrote this.",
+        )
     _tell(out, report)
+    if judged is not None:
+        _tell_findings(out, judged)
+
+
+def _review() -> Review:
+    """Imported here: it brings the JavaScript engine, which listing and showing do not need."""
+    from pyccf.review.history import Review
+
+    return Review()
+
+
+def _tell_findings(out: Output, judged: Summary) -> None:
+    out.line(f"Governance: {judged.judged} signed requests judged again.")
+    for finding in judged.findings:
+        out.line(f"  {finding.seqno}  {finding.what} {finding.subject}: {finding.reason}")
+    if judged.findings_count > len(judged.findings):
+        out.line(f"  … and {judged.findings_count - len(judged.findings)} more")
+    for reason, count in Counter(one.reason for one in judged.not_judged).items():
+        out.line(f"  Not judged, {count} request(s): {reason}")
 
 
 def _tell(out: Output, report: audit.VerifyReport) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.shell.disk import LedgerDisk
 from support.cli import Run
+from support.ledgers import small_service
 from support.vectors import vectors_dir
 
 
@@ -151,3 +153,28 @@ def test_export(run: Run, ledger: Path, tmp_path: Path) -> None:
     assert (tmp_path / "tables" / "writes.parquet").is_file()
     assert run("ledger", "export", ledger, tmp_path / "tables", "--to", "parquet").code == 1
     assert run("ledger", "export", ledger, tmp_path / "x").code == 2
+
+
+def test_governance_is_judged_again(run: Run, ledger: Path) -> None:
+    ran = run("ledger", "verify", ledger)
+    assert "Governance: 6 signed requests judged again." in ran.out
+    assert run("ledger", "verify", ledger, "--json").json["governance"]["judged"] == 6
+    ran = run("ledger", "verify", ledger, "--no-governance")
+    assert "Governance" not in ran.out
+
+
+def test_governance_that_does_not_follow(run: Run, tmp_path: Path) -> None:
+    """The nodes signed it; no member decided it."""
+    made = small_service(3)
+    made.write({"public:ccf.gov.constitution": {bytes(8): b'"export {}"'}})
+    made.sign()
+    disk = LedgerDisk(tmp_path / "ledger")
+    disk.append(made.entries)
+    disk.commit(made.signed)
+    disk.close()
+    ran = run("ledger", "verify", tmp_path / "ledger")
+    assert ran.code == 1
+    assert "Entry 3 does not follow from the constitution of its time" in ran.err
+    assert "the service was changed without a proposal" in ran.err
+    assert f"  {made.signed - 1}  change : public:ccf.gov.constitution was changed" in ran.out
+    assert run("ledger", "verify", tmp_path / "ledger", "--no-governance").code == 0

@@ -1,0 +1,326 @@
+"""Governance judged again: what was decided follows, and what was made up is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pyccf.audit.read import parsed_entries
+from pyccf.codec import cbor
+from pyccf.codec.text import b64, dump_json, load_json, unb64
+from pyccf.constitutions import text
+from pyccf.crypto import cosesign
+from pyccf.kv.changes import UNIT
+from pyccf.ledger.entry import ParsedEntry, parse
+from pyccf.review.history import Review, Summary
+from pyccf.service import tables
+from support.node import STARTED, Person, Service
+from support.transcripts import make_service
+from support.vectors import vectors_dir
+
+VERSION = "?api-version=2024-07-01"
+FOR = "export function vote() { return true }"
+
+
+class Consortium:
+    """Three members who govern a service in memory."""
+
+    def __init__(self) -> None:
+        self.service: Service = make_service(constitution=text("default", "virtual"))
+        self.created = STARTED
+        for member in self.service.members:
+            path = f"/gov/members/state-digests/{member.id}"
+            shown = self.post(f"{path}:update", member, "state_digest", None)
+            self.post(f"{path}:ack", member, "ack", {"stateDigest": shown["stateDigest"]})
+
+    def post(
+        self, path: str, member: Person, kind: str, payload: Any, proposal: str = ""
+    ) -> dict[str, Any]:
+        self.created += 1
+        pairs = [
+            (cbor.uint(1), cbor.integer(member.key.public.curve.cose_alg)),
+            (cbor.uint(4), cbor.bstr(member.id.encode())),
+            (cbor.tstr("ccf.gov.msg.type"), cbor.tstr(kind)),
+            (cbor.tstr("ccf.gov.msg.created_at"), cbor.uint(self.created)),
+        ]
+        if proposal:
+            pairs.append((cbor.tstr("ccf.gov.msg.proposal_id"), cbor.tstr(proposal)))
+        body = b"" if payload is None else json.dumps(payload).encode()
+        signed = cosesign.sign1(member.key, cbor.mapping(pairs), body)
+        headers = {"content-type": "application/cose"}
+        reply = self.service.call("POST", path + VERSION, signed, headers=headers)
+        assert reply.status in (200, 204), reply.body
+        return reply.json if reply.body else {}
+
+    def propose(self, name: str, args: Any, by: int = 0) -> str:
+        proposal = {"actions": [{"name": name, "args": args}]}
+        made = self.post(
+            "/gov/members/proposals:create", self.service.members[by], "proposal", proposal
+        )
+        return str(made["proposalId"])
+
+    def vote(self, ident: str, by: int, ballot: str = FOR) -> str:
+        member = self.service.members[by]
+        path = f"/gov/members/proposals/{ident}/ballots/{member.id}:submit"
+        return str(self.post(path, member, "ballot", {"ballot": ballot}, ident)["proposalState"])
+
+    def withdraw(self, ident: str, by: int = 0) -> None:
+        member = self.service.members[by]
+        self.post(f"/gov/members/proposals/{ident}:withdraw", member, "withdrawal", None, ident)
+
+    def decide(self, name: str, args: Any) -> str:
+        ident = self.propose(name, args)
+        for by in (0, 1, 2):
+            if self.vote(ident, by) == "Accepted":
+                return ident
+        raise AssertionError("not accepted")
+
+
+@pytest.fixture(scope="module")
+def story() -> Consortium:
+    made = Consortium()
+    user = made.service.members[0].cert
+    service = made.service.parts.service.cert_pem
+    made.decide("set_user", {"cert": user, "user_data": {"n": 1}})
+    made.withdraw(made.propose("set_recovery_threshold", {"recovery_threshold": 1}, by=1), by=1)
+    rejected = made.propose("remove_member", {"member_id": made.service.members[2].id}, by=2)
+    against = "export function vote() { return false }"
+    for by in (0, 1):
+        made.vote(rejected, by, against)
+    made.decide("transition_service_to_open", {"next_service_identity": service})
+    made.decide("set_jwt_issuer", {"issuer": "https://example.com", "auto_refresh": False})
+    made.decide("trigger_ledger_rekey", None)
+    made.decide("set_member_data", {"member_id": made.service.members[1].id, "member_data": [1]})
+    made.service.tick()
+    return made
+
+
+def entries(story: Consortium) -> list[ParsedEntry]:
+    return [parse(data) for data in story.service.ledger]
+
+
+def review(found: list[ParsedEntry]) -> Summary:
+    judged = Review()
+    for entry in found:
+        judged.feed(entry)
+    return judged.summary()
+
+
+Maps = dict[str, dict[bytes, bytes | None]]
+Change = Callable[[Maps], None]
+
+
+def forged(story: Consortium, wanted: Callable[[Maps], bool], change: Change) -> Summary:
+    """The review of a ledger whose first entry like this was written otherwise, by nodes that
+    then signed everything anew."""
+    made: list[ParsedEntry] = []
+    done = False
+    for entry in entries(story):
+        maps: Maps = {name: dict(rows) for name, rows in entry.public_maps().items()}
+        if not done and wanted(maps):
+            change(maps)
+            entry._maps = {name: rows for name, rows in maps.items() if rows}
+            done = True
+        made.append(entry)
+    assert done
+    return review(made)
+
+
+def forged_at_the_end(story: Consortium, table: str, key: bytes, value: bytes | None) -> Summary:
+    """The review of the ledger with one more write, in place of its last entry."""
+    last = entries(story)[-1].public_maps()
+
+    def replace(maps: Maps) -> None:
+        maps.clear()
+        maps[table] = {key: value}
+
+    return forged(story, lambda maps: maps == last, replace)
+
+
+def accepts(name: str) -> Callable[[Maps], bool]:
+    """The transaction in which a table was written by an accepted proposal."""
+
+    def wanted(maps: Maps) -> bool:
+        return name in maps and tables.PROPOSALS_INFO in maps
+
+    return wanted
+
+
+def row(maps: Maps, name: str, key: bytes | None = None) -> tuple[bytes, Any]:
+    at = next(iter(maps[name])) if key is None else key
+    return at, load_json(maps[name][at] or b"")
+
+
+def test_an_honest_history_follows(story: Consortium) -> None:
+    found = review(entries(story))
+    assert found.findings == []
+    assert found.not_judged == []
+    assert found.judged > 20
+    assert found.ok
+
+
+def test_nothing_is_found_in_recorded_ledgers() -> None:
+    """Governed by other versions, under their constitutions of the time."""
+    judged = 0
+    for folder in sorted((vectors_dir() / "ccf" / "ledgers").iterdir()):
+        found = review([entry for _, entry in parsed_entries(folder / "ledger")])
+        assert found.findings == [], folder.name
+        assert {f.reason for f in found.not_judged} <= {
+            "signed as an HTTP request, as versions before 4 did"
+        }
+        judged += found.judged
+    assert judged > 100
+
+
+def finding(found: Summary) -> tuple[str, str]:
+    """The first one; what follows from a forged state may be found too."""
+    assert not found.ok
+    return found.findings[0].what, found.findings[0].reason
+
+
+def outcome(maps: Maps, state: str) -> None:
+    key, value = row(maps, tables.PROPOSALS_INFO)
+    maps[tables.PROPOSALS_INFO][key] = dump_json({**value, "state": state})
+
+
+def test_an_outcome_that_does_not_follow(story: Consortium) -> None:
+    """Accepted with one vote, or rejected in spite of a majority."""
+
+    def first_ballot(maps: Maps) -> bool:
+        if tables.PROPOSALS_INFO not in maps:
+            return False
+        return len(row(maps, tables.PROPOSALS_INFO)[1]["ballots"]) == 1
+
+    what, why = finding(forged(story, first_ballot, lambda maps: outcome(maps, "Accepted")))
+    assert (what, "is recorded as Accepted, Open follows" in why) == ("ballot", True)
+    what, why = finding(
+        forged(story, accepts(tables.USERS_CERTS), lambda maps: outcome(maps, "Rejected"))
+    )
+    assert (what, "is recorded as Rejected, Accepted follows" in why) == ("ballot", True)
+
+
+def test_effects_that_do_not_follow(story: Consortium) -> None:
+    def other_user(maps: Maps) -> None:
+        maps[tables.USERS_CERTS][b"e" * 64] = b"another certificate"
+
+    _, why = finding(forged(story, accepts(tables.USERS_CERTS), other_user))
+    assert f"{tables.USERS_CERTS}[{'e' * 64}] was written, which does not follow" in why
+
+    def no_user(maps: Maps) -> None:
+        del maps[tables.USERS_CERTS]
+
+    _, why = finding(forged(story, accepts(tables.USERS_CERTS), no_user))
+    assert "should have been written" in why
+
+    def other_data(maps: Maps) -> None:
+        key, _ = row(maps, tables.USERS_INFO)
+        maps[tables.USERS_INFO][key] = b'{"user_data":{"n":2}}'
+
+    _, why = finding(forged(story, accepts(tables.USERS_INFO), other_data))
+    assert why.endswith("is not what follows")
+
+
+def test_signatures_of_members_count(story: Consortium) -> None:
+    def spoil(maps: Maps) -> None:
+        key, value = row(maps, tables.COSE_HISTORY)
+        raw = bytearray(unb64(value))
+        raw[-1] ^= 1
+        maps[tables.COSE_HISTORY][key] = dump_json(b64(bytes(raw)))
+
+    is_signed = accepts(tables.COSE_HISTORY)
+    _, why = finding(forged(story, is_signed, spoil))
+    assert "the signature is not that of member" in why
+
+    def other_member(maps: Maps) -> None:
+        key, value = row(maps, tables.COSE_HISTORY)
+        other = next(m.id.encode() for m in story.service.members if m.id.encode() != key)
+        maps[tables.COSE_HISTORY] = {other: dump_json(value)}
+
+    _, why = finding(forged(story, is_signed, other_member))
+    assert "names another signer" in why
+
+    def nonsense(maps: Maps) -> None:
+        key, _ = row(maps, tables.COSE_HISTORY)
+        maps[tables.COSE_HISTORY][key] = b'"AAAA"'
+
+    _, why = finding(forged(story, is_signed, nonsense))
+    assert "cannot be read" in why
+
+
+def test_a_proposal_is_bound_to_its_state(story: Consortium) -> None:
+    """A signed proposal cannot be entered again elsewhere under another id."""
+
+    def renamed(maps: Maps) -> None:
+        for table in (tables.PROPOSALS, tables.PROPOSALS_INFO):
+            ((_, value),) = maps[table].items()
+            maps[table] = {b"f" * 64: value}
+
+    _, why = finding(forged(story, accepts(tables.PROPOSALS), renamed))
+    assert why == "the proposal's id does not follow from its signature"
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "why"),
+    [
+        (tables.CONSTITUTION, UNIT, b'"export function validate() {}"', "takes a proposal"),
+        (tables.USERS_CERTS, b"u" * 64, b"PEM", "takes a proposal"),
+        (tables.MEMBERS_CERTS, b"m" * 64, b"PEM", "takes a proposal"),
+        (tables.ENDPOINTS, b"GET /x", b"{}", "takes a proposal"),
+        (tables.NODES_INFO, b"n" * 64, b'{"status":"Trusted"}', "trusted without a proposal"),
+        (tables.PROPOSALS_INFO, b"p" * 64, b'{"state":"Accepted"}', "takes a proposal"),
+        ("public:ccf.gov.unheard.of", b"k", b"v", "takes a proposal"),
+    ],
+)
+def test_what_nobody_signed(
+    story: Consortium, table: str, key: bytes, value: bytes, why: str
+) -> None:
+    """A primary that writes governance tables by itself, and signs the ledger over it."""
+
+    what, reason = finding(forged_at_the_end(story, table, key, value))
+    assert what == "change"
+    assert reason.endswith(why)
+
+
+def test_nodes_live_without_proposals(story: Consortium) -> None:
+    """Joining and being forgotten after retirement is nobody's decision; changing is."""
+    node = story.service.node.node_id.encode()
+    rows = dict(parse(story.service.ledger[0]).public_maps()[tables.NODES_INFO])
+    mine = load_json(rows[node] or b"")
+    assert isinstance(mine, dict)
+    cases: list[tuple[bytes, bytes | None, str]] = [
+        (b"n" * 64, dump_json({**mine, "status": "Pending"}), ""),
+        (node, dump_json({**mine, "retired_committed": True}), ""),
+        (node, dump_json({**mine, "public_key": "another"}), "changed without a proposal"),
+        (node, dump_json({**mine, "status": "Retired"}), "retired without a proposal"),
+        (node, None, "removed without being retired"),
+    ]
+    for key, value, why in cases:
+        found = forged_at_the_end(story, tables.NODES_INFO, key, value)
+        assert found.ok == (not why)
+        if why:
+            assert finding(found)[1].endswith(why)
+
+
+def test_acknowledgements(story: Consortium) -> None:
+    def is_ack(maps: Maps) -> bool:
+        return tables.MEMBERS_ACKS in maps and tables.MEMBERS_INFO in maps and len(maps) == 2
+
+    def another_too(maps: Maps) -> None:
+        maps[tables.MEMBERS_INFO][b"x" * 64] = b'{"status":"Active"}'
+
+    what, why = finding(forged(story, is_ack, another_too))
+    assert (what, why) == ("ack", f"an acknowledgement changed {tables.MEMBERS_INFO}")
+
+
+def test_findings_are_counted_beyond_those_kept(
+    story: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyccf.review import history as module
+
+    monkeypatch.setattr(module, "FINDINGS_MAX", 1)
+    found = forged(story, accepts(tables.PROPOSALS), lambda maps: maps.pop(tables.PROPOSALS_INFO))
+    assert len(found.findings) == 1
+    assert found.findings_count > 1
