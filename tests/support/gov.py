@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pyccf.api.gov import routes
+from pyccf.api.gov.shares import ShareTaker
 from pyccf.apps.auth import authenticate
 from pyccf.apps.context import Context, HistoricalState, Services, TxStatus
 from pyccf.apps.router import Templates
@@ -172,6 +173,10 @@ class Gov:
 
     def refresh_shares(self, tx: Tx) -> None:
         self.world.operations.refresh_shares(tx)
+
+    @property
+    def shares(self) -> ShareTaker:
+        return self.world.operations
 
     def root_at(self, tx: Tx) -> bytes | None:
         return self.root

@@ -21,12 +21,15 @@ from pyccf.node.outputs import (
     Answer,
     Append,
     Begin,
+    BeginRecovery,
     Call,
     CallFailed,
     Certificate,
     Committed,
+    EndRecovery,
     Fetch,
     Log,
+    Replay,
     Respond,
     SaveSnapshot,
     Send,
@@ -148,6 +151,7 @@ class Joining:
         self.began: int | None = None
         """Where its ledger begins, once it was told."""
         self.sent: list[Send] = []
+        self.recovery_from: int | None = None
         self.stopped = ""
         self.now = 0
         plan = NodePlan(
@@ -206,6 +210,13 @@ class Joining:
                         self.logs.append(output)
                     case Stop():
                         self.stopped = output.reason
+                    case Replay():
+                        first, last = output.first, output.last
+                        self.node.replayed(first, self.ledger[first - 1 : last])
+                    case BeginRecovery():
+                        self.recovery_from = output.seqno
+                    case EndRecovery():
+                        self.recovery_from = None
                     case Certificate():
                         self.certificates[output.authority] = output.cert_pem
                     case Send():

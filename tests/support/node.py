@@ -18,11 +18,14 @@ from pyccf.node.node import Limits
 from pyccf.node.outputs import (
     Append,
     Begin,
+    BeginRecovery,
     Call,
     Certificate,
     Committed,
+    EndRecovery,
     Fetch,
     Log,
+    Replay,
     Respond,
     SaveSnapshot,
     Send,
@@ -37,6 +40,8 @@ DAY_S = 86_400
 STARTED = 1_795_260_000
 """Shortly after everything that was recorded."""
 INTERFACE = "primary_rpc_interface"
+REPLAYED = 7
+"""Entries of its own ledger that a node is given at once."""
 MINIMAL_CONSTITUTION = "export function validate(input) { return {valid: true}; }"
 
 
@@ -99,6 +104,7 @@ class Service:
         self.disk = disk
         """False: entries are not persisted, so nothing commits."""
         self.now = 0
+        self.recovery_from: int | None = None
         self._sessions = 0
         identity = make_node(entropy=entropy, not_before=STARTED, days=365, sans=["IP:127.0.0.1"])
         service = make_service(entropy=entropy, not_before=STARTED, days=365)
@@ -161,6 +167,14 @@ class Service:
                         self.node.fetched(
                             output.first, output.last, self.ledger[output.first - 1 : output.last]
                         )
+                    case Replay():
+                        first, last = output.first, min(output.last, output.first + REPLAYED - 1)
+                        self.node.replayed(first, self.ledger[first - 1 : last])
+                    case BeginRecovery():
+                        del self.ledger[output.seqno :]
+                        self.recovery_from = output.seqno
+                    case EndRecovery():
+                        self.recovery_from = None
                     case Certificate():
                         self.certificates[output.authority] = output.cert_pem
                     case Log():

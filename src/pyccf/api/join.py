@@ -23,7 +23,7 @@ from pyccf.crypto import certs
 from pyccf.crypto.keys import PublicKey, RsaPublicKey
 from pyccf.errors import InvalidEvidence, LocalError, RpcError
 from pyccf.node.create import Parts
-from pyccf.node.node import TAKES_PART
+from pyccf.node.states import PART_OF_PUBLIC_NETWORK, TAKES_PART
 from pyccf.service import info, nodes, recovery, tables
 from pyccf.service.info import ServiceStatus
 from pyccf.service.nodes import NodeNetwork, NodeStatus
@@ -336,6 +336,12 @@ def _csr_is_for(csr: str, key: PublicKey) -> bool:
 # --- what a trusted node gets ---------------------------------------------------------------------
 
 
+def _recovered(parts: Parts, tx: Tx) -> SeqNo:
+    """Where the service before ends, as long as this one is not open; 0 without such a service."""
+    created = info.created_at(tx)
+    return created - 1 if parts.node.recovering and created is not None else 0
+
+
 def _network_info(parts: Parts, tx: Tx, node_id: NodeId, status: ServiceStatus) -> dict[str, Json]:
     """Everything a node needs to take part, the secret parts included."""
     row = tables.get_object(tx, tables.NODES_INFO, node_id)
@@ -356,9 +362,9 @@ def _network_info(parts: Parts, tx: Tx, node_id: NodeId, status: ServiceStatus) 
             "subject": parts.signer.subject,
         },
         "identity": {"cert": parts.service.cert_pem, "priv_key": parts.service.key.pem()},
-        "last_recovered_signed_idx": 0,
+        "last_recovered_signed_idx": _recovered(parts, tx),
         "ledger_secrets": secrets,
-        "public_only": False,
+        "public_only": parts.node.state == PART_OF_PUBLIC_NETWORK,
         "service_status": status.value,
     }
     endorsed = tables.get_raw(tx, tables.NODES_ENDORSED_CERTIFICATES, node_id)

@@ -24,7 +24,7 @@ from pyccf.consensus.api import Engine
 from pyccf.errors import RpcError
 from pyccf.http.message import query_parameters
 from pyccf.kv.tx import Tx
-from pyccf.node.node import TAKES_PART
+from pyccf.node.node import TAKES_PART, Reader
 from pyccf.service import nodes as node_rows
 from pyccf.service import tables
 from pyccf.service.nodes import NodeEntry
@@ -44,6 +44,7 @@ class NodeFacts(Protocol):
     startup_seqno: SeqNo
     stop_notice: bool
     consensus: Engine
+    reader: Reader | None
 
     @property
     def app_open(self) -> bool: ...
@@ -117,13 +118,17 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
     def state(ctx: Context, body: Json) -> Json:
         # The KV is asked, not the node: the answer belongs to the state this request sees.
         signed = tables.get_object(ctx.tx, tables.SIGNATURES)
-        return {
+        answer: dict[str, Json] = {
             "last_signed_seqno": signed["seqno"] if signed else 0,
             "node_id": node.node_id,
             "startup_seqno": node.startup_seqno,
             "state": node.state,
             "stop_notice": node.stop_notice,
         }
+        progress = node.reader.progress() if node.reader is not None else None
+        if progress is not None:
+            answer["last_recovered_seqno"], answer["recovery_target_seqno"] = progress
+        return answer
 
     def network(ctx: Context, body: Json) -> Json:
         info = tables.get_object(ctx.tx, tables.SERVICE_INFO)

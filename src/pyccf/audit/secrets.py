@@ -19,28 +19,19 @@ from cryptography.exceptions import InvalidTag
 
 from pyccf.audit.files import ChunkReader, StrPath, find_chunks
 from pyccf.codec.text import load_json, unb64
-from pyccf.crypto import aead, shares
+from pyccf.crypto import shares
 from pyccf.crypto.keys import RsaPrivateKey
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.kv.changes import UNIT
+from pyccf.ledger import past_secrets
 from pyccf.ledger.entry import ParsedEntry, parse
-from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret, LedgerSecrets
+from pyccf.ledger.past_secrets import PastSecret
+from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.types import Json, SeqNo
 
 RECOVERY_SHARES = "public:ccf.internal.recovery_shares"
-HISTORICAL_SECRET = "public:ccf.internal.historical_encrypted_ledger_secret"
+HISTORICAL_SECRET = past_secrets.TABLE
 SERVICE_CONFIG = "public:ccf.gov.service.config"
-
-
-class _Past(msgspec.Struct, frozen=True):
-    """One write to the historical table: at `seqno`; the secret in use from `next_version` on, and
-    the one before it, encrypted."""
-
-    seqno: SeqNo
-    next_version: SeqNo
-    version: SeqNo | None
-    sealed: bytes
-    stored: SeqNo | None
 
 
 class _Tables(msgspec.Struct):
@@ -49,7 +40,7 @@ class _Tables(msgspec.Struct):
     shares: dict[str, bytes] = {}
     wrapped: bytes = b""
     threshold: int = 0
-    past: list[_Past] = []
+    past: list[PastSecret] = []
 
 
 def recover(
@@ -71,7 +62,7 @@ def recover(
             raise LocalError("A member's encryption key is not an RSA private key.") from None
     tables = _collect(directories, until)
     latest = _unwrap(tables, _decrypt_shares(tables, keys))
-    return _walk_back(tables.past, latest)
+    return LedgerSecrets(past_secrets.walk_back(tables.past, latest))
 
 
 def _collect(directories: StrPath | Sequence[StrPath], until: SeqNo | None) -> _Tables:
@@ -100,30 +91,13 @@ def _take(tables: _Tables, entry: ParsedEntry) -> None:
         }
         tables.wrapped = _bytes(entry, row.get("wrapped_latest_ledger_secret"), RECOVERY_SHARES)
     if HISTORICAL_SECRET in maps:
-        tables.past.append(_past(entry, maps[HISTORICAL_SECRET].get(UNIT)))
+        raw = maps[HISTORICAL_SECRET].get(UNIT)
+        tables.past.append(past_secrets.parse(entry.seqno, raw or b""))
     if SERVICE_CONFIG in maps:
         row = _object(entry, maps[SERVICE_CONFIG].get(UNIT), SERVICE_CONFIG)
         threshold = row.get("recovery_threshold")
         if isinstance(threshold, int):
             tables.threshold = threshold
-
-
-def _past(entry: ParsedEntry, raw: bytes | None) -> _Past:
-    row = _object(entry, raw, HISTORICAL_SECRET)
-    following = row.get("next_version")
-    version: SeqNo | None = None
-    sealed, stored = b"", None
-    previous = row.get("previous_ledger_secret")
-    if isinstance(previous, dict):
-        found = previous.get("version")
-        before = previous.get("previous_secret_stored_version")
-        if not isinstance(found, int):
-            raise _bad(entry, HISTORICAL_SECRET)
-        version = found
-        stored = before if isinstance(before, int) else None
-        sealed = _bytes(entry, previous.get("encrypted_data"), HISTORICAL_SECRET)
-    next_version = following if isinstance(following, int) else entry.seqno + 1
-    return _Past(entry.seqno, next_version, version, sealed, stored)
 
 
 def _decrypt_shares(tables: _Tables, keys: list[RsaPrivateKey]) -> list[bytes]:
@@ -167,34 +141,6 @@ def _unwrap(tables: _Tables, opened: list[bytes]) -> bytes:
         return shares.unwrap_ledger_secret(wrapping_key, tables.wrapped)
     except (shares.ShareError, InvalidTag):
         raise LocalError("The recovery shares do not open the ledger secret.") from None
-
-
-def _walk_back(past: list[_Past], latest: bytes) -> LedgerSecrets:
-    if not past:
-        raise InvalidLedger("The ledger does not say from where on its latest secret is used.")
-    newest = past[-1]
-    known = {newest.next_version: LedgerSecret(newest.next_version, latest, newest.seqno)}
-    key = latest
-    for record in reversed(past):
-        if record.version is None:
-            break
-        if record.version in known:
-            # Recovery was completed twice: the same secret was stored once more.
-            continue
-        try:
-            key = aead.open_(key, record.sealed)
-        except InvalidTag:
-            raise InvalidLedger(
-                f"The ledger secret stored at {record.seqno} does not open under the next one.",
-                seqno=record.seqno,
-            ) from None
-        if len(key) != KEY_SIZE:
-            raise InvalidLedger(
-                f"The ledger secret stored at {record.seqno} has a wrong size.",
-                seqno=record.seqno,
-            )
-        known[record.version] = LedgerSecret(record.version, key, record.stored)
-    return LedgerSecrets(known.values())
 
 
 def _bad(entry: ParsedEntry, table: str) -> InvalidLedger:

@@ -213,6 +213,11 @@ class Trial:
         """As a member that becomes active does."""
         self._operations.refresh_shares(tx)
 
+    @property
+    def shares(self) -> _Operations:
+        """Takes recovery shares."""
+        return self._operations
+
     def root_at(self, tx: Tx) -> bytes:
         """Stands for the Merkle root of the state: another one for each version of it."""
         return hashlib.sha256(b"%d" % self._store.version).digest()

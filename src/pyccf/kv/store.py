@@ -317,3 +317,25 @@ class Store(State):
             for version, changes in due:
                 for hook in self._on_commit[name]:
                     hook(version, changes)
+
+    # -- joining two halves ---------------------------------------------------------------------
+
+    def graft(self, other: Store) -> None:
+        """Take over all maps of another store that went through the same transactions.
+
+        For a state whose private maps could be read only later than its public ones: no map may be
+        in both. `other` is of no use afterwards. Raises LocalError when the two do not fit.
+        """
+        if (other.version, other.committed) != (self.version, self.committed):
+            raise LocalError(
+                f"a state at {other.version} ({other.committed} final) does not fit one at "
+                f"{self.version} ({self.committed} final)"
+            )
+        both = self.maps.keys() & other.maps.keys()
+        if both:
+            raise LocalError(f"maps are in both states: {sorted(both)}")
+        self.maps.update(other.maps)
+        self.undo = sorted([*self.undo, *other.undo], key=undo_seqno)
+        self.created = sorted([*self.created, *other.created])
+        self.epoch += 1
+        self._reader = None

@@ -2,10 +2,9 @@
 
 `assemble` makes everything the machine is made of: store, history, consensus, frontends and the
 table hooks through which transactions take effect on this node, for nodes that start a service and
-for nodes that join one alike (`node/join.py`). `start_service` goes on: the first transaction is
-written and signed at once, so that the node is part of its network when it returns
-(spec: node-lifecycle.md §4-5). Recovering is another way to begin and is refused where the
-configuration is read.
+for nodes that join one (`node/join.py`) or recover one (`node/recover.py`) alike. `start_service`
+goes on: the first transaction is written and signed at once, so that the node is part of its
+network when it returns (spec: node-lifecycle.md §4-5).
 
 What a hook does as soon as a transaction is applied must not outlive it when it is rolled back.
 That holds by construction: the certificate in use is looked up in the table each time, and ledger
@@ -14,7 +13,7 @@ secrets are rolled back with the history.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,11 +28,14 @@ from pyccf.kv.store import Store
 from pyccf.ledger import signature
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.history import History
+from pyccf.ledger.past_secrets import PastSecret
 from pyccf.ledger.secrets import LedgerSecret
 from pyccf.node.frontend import InterfaceRules
 from pyccf.node.key_refresh import KeyRefresh
 from pyccf.node.node import Limits, Node
+from pyccf.node.private import PrivateRecovery
 from pyccf.node.secrets import NodeSecrets
+from pyccf.node.states import PART_OF_NETWORK
 from pyccf.service import genesis, recovery, tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
 from pyccf.service.nodes import NodeEntry, NodeStatus, RpcInterface, record_retired_committed
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from pyccf.node.frontend import App
 
 LEDGER_SECRET_BYTES = 32
-PART_OF_NETWORK = "PartOfNetwork"
 
 
 class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +146,12 @@ class Parts(msgspec.Struct):
     """What this node tells of itself when it asks to be let in; status Pending."""
     self_signed_pem: str
     """The node's own certificate; renewed together with the endorsed one."""
+    private: PrivateRecovery | None = None
+    """Of a node that recovers, or may have joined one that does."""
+
+    def past(self) -> Sequence[PastSecret]:
+        """What the ledger said about past secrets, as far as this node needs to know it."""
+        return self.private.past if self.private is not None else ()
 
 
 def assemble(
@@ -291,6 +298,7 @@ def _install_hooks(parts: Parts) -> None:
         if info.get("status") == "Open" and not node.app.open:
             node.app.open = True
             node.log("info", "", f"Service open at seqno {seqno}")
+            node.end_recovery()
 
     def secrets_locally(seqno: SeqNo, changes: MapChanges) -> None:
         """A rekey: from the next transaction on, entries are encrypted with the new secret."""

@@ -25,10 +25,17 @@ from pyccf.crypto.keys import PrivateKey
 from pyccf.errors import LocalError, RemoteError
 from pyccf.kv.changes import MapChanges
 from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret
-from pyccf.node.create import PART_OF_NETWORK, NodePlan, Parts, assemble
+from pyccf.node.create import NodePlan, Parts, assemble
 from pyccf.node.node import Node
 from pyccf.node.outputs import Answer, Begin, Call, CallFailed, Stop
+from pyccf.node.private import PrivateRecovery
 from pyccf.node.secrets import NodeSecrets
+from pyccf.node.states import (
+    PART_OF_NETWORK,
+    PART_OF_PUBLIC_NETWORK,
+    PENDING,
+    READING_PRIVATE_LEDGER,
+)
 from pyccf.service import tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
 from pyccf.service.nodes import NodeStatus, join_request
@@ -38,7 +45,6 @@ if TYPE_CHECKING:
     from pyccf.crypto.entropy import Entropy
     from pyccf.node.frontend import App
 
-PENDING = "Pending"
 PATH = "/node/join"
 CALL_TIMEOUT: Millis = 5000
 RETRY_TIMEOUT: Millis = 1000
@@ -67,6 +73,10 @@ class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
     endorsed_pem: str
     cose_issuer: str
     cose_subject: str
+    public_only: bool
+    """The service is being recovered: the secrets of the services before are not known yet."""
+    recovered: SeqNo
+    """Where the service before ends, 0 if nothing is being recovered."""
 
 
 class Unusable(RemoteError):
@@ -124,6 +134,7 @@ def join_service(
     )
     node = parts.node
     assert isinstance(node, JoiningNode)
+    parts.private = PrivateRecovery(parts)
     node.joiner = Joiner(node, parts, secrets, target)
     node.state = PENDING
     return parts
@@ -145,9 +156,16 @@ class Joiner:
         """Who is being asked now."""
         self._due: Millis = 0
         self._told_to_wait = False
-        self.done = False
-        """Nothing more is to be asked."""
+        self._added = False
+        """The addition of this node is committed."""
+        self._gave_up = False
         node.store.on_commit(tables.NODES_ENDORSED_CERTIFICATES, self._committed)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more is to be asked."""
+        waits = self._node.state == PART_OF_PUBLIC_NETWORK
+        return self._gave_up or (self._added and not waits)
 
     def tick(self, now: Millis) -> None:
         """Ask again if it is time."""
@@ -173,7 +191,7 @@ class Joiner:
     def _committed(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The addition of this node is final: it cannot be taken back any more."""
         if self._node.node_id.encode() in changes:
-            self.done = True
+            self._added = True
 
     # --- answers --------------------------------------------------------------------------------
 
@@ -248,6 +266,12 @@ class Joiner:
 
     def _adopt(self, given: HandedOver) -> None:
         parts, node = self._parts, self._node
+        if node.state == PART_OF_PUBLIC_NETWORK and not given.public_only:
+            self._restored(given)
+            return
+        knows_more = node.state == PART_OF_NETWORK and given.public_only
+        if knows_more or node.state == READING_PRIVATE_LEDGER:
+            return
         self._secrets.receive(given.secrets)
         parts.service.adopt(given.key, given.service_cert_pem)
         parts.signer.handed_out = given.endorsed_pem
@@ -257,11 +281,25 @@ class Joiner:
         parts.signer.subject = given.cose_subject
         node.state = PART_OF_NETWORK
         node.demand(Begin(0))
+        if given.public_only:
+            node.state = PART_OF_PUBLIC_NETWORK
+            node.replica.public_only = True
+            node.snapshots.enabled = False
+        if given.recovered:
+            node.begin_recovery(given.recovered, "")
         node.consensus.join(0, 0, [])
         self._log("info", f"Node has now joined the network as node {node.node_id}")
 
+    def _restored(self, given: HandedOver) -> None:
+        """The secrets were restored before this node could be told through the ledger."""
+        assert self._parts.private is not None
+        own = self._secrets.all()[0].version
+        former = [secret for secret in given.secrets if secret.version < own]
+        if former:
+            self._parts.private.begin(former)
+
     def _give_up(self, reason: str) -> None:
-        self.done = True
+        self._gave_up = True
         self._log("fail", reason)
         self._node.demand(Stop(reason))
 
@@ -276,10 +314,9 @@ def _judge(value: Json, parts: Parts) -> HandedOver:
     """What a trusted node was given, if all of it fits together. Raises Unusable, Hopeless."""
     if not isinstance(value, dict):
         raise Hopeless("Expected network info in the answer to the join request of a trusted node.")
-    if value.get("public_only") is not False:
-        raise Hopeless(
-            "The service is being recovered; joining it is not possible in this version."
-        )
+    public_only, recovered = value.get("public_only"), value.get("last_recovered_signed_idx")
+    if not isinstance(public_only, bool) or not isinstance(recovered, int) or recovered < 0:
+        raise Unusable("network_info does not say whether the service is being recovered")
     endorsed = value.get("endorsed_certificate")
     if endorsed is None:
         raise Hopeless("Expected an endorsed certificate for a trusted node.")
@@ -311,6 +348,8 @@ def _judge(value: Json, parts: Parts) -> HandedOver:
         endorsed_pem=endorsed,
         cose_issuer=_text(cose, "issuer", ""),
         cose_subject=_text(cose, "subject", ""),
+        public_only=public_only,
+        recovered=recovered,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyccf.errors import InvalidLedger
+from pyccf.node.states import READING_PUBLIC_LEDGER
 from pyccf.service import tables
 from pyccf.service.nodes import NodeStatus
 from pyccf.types import Json, NodeId, SeqNo
@@ -66,6 +67,9 @@ class Membership:
 
     def _written(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The table changed: what that means for the configuration."""
+        if self._node.state == READING_PUBLIC_LEDGER:
+            # Nodes of a service that was: none of them takes part any more.
+            return
         consensus = self._node.consensus
         before = consensus.nodes()
         after = dict(before)
@@ -85,6 +89,8 @@ class Membership:
 
     def _committed(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The table's change is final."""
+        if self._node.state == READING_PUBLIC_LEDGER:
+            return
         done: list[NodeId] = []
         for key in sorted(changes):
             value = changes[key]

@@ -11,7 +11,7 @@ Fast path: `handle` executes one request and returns the bytes of its answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -41,22 +41,24 @@ from pyccf.node.membership import Membership
 from pyccf.node.outputs import (
     Append,
     Begin,
-    Call,
+    BeginRecovery,
     Certificate,
     Channel,
     Committed,
+    EndRecovery,
     Fetch,
     Log,
     Output,
+    Replay,
     Respond,
-    SaveSnapshot,
     Send,
-    Stop,
     Truncate,
 )
 from pyccf.node.replica import Replica
 from pyccf.node.snapshots import TX_COUNT as SNAPSHOT_TX_COUNT
 from pyccf.node.snapshots import Snapshotter
+from pyccf.node.states import INITIALIZED, READING_PUBLIC_LEDGER
+from pyccf.node.states import TAKES_PART as TAKES_PART
 from pyccf.node.waiting import (
     RECEIPT_HEADER,
     Held,
@@ -75,9 +77,6 @@ if TYPE_CHECKING:
     from pyccf.kv.tx import Tx
 
 Z32 = bytes(32)
-
-TAKES_PART = frozenset(("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateLedger"))
-"""States in which a node speaks and listens to its peers (spec: node-lifecycle.md §1.1)."""
 
 SIGNATURE_TX_COUNT = 5000
 SIGNATURE_DELAY_MS = 1000
@@ -105,6 +104,18 @@ class Limits(msgspec.Struct, frozen=True):
     snapshot_tx_count: int = SNAPSHOT_TX_COUNT
     snapshot_interval_ms: Millis | None = None
     """None: snapshots are taken by count and at governance's demand only."""
+
+
+class Reader(Protocol):
+    """Somebody who goes through the node's ledger a few entries at a time (see `Replay`)."""
+
+    def replayed(self, first: SeqNo, entries: list[bytes], fault: str) -> None:
+        """Entries were read, `first` onwards; none says why, unless it is just the end."""
+        ...
+
+    def progress(self) -> tuple[SeqNo, SeqNo] | None:
+        """How far it is and how far it must go; None while that is not known."""
+        ...
 
 
 Sign = Callable[[TxID, bytes, bytes, UnixSeconds], dict[str, dict[bytes, bytes]]]
@@ -151,7 +162,7 @@ class Node:
             endorse=endorse_service,
             bytes_max=limits.historical_bytes_max,
         )
-        self.state = "Initialized"
+        self.state = INITIALIZED
         self.startup_seqno: SeqNo = 0
         self.stop_notice = False
         self.now: Millis = 0
@@ -174,6 +185,10 @@ class Node:
         """Writes down which retirements are committed; set by who knows the tables."""
         self.conversations: list[Callable[[Millis], None]] = []
         """What else happens as time passes; each is told the time with every tick."""
+        self.reader: Reader | None = None
+        """Who goes through the ledger at present."""
+        self.recovering = False
+        """The ledger is written as that of a recovery that is not complete."""
         self.replica = Replica(self, service_key)
         self.membership = Membership(self)
         self.snapshots = Snapshotter(self, limits.snapshot_tx_count, limits.snapshot_interval_ms)
@@ -270,6 +285,34 @@ class Node:
     ) -> None:
         """The shell read entries first..last, or fewer; `damage` says why there are none."""
         self.historical.fetched(first, last, entries, damage)
+
+    def replayed(self, first: SeqNo, entries: list[bytes], fault: str = "") -> None:
+        """The shell read entries, `first` onwards, that somebody wanted to go through.
+
+        None when the ledger has no entry `first`, or it cannot be read: then `fault` says why.
+        """
+        if self.reader is not None:
+            self.reader.replayed(first, entries, fault)
+
+    def replay(self, first: SeqNo, last: SeqNo) -> None:
+        """Have entries first..last read for the `reader`, as many of them as the shell likes."""
+        self.demand(Replay(first, last))
+
+    def demand(self, output: Output) -> None:
+        """Have the shell do this, after everything asked for before."""
+        self._hand_out_entries()
+        self._outputs.append(output)
+
+    def begin_recovery(self, seqno: SeqNo, reason: str) -> None:
+        """From here on the ledger is that of a recovery, which begins after `seqno`."""
+        self.recovering = True
+        self.demand(BeginRecovery(seqno, reason))
+
+    def end_recovery(self) -> None:
+        """The service is open; nothing happens where nothing was recovered."""
+        if self.recovering:
+            self.recovering = False
+            self.demand(EndRecovery())
 
     def bring_back(self, ctx: Context, txid_text: str | None) -> None:
         """Set ctx.historical to a committed transaction, or refuse (historical adapter)."""
@@ -372,11 +415,12 @@ class Node:
 
     # --- ordering -------------------------------------------------------------------------------
 
-    def commit(self, tx: Tx, claims: bytes | None = None) -> TxID | None:
+    def commit(self, tx: Tx, claims: bytes | None = None, flags: int = 0) -> TxID | None:
         """Apply what a transaction wrote and order it; its id, or that of the state it read.
 
-        None when the transaction opened no table. Raises Conflict or CompactedVersion, and
-        ViewChanged when it wrote something and this node is not the primary.
+        `flags` are those of the entry. None when the transaction opened no table. Raises Conflict
+        or CompactedVersion, and ViewChanged when it wrote something and this node is not the
+        primary.
         """
         if not self.can_order and tx.writes:
             raise ViewChanged("This node is not the primary: it cannot order transactions.")
@@ -386,8 +430,8 @@ class Node:
         seqno = written.version
         txid = TxID(self.store.view, seqno)
         public, private = wire.encode(written.maps)
-        entry = self.history.append(txid, public, private, claims=claims or Z32)
-        self._order(entry)
+        entry = self.history.append(txid, public, private, claims=claims or Z32, flags=flags)
+        self._order(entry, flags)
         for flag in self.flags.take(tx):
             if flag is Flag.CHUNK:
                 self.chunker.force(seqno)
@@ -409,9 +453,9 @@ class Node:
         self._order(entry)
         return entry
 
-    def _order(self, entry: Entry) -> None:
+    def _order(self, entry: Entry, flags: int = 0) -> None:
         size = len(entry.data)
-        self.chunker.append(entry.seqno, size)
+        self.chunker.follow(entry.seqno, size, flags)
         self._entries.append(entry)
         self.consensus.append(entry.seqno, entry.committable, size)
 
@@ -491,15 +535,16 @@ class Node:
         return True
 
     def followed(self, entry: Entry) -> None:
-        """An entry that another node ordered was taken over."""
-        self._entries.append(entry)
+        """An entry that another node ordered, or that was in the ledger already, was taken over."""
+        if self.state != READING_PUBLIC_LEDGER:
+            self._entries.append(entry)
         if entry.committable:
             self._last_signed = entry.seqno
             self.historical.signed(entry.seqno)
             self.snapshots.followed(entry)
 
     def undone(self, seqno: SeqNo) -> None:
-        """Everything after `seqno` was rolled back."""
+        """Everything after `seqno` was rolled back, and is to be cut off the ledger."""
         self._entries = [e for e in self._entries if e.seqno <= seqno]
         self._outputs = _without_entries_after(seqno, self._outputs)
         self._hand_out_entries()
@@ -523,6 +568,22 @@ class Node:
             self.log("info", "", f"New snapshot file written to {name}")
         else:
             self.log("fail", "", f"Snapshot {name} could not be written: {failure}")
+
+    def ends_at(self, seqno: SeqNo, view: View) -> None:
+        """Of the entries that were in the ledger already, those after `seqno` do not count."""
+        assert self.state == READING_PUBLIC_LEDGER
+        self.store.rollback(seqno, view)
+        self.chunker.rollback(seqno)
+        self.history.rollback(seqno)
+        self.historical.rollback(seqno)
+        self._last_signed = seqno
+
+    def final_to(self, seqno: SeqNo) -> None:
+        """Entries that were in the ledger already are final up to `seqno`."""
+        assert self.state == READING_PUBLIC_LEDGER
+        self.chunker.compact(seqno)
+        self.store.compact(seqno)
+        self.history.compact(seqno)
 
     @property
     def retired(self) -> bool:
@@ -702,10 +763,6 @@ class Node:
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         """Report one line."""
         self._outputs.append(Log(level, tag, text, about))
-
-    def demand(self, output: Begin | SaveSnapshot | Call | Stop) -> None:
-        """Have the shell do this, after everything asked for before."""
-        self._outputs.append(output)
 
     def announce_certificate(self, authority: str, cert_pem: str) -> None:
         """Have interfaces of this authority present a certificate from now on."""

@@ -58,6 +58,31 @@ class Fetch(msgspec.Struct, frozen=True):
     last: SeqNo
 
 
+class Replay(msgspec.Struct, frozen=True):
+    """Read some of the entries first..last when other work allows, then tell the node `replayed`.
+
+    How many is for the shell to say; none when the ledger has no entry `first`.
+    """
+
+    first: SeqNo
+    last: SeqNo
+
+
+class BeginRecovery(msgspec.Struct, frozen=True):
+    """The ledger of the service that is recovered ends at `seqno`.
+
+    What follows there is set aside, for the `reason`; files begun from now on belong to a recovery
+    that is not complete, and say so by their names.
+    """
+
+    seqno: SeqNo
+    reason: str
+
+
+class EndRecovery(msgspec.Struct, frozen=True):
+    """The recovered service is open: its ledger files are like any others."""
+
+
 class Respond(msgspec.Struct, frozen=True):
     """Deliver the response of a request that had been put off."""
 
@@ -151,6 +176,9 @@ Output: TypeAlias = (
     | Begin
     | SaveSnapshot
     | Fetch
+    | Replay
+    | BeginRecovery
+    | EndRecovery
     | Respond
     | Certificate
     | Log

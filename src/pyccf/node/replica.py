@@ -12,7 +12,6 @@ import struct
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger, PyccfError
 from pyccf.kv import wire
 from pyccf.ledger import signature
@@ -22,13 +21,14 @@ from pyccf.ledger.entry import (
     HEADER_SIZE,
     PREFIX_SIZE,
     PUBLIC_HEADER,
+    VIEW_MASK,
     Entry,
-    ParsedEntry,
     parse,
 )
 from pyccf.ledger.history import SIGNATURES_MAP
 from pyccf.node.outputs import Channel
-from pyccf.service import tables
+from pyccf.node.signers import Signers
+from pyccf.node.states import READING_PUBLIC_LEDGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,18 +51,17 @@ _common = _COMMON.unpack_from
 _pack_iv = struct.Struct("<QI").pack
 _sha256 = sha256
 
-KNOWN_CERTIFICATES_MAX = 64
-"""How many certificates of signing nodes have their keys ready."""
-
 
 class Replica:
     """Executor of one node."""
 
     def __init__(self, node: Node, service_key: Callable[[], PublicKey]) -> None:
         self._node = node
-        self._service_key = service_key
-        self._keys: dict[str, PublicKey] = {}
-        """Public keys by the certificate that names them."""
+        self._signers = Signers(node.store, service_key)
+        self.public_only = False
+        """Private parts are not looked at: their secrets are not known yet (node/private.py)."""
+        self.tail: dict[SeqNo, bytes] = {}
+        """Entries after what is committed, as long as that is so."""
 
     # --- forward --------------------------------------------------------------------------------
 
@@ -86,7 +85,7 @@ class Replica:
                 end = PREFIX_SIZE + public_size
                 maps = _decode_public(data[COMMON_SIZE:end], seqno)
                 if SIGNATURES_MAP not in maps:
-                    if end < len(data):
+                    if end < len(data) and not self.public_only:
                         public = data[PREFIX_SIZE:end]
                         private = self._open(seqno, iv, tag, data[end:], public)
                         maps = {**maps, **private} if maps else private
@@ -104,14 +103,13 @@ class Replica:
             )
         maps = _decode_public(parsed.public_sections, seqno)
         committable = SIGNATURES_MAP in maps
-        private: Changes = {}
-        if parsed.ciphertext:
+        if parsed.ciphertext and committable:
+            raise InvalidLedger("A signature writes to a private map.", seqno=seqno)
+        if parsed.ciphertext and not self.public_only:
             private = self._open(seqno, parsed.iv, parsed.tag, parsed.ciphertext, parsed.public)
             maps = {**maps, **private}
         if committable:
-            if private:
-                raise InvalidLedger("A signature writes to a private map.", seqno=seqno)
-            self._check_signature(parsed)
+            self._signers.check(signature.parse(parsed), self._node.history.root())
         elif parsed.flags & FORCE_CHUNK_AFTER:
             raise InvalidLedger("A chunk cannot end after this entry.", seqno=seqno)
         self._take(Entry(view, seqno, data, committable, parsed.leaf), maps, parsed.flags)
@@ -127,7 +125,7 @@ class Replica:
 
     def _take(self, entry: Entry, maps: Changes, flags: int) -> None:
         """Make an entry that was checked the next one here."""
-        if not maps:
+        if not maps and not self.public_only:
             raise InvalidLedger("The entry changes nothing.", seqno=entry.seqno)
         node = self._node
         seqno = entry.seqno
@@ -140,41 +138,46 @@ class Replica:
             node.history.rollback(seqno - 1)
             raise InvalidLedger(f"Entry {seqno} is not acceptable: {e.message}", seqno=seqno) from e
         node.chunker.follow(seqno, len(entry.data), flags)
+        if self.public_only and node.state != READING_PUBLIC_LEDGER:
+            self.tail[seqno] = entry.data
         node.followed(entry)
 
-    def _check_signature(self, parsed: ParsedEntry) -> None:
-        """A signature holds for everything before it and is by a node of this service."""
-        signed = signature.parse(parsed)
-        nodes = self._node.store.maps.get(tables.NODES_INFO)
-        if nodes is None or signed.node.encode() not in nodes.data:
-            raise InvalidLedger(
-                f"Signature at {signed.seqno} is by {signed.node}, no node of this service.",
-                seqno=signed.seqno,
-            )
-        key = self._keys.get(signed.cert)
-        if key is None:
-            try:
-                key = certs.public_key(signed.cert)
-            except ValueError as e:
-                raise InvalidLedger(
-                    f"Signature at {signed.seqno} has no certificate: {e}", seqno=signed.seqno
-                ) from None
-            if len(self._keys) >= KNOWN_CERTIFICATES_MAX:
-                self._keys.clear()
-            self._keys[signed.cert] = key
-        if key.id != signed.node:
-            raise InvalidLedger(
-                f"Signature at {signed.seqno} carries the certificate of another node than"
-                f" {signed.node}.",
-                seqno=signed.seqno,
-            )
-        signature.verify(signed, self._node.history.root(), key, self._service_key())
+    # --- private parts, later -------------------------------------------------------------------
+
+    def private_part(self, data: bytes) -> tuple[View, SeqNo, bytes, Changes]:
+        """View, seqno, Merkle leaf and private writes of an entry whose public part is known.
+
+        Raises InvalidLedger when it is malformed or does not authenticate.
+        """
+        if len(data) >= COMMON_SIZE:
+            word, tag, iv, public_size, kind, seqno, claims, evidence, _ = _common(data)
+            end = PREFIX_SIZE + public_size
+            if kind == 4 and (word >> 16) + HEADER_SIZE == len(data) >= end >= COMMON_SIZE:
+                leaf = _sha256(_sha256(data).digest() + evidence + claims).digest()
+                view = int.from_bytes(iv[8:], "little") & VIEW_MASK
+                private: Changes = {}
+                if end < len(data):
+                    private = self._open(seqno, iv, tag, data[end:], data[PREFIX_SIZE:end])
+                return view, seqno, leaf, private
+        parsed = parse(data)
+        private = {}
+        if parsed.ciphertext:
+            seqno = parsed.seqno
+            private = self._open(seqno, parsed.iv, parsed.tag, parsed.ciphertext, parsed.public)
+        return parsed.view, parsed.seqno, parsed.leaf, private
+
+    def decrypt_all(self) -> None:
+        """All secrets are known: from now on private parts are executed too."""
+        self.public_only = False
+        self.tail.clear()
 
     # --- back, and for good ---------------------------------------------------------------------
 
     def rollback(self, seqno: SeqNo, view: View) -> None:
         """Entries after `seqno` never happened; what comes next is in `view`."""
         node = self._node
+        for beyond in [n for n in self.tail if n > seqno]:
+            del self.tail[beyond]
         undone = node.store.version > seqno
         node.store.rollback(seqno, view)
         if not undone:
@@ -187,6 +190,8 @@ class Replica:
         """Everything up to `seqno` is committed."""
         node = self._node
         node.snapshots.committed(seqno)
+        for done in [n for n in self.tail if n <= seqno]:
+            del self.tail[done]
         node.chunker.compact(seqno)
         node.store.compact(seqno)
         node.history.compact(seqno)

@@ -7,7 +7,10 @@ again (spec: node-lifecycle.md §10.1, §10.3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
+from pyccf.types import SeqNo
 
 
 class NodeSecrets(LedgerSecrets):
@@ -32,3 +35,22 @@ class NodeSecrets(LedgerSecrets):
         """Learn a secret; of two for one version, what the ledger says counts."""
         self._secrets = [s for s in self._secrets if s.version != secret.version]
         super().add(secret)
+
+    def restore(self, former: Sequence[LedgerSecret]) -> None:
+        """Learn the secrets of the services before this one; rolling back never forgets them.
+
+        They are older than those of this service (asserted: who restores them sees to it).
+        """
+        known = {s.version for s in self._secrets}
+        assert not known or all(s.version <= self._protected for s in former)
+        self._secrets = sorted(
+            [*self._secrets, *(s for s in former if s.version not in known)],
+            key=lambda secret: secret.version,
+        )
+        self._cipher = None
+
+    def stored(self, version: SeqNo, seqno: SeqNo) -> None:
+        """The secret before that of `version` was stored in the ledger at `seqno`."""
+        for secret in self._secrets:
+            if secret.version == version:
+                secret.previous_stored_version = seqno

@@ -1,9 +1,12 @@
 """The first transaction of a service: everything it writes, map by map.
 
-It is TxID 2.1. Configuration, constitution and members come from the operator; the node trusts
-itself, its program is the first that may join, and the service is Opening until its members open
-it (spec: node-lifecycle.md §5.1). Refused with LocalError: a service that exists already, members
-whose role does not fit their key, a recovery threshold that the members cannot meet.
+Of a new service it is TxID 2.1. Configuration, constitution and members come from the operator; the
+node trusts itself, its program is the first that may join, and the service is Opening until its
+members open it. A service that is recovered takes all that from the ledger it goes on with: its
+first transaction follows the last signature there, retires the nodes of the service before, names
+that service's identity and the root it signed last (spec: node-lifecycle.md §5.1). Refused with
+LocalError: a service that exists already, or none where one is to be recovered, members whose role
+does not fit their key, a recovery threshold that the members cannot meet.
 """
 
 from __future__ import annotations
@@ -14,10 +17,10 @@ import msgspec
 
 from pyccf.crypto import certs
 from pyccf.errors import LocalError
-from pyccf.service import tables
+from pyccf.service import info, tables
 from pyccf.service.info import ServiceStatus
 from pyccf.service.members import ACCEPTED, RecoveryRole
-from pyccf.service.nodes import NodeEntry
+from pyccf.service.nodes import NodeEntry, NodeStatus
 from pyccf.types import Json, MemberId, NodeId, TxID
 
 if TYPE_CHECKING:
@@ -97,54 +100,105 @@ class GenesisInfo(msgspec.Struct, frozen=True, kw_only=True):
     node: NodeGenesis
 
 
+class RecoveryInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recovered service is given; everything else is in the ledger."""
+
+    txid: TxID
+    """Of the transaction that makes the service."""
+    service_cert: str
+    service_data: Json = None
+    last_signed_root: bytes
+    node: NodeGenesis
+
+
 def join_constitution(files: list[str]) -> str:
     """One module out of the texts of several files."""
     return "\n".join(files)
 
 
-def effective_configuration(info: GenesisInfo) -> ServiceConfiguration:
+def effective_configuration(given: GenesisInfo) -> ServiceConfiguration:
     """The configuration with its threshold decided; LocalError when it cannot be met.
 
     Default: all participants must agree; 1 when only owners hold the key.
     """
-    roles = [member.role for member in info.members]
+    roles = [member.role for member in given.members]
     participants = roles.count(RecoveryRole.PARTICIPANT)
     owners = roles.count(RecoveryRole.OWNER)
-    threshold = info.configuration.recovery_threshold
+    threshold = given.configuration.recovery_threshold
     if threshold == 0:
         threshold = participants or (1 if owners else 0)
-        return msgspec.structs.replace(info.configuration, recovery_threshold=threshold)
+        return msgspec.structs.replace(given.configuration, recovery_threshold=threshold)
     most = participants or (1 if owners else 0)
     if threshold > most:
         raise LocalError(
             f"Recovery threshold ({threshold}) cannot be greater than {most}, the number of"
             " initial members that take part in recovery"
         )
-    return info.configuration
+    return given.configuration
 
 
-def create(tx: Tx, info: GenesisInfo) -> None:
+def create(tx: Tx, given: GenesisInfo) -> None:
     """Write the create transaction. `tx` must become CREATE_TXID."""
     if tables.get_json(tx, tables.SERVICE_INFO) is not None:
         raise LocalError("Service is already created.")
-    if not info.members:
+    if not given.members:
         raise LocalError("A service needs at least one member")
-    configuration = effective_configuration(info)
+    configuration = effective_configuration(given)
 
     service: dict[str, Json] = {
-        "cert": info.service_cert,
+        "cert": given.service_cert,
         "current_service_create_txid": str(CREATE_TXID),
         "recovery_count": 0,
         "status": ServiceStatus.OPENING.value,
     }
-    if info.service_data is not None:
-        service["service_data"] = info.service_data
+    if given.service_data is not None:
+        service["service_data"] = given.service_data
     tables.put_json(tx, tables.SERVICE_INFO, tables.UNIT, service)
-    for member in info.members:
+    for member in given.members:
         _add_member(tx, member)
     tables.put_json(tx, tables.SERVICE_CONFIG, tables.UNIT, configuration.to_json())
-    tables.put_json(tx, tables.CONSTITUTION, tables.UNIT, info.constitution)
-    _add_node(tx, info.node)
+    tables.put_json(tx, tables.CONSTITUTION, tables.UNIT, given.constitution)
+    _add_node(tx, given.node)
+
+
+def recover(tx: Tx, given: RecoveryInfo) -> None:
+    """Write the transaction by which another service takes over from the one in the tables.
+
+    Raises LocalError when there is none, or it has the same identity.
+    """
+    before = info.read(tx)
+    previous = None if before is None else before.get("cert")
+    if before is None or not isinstance(previous, str):
+        raise LocalError("The ledger holds no service that could be recovered")
+    if previous == given.service_cert:
+        raise LocalError("Service is already created.")
+    created = info.created_at(tx)
+    if created is None:
+        # Versions that did not note it: the last write of the row, as they did themselves.
+        created = tx.map(tables.SERVICE_INFO).previous_version(tables.UNIT)
+    service: dict[str, Json] = {
+        "cert": given.service_cert,
+        "current_service_create_txid": str(given.txid),
+        "previous_service_identity_version": created,
+        "recovery_count": tables.int_member(before, "recovery_count", 0) + 1,
+        "status": ServiceStatus.RECOVERING.value,
+    }
+    if given.service_data is not None:
+        service["service_data"] = given.service_data
+    tables.put_json(tx, tables.SERVICE_INFO, tables.UNIT, service)
+    tables.put_json(tx, tables.PREVIOUS_SERVICE_IDENTITY, tables.UNIT, previous)
+    root = given.last_signed_root.hex()
+    tables.put_json(tx, tables.PREVIOUS_SERVICE_LAST_SIGNED_ROOT, tables.UNIT, root)
+    _retire_all(tx)
+    _add_node(tx, given.node)
+
+
+def _retire_all(tx: Tx) -> None:
+    retired = NodeStatus.RETIRED.value
+    for node_id, row in sorted(tables.objects(tx, tables.NODES_INFO)):
+        if row.get("status") != retired:
+            kept = {name: value for name, value in row.items() if value is not None}
+            tables.put_json(tx, tables.NODES_INFO, node_id, {**kept, "status": retired})
 
 
 def _add_member(tx: Tx, member: Member) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyccf.errors import LocalError
 from pyccf.service import tables
-from pyccf.types import Json, TxID
+from pyccf.types import Json, SeqNo, TxID
 
 if TYPE_CHECKING:
     from pyccf.kv.tx import Tx
@@ -69,6 +69,14 @@ def create_txid(tx: Tx) -> TxID:
     if txid is None:
         raise LocalError("The service does not state by which transaction it was created")
     return txid
+
+
+def created_at(tx: Tx) -> SeqNo | None:
+    """Seqno of that transaction; None where versions that did not record it wrote the row."""
+    found = read(tx)
+    text = None if found is None else found.get("current_service_create_txid")
+    txid = TxID.parse(text) if isinstance(text, str) else None
+    return None if txid is None else txid.seqno
 
 
 def config(tx: Tx) -> dict[str, Json] | None:

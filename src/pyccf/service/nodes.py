@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pyccf.errors import LocalError
-from pyccf.service import tables
+from pyccf.service import info, tables
 from pyccf.types import Json, NodeId, SeqNo
 
 if TYPE_CHECKING:
@@ -241,14 +241,26 @@ def trusted_encryption_keys(tx: Tx) -> dict[NodeId, str]:
     then such a node may even be the primary and seal what comes next.
     """
     keys: dict[NodeId, str] = {}
-    for node_id, info in tables.objects(tx, tables.NODES_INFO):
-        status = info.get("status")
-        leaving = status == NodeStatus.RETIRED.value and not is_removable(
-            committed_info(tx, node_id) or {}
+    for node_id, row in tables.objects(tx, tables.NODES_INFO):
+        status = row.get("status")
+        leaving = (
+            status == NodeStatus.RETIRED.value
+            and not is_removable(committed_info(tx, node_id) or {})
+            and not _is_of_former_service(tx, node_id)
         )
         if status == NodeStatus.TRUSTED.value or leaving:
-            keys[node_id] = tables.text_member(info, "encryption_pub_key", tables.NODES_INFO)
+            keys[node_id] = tables.text_member(row, "encryption_pub_key", tables.NODES_INFO)
     return keys
+
+
+def _is_of_former_service(tx: Tx, node_id: NodeId) -> bool:
+    """Whether a node was retired by the recovery that made the present service, or before it.
+
+    Such a node must learn nothing of this service, even if it still runs somewhere.
+    """
+    written = tx.map(tables.NODES_INFO).previous_version(node_id.encode())
+    created = info.created_at(tx)
+    return written is not None and created is not None and written <= created
 
 
 def join_request(entry: NodeEntry, startup_seqno: SeqNo) -> dict[str, Json]:
@@ -267,10 +279,10 @@ def join_request(entry: NodeEntry, startup_seqno: SeqNo) -> dict[str, Json]:
 
 def find_by_address(tx: Tx, address: str, but: NodeId) -> NodeId | None:
     """The first node, not retired and not `but`, that other nodes reach at this address."""
-    for node_id, info in sorted(tables.objects(tx, tables.NODES_INFO)):
-        if node_id == but or info.get("status") == NodeStatus.RETIRED.value:
+    for node_id, row in sorted(tables.objects(tx, tables.NODES_INFO)):
+        if node_id == but or row.get("status") == NodeStatus.RETIRED.value:
             continue
-        interface = info.get("node_to_node_interface")
+        interface = row.get("node_to_node_interface")
         if not isinstance(interface, dict):
             continue
         if (interface.get("published_address") or interface.get("bind_address")) == address:
@@ -285,8 +297,8 @@ def is_known(tx: Tx, node_id: NodeId) -> bool:
 
 def published_address(tx: Tx, node_id: NodeId, interface: str) -> str | None:
     """Where a node is reached at its interface of this name; None if there is no such thing."""
-    info = tables.get_object(tx, tables.NODES_INFO, node_id)
-    interfaces = info.get("rpc_interfaces") if info is not None else None
+    row = tables.get_object(tx, tables.NODES_INFO, node_id)
+    interfaces = row.get("rpc_interfaces") if row is not None else None
     found = interfaces.get(interface) if isinstance(interfaces, dict) else None
     if not isinstance(found, dict):
         return None
@@ -322,13 +334,13 @@ def record_retired_committed(tx: Tx) -> list[NodeId]:
     Nothing is written when there is none (spec: http-api.md §9.7).
     """
     done: list[NodeId] = []
-    for node_id, info in sorted(tables.objects(tx, tables.NODES_INFO)):
+    for node_id, row in sorted(tables.objects(tx, tables.NODES_INFO)):
         retired = NodeStatus.RETIRED.value
-        if info.get("status") != retired or info.get("retired_committed") is True:
+        if row.get("status") != retired or row.get("retired_committed") is True:
             continue
-        row = committed_info(tx, node_id)
-        if row is not None and row.get("status") == retired:
-            tables.put_json(tx, tables.NODES_INFO, node_id, {**info, "retired_committed": True})
+        before = committed_info(tx, node_id)
+        if before is not None and before.get("status") == retired:
+            tables.put_json(tx, tables.NODES_INFO, node_id, {**row, "retired_committed": True})
             done.append(node_id)
     return done
 

@@ -4,23 +4,24 @@ These are the functions behind `ccf.node.*`, `ccf.network.*` and the token key f
 (spec: js-runtime.md §4.10, governance.md §6-9). Each acts inside the proposal's transaction; what
 must happen outside of it (a chunk that ends, a snapshot) is noted in `TransactionFlags` and taken
 up by the node when that transaction commits. Refused with LocalError, in the words the proposer
-reads. Not offered yet, and refused as such: opening a service that recovers.
+reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from pyccf.crypto import certs
 from pyccf.crypto.entropy import Entropy
 from pyccf.errors import LocalError
+from pyccf.ledger.past_secrets import PastSecret
 from pyccf.ledger.secrets import LedgerSecrets
-from pyccf.service import info, jwt, members, recovery, tables
+from pyccf.service import info, jwt, members, recovery, restore, tables
 from pyccf.service.identity import ServiceIdentity
 from pyccf.service.info import ServiceStatus
-from pyccf.types import Json, SeqNo, UnixSeconds
+from pyccf.types import Json, MemberId, SeqNo, UnixSeconds
 
 if TYPE_CHECKING:
     from pyccf.kv.tx import Tx
@@ -78,8 +79,11 @@ class Operations:
         unix_time: Callable[[], UnixSeconds],
         node_state: Callable[[], str],
         flags: TransactionFlags,
+        past: Callable[[], Sequence[PastSecret]] = tuple,
     ) -> None:
-        """`node_state` gives the start-up state by its name in `/node/state`."""
+        """`node_state` gives the start-up state by its name in `/node/state`, `past` what the
+        ledger of a service that recovers says about past secrets."""
+        self._past = past
         self._secrets = secrets
         self._service = service
         self._entropy = entropy
@@ -153,7 +157,8 @@ class Operations:
             )
         state = self._node_state()
         if state == PART_OF_PUBLIC_NETWORK:
-            raise LocalError("Recovery of a service is not available in this version of pyccf")
+            restore.await_shares(tx)
+            return
         if state != PART_OF_NETWORK:
             raise LocalError(f"Node in state {state} cannot open service")
         try:
@@ -166,6 +171,22 @@ class Operations:
         info.set_status(tx, ServiceStatus.OPEN)
         recovery.endorse_previous_identity(tx, self._service, self._unix_time())
         self._flags.raise_(tx, Flag.SNAPSHOT)
+
+    # --- recovery -----------------------------------------------------------------------------
+
+    @property
+    def recovers_already(self) -> bool:
+        """Whether the shares were there before: private state is being read, or has been."""
+        return self._node_state() != PART_OF_PUBLIC_NETWORK
+
+    def submit_share(self, tx: Tx, member_id: MemberId, share: bytes) -> restore.Submitted:
+        """Take a member's share of the key to the ledger."""
+        secret = recovery.latest_secret(tx, self._secrets)
+        return restore.submit(tx, secret, member_id, share, self._entropy)
+
+    def restore_secrets(self, tx: Tx) -> None:
+        """Rebuild the former secrets from the shares. Raises LocalError when they do not."""
+        restore.restore(tx, self._past(), self._secrets, self._entropy)
 
     def _issue_first_shares(self, tx: Tx) -> None:
         secret = recovery.latest_secret(tx, self._secrets)

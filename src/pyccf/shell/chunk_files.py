@@ -57,7 +57,12 @@ class CommittedChunks:
         self._cache: OrderedDict[str, ReadChunk] = OrderedDict()
 
     def holding(self, seqno: SeqNo) -> ReadChunk | None:
-        """The chunk with an entry, None when there is none. Raises StorageError, InvalidLedger."""
+        """The chunk with an entry, None when there is none.
+
+        A chunk that is damaged in one directory is taken from another. Raises StorageError, and
+        InvalidLedger when none of them can be used.
+        """
+        damage: InvalidLedger | None = None
         for cached in self._cache.values():
             if cached.first <= seqno < cached.first + len(cached.positions):
                 return cached
@@ -68,7 +73,12 @@ class CommittedChunks:
                     continue
                 if not name.committed or name.ignored or (name.recovery and not main):
                     continue
-                return self._open(os.path.join(directory, file), name)
+                try:
+                    return self._open(os.path.join(directory, file), name)
+                except InvalidLedger as error:
+                    damage = damage or error
+        if damage is not None:
+            raise damage
         return None
 
     def _open(self, path: str, name: ChunkName) -> ReadChunk:

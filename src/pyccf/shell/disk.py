@@ -43,6 +43,9 @@ from pyccf.shell.files import Files
 from pyccf.shell.tail import Tail
 from pyccf.types import SeqNo
 
+SUPERSEDED = "the entries in it are in committed files"
+COPY_BYTES = 1 << 20
+"""Bytes of a file that are copied at once."""
 READ_BYTES_MAX = 64 * 1024 * 1024 - 2048
 """Most bytes one `read` returns (spec: ledger.md §11)."""
 
@@ -80,19 +83,24 @@ class LedgerDisk:
         read_only_directories: Sequence[str | os.PathLike[str]] = (),
         *,
         fsync: bool = False,
+        keep: bool = False,
         read_bytes_max: int = READ_BYTES_MAX,
         files: Files | None = None,
     ) -> None:
         """Open the directories; the main one is created if its parent is there.
 
-        Raises LocalError when a read-only directory is none, StorageError when the disk refuses.
+        With `keep`, what is cut off a file is kept beside it, in a copy of the file. Raises
+        LocalError when a read-only directory is none, StorageError when the disk refuses.
         """
         self.directory = os.fspath(directory)
         self.read_only_directories = [os.fspath(d) for d in read_only_directories]
         self.last: SeqNo = 0
         self.committed: SeqNo = 0
         self.set_aside: list[str] = []
-        """Names that opening renamed to `.ignored`, in order."""
+        """Names that were renamed to `.ignored`, in order."""
+        self.notes: list[str] = []
+        """What was found and not taken as it is, for the operator; whoever logs it empties it."""
+        self._keep = keep
         self.cuts = 0
         """How often entries were cut off the end."""
         self._files = Files() if files is None else files
@@ -125,7 +133,7 @@ class LedgerDisk:
         for file, name in chunk_files(self._files, self.directory):
             if name.set_aside:
                 if not name.ignored:
-                    self._ignore(file)
+                    self._ignore(file, "it belongs to a recovery that was not completed")
             elif name.committed:
                 if name.last is not None:
                     self.committed = max(self.committed, name.last)
@@ -133,7 +141,7 @@ class LedgerDisk:
                 candidates.append((file, name))
         for file, name in candidates:
             if name.last is not None and name.last <= self.committed:
-                self._ignore(file)
+                self._ignore(file, SUPERSEDED)
             else:
                 self._open_existing(file, name)
         self._open.sort(key=lambda c: c.last)
@@ -147,40 +155,105 @@ class LedgerDisk:
             try:
                 size = self._files.size(fd)
                 positions, end, completed = layout(self._files, fd, size)
-            except InvalidLedger:
+            except InvalidLedger as error:
                 self._files.close(fd)
-                positions = None
-            if positions and not completed:
+                self._ignore(file, f"it is no ledger file: {error.message}")
+                return
+            if not positions:
+                self._files.close(fd)
+                self._drop_empty(file, size)
+                return
+            if not completed:
+                if end < size:
+                    self._drop_torn(file, name.first + len(positions) - 1, size - end)
                 if self._files.read(fd, 0, FIRST_OFFSET) != chunk.encode_header(0):
                     self._files.write(fd, 0, chunk.encode_header(0))
                 if end < size:
                     self._files.truncate(fd, end)
-            if positions is not None and not positions:
-                self._files.close(fd)
-                self._files.remove(path)
-        if positions is None:
-            self._ignore(file)
-        elif positions:
-            if name.first + len(positions) - 1 <= self.committed:
-                self._files.close(fd)
-                self._ignore(file)
-                return
-            opened = _OpenChunk(path, fd, name.first, positions, end, completed)
-            self._open.append(opened)
-            if not completed and self._files.read(fd, positions[-1], 2)[1] & FORCE_CHUNK_AFTER:
-                # The entry that ends the chunk is there, its table was lost: chunks must end
-                # where the primary said, on every node.
-                self._complete(opened)
+        if name.first + len(positions) - 1 <= self.committed:
+            self._files.close(fd)
+            self._ignore(file, SUPERSEDED)
+            return
+        opened = _OpenChunk(path, fd, name.first, positions, end, completed)
+        self._open.append(opened)
+        if not completed and self._files.read(fd, positions[-1], 2)[1] & FORCE_CHUNK_AFTER:
+            # The entry that ends the chunk is there, its table was lost: chunks must end
+            # where the primary said, on every node.
+            self._complete(opened)
 
-    def _ignore(self, file: str) -> None:
+    def _drop_empty(self, file: str, size: int) -> None:
+        """A file without a complete entry."""
+        if self._keep and size > FIRST_OFFSET:
+            self._ignore(file, f"none of its {size} bytes are a complete entry")
+            return
+        path = os.path.join(self.directory, file)
+        with self._guard(path, "remove"):
+            self._files.remove(path)
+        if size > FIRST_OFFSET:
+            self.notes.append(f"Ledger file {file} held no complete entry and was removed")
+
+    def _drop_torn(self, file: str, last: SeqNo, size: int) -> None:
+        """The end of a file is no complete entry: a crash cut it off."""
+        reason = f"its last {size} bytes, after entry {last}, are no complete entry"
+        if self._keep:
+            self._copy_aside(file, reason)
+        self.notes.append(f"Ledger file {file} was cut after entry {last}: {reason}")
+
+    # --- setting aside ------------------------------------------------------------------------
+
+    def _ignore(self, file: str, reason: str) -> None:
         """Set a file aside."""
         path = os.path.join(self.directory, file)
-        target, n = path + chunk.IGNORED, 1
-        while self._files.exists(target):
-            target, n = f"{path}.{n}{chunk.IGNORED}", n + 1
+        target = self._free_name(file)
         with self._guard(path, "rename"):
-            self._files.rename(path, target)
+            self._files.rename(path, os.path.join(self.directory, target))
         self.set_aside.append(file)
+        self._explain(target, reason)
+
+    def _copy_aside(self, file: str, reason: str) -> None:
+        """Keep a file as it is, before it is cut."""
+        path = os.path.join(self.directory, file)
+        target = self._free_name(file)
+        copy = os.path.join(self.directory, target)
+        with self._guard(copy, "copy"):
+            source = self._files.open_to_read(path)
+            try:
+                made = self._files.create(copy)
+                try:
+                    self._pour(source, made, copy)
+                finally:
+                    self._files.close(made)
+            finally:
+                self._files.close(source)
+        self._explain(target, reason)
+
+    def _pour(self, source: int, target: int, path: str) -> None:
+        at = 0
+        while data := self._files.read(source, at, COPY_BYTES):
+            taken = self._files.write(target, at, data)
+            if taken != len(data):
+                self._fail(path, "copy", f"only {taken} of {len(data)} bytes were taken")
+            at += taken
+
+    def _free_name(self, file: str) -> str:
+        target, n = file + chunk.IGNORED, 1
+        while self._files.exists(os.path.join(self.directory, target)):
+            target, n = f"{file}.{n}{chunk.IGNORED}", n + 1
+        return target
+
+    def _explain(self, target: str, reason: str) -> None:
+        """Say beside a file that was set aside why that was done."""
+        path = os.path.join(self.directory, f"why_{target}.txt")
+        data = f"{target}: {reason}\n".encode()
+        with self._guard(path, "write"):
+            fd = self._files.create(path)
+            try:
+                taken = self._files.write(fd, 0, data)
+            finally:
+                self._files.close(fd)
+        if taken != len(data):
+            self._fail(path, "write", f"only {taken} of {len(data)} bytes were taken")
+        self.notes.append(f"Ledger file {target} was set aside: {reason}")
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -292,7 +365,7 @@ class LedgerDisk:
             if name.committed and not name.set_aside and name.first > seqno:
                 unfinished = chunk.open_name(name.first)
                 if self._files.exists(os.path.join(self.directory, unfinished)):
-                    self._ignore(unfinished)
+                    self._ignore(unfinished, SUPERSEDED)
                 self._rename(file, unfinished)
         self._use_existing = True
         self._replay_until = self.last
@@ -384,24 +457,90 @@ class LedgerDisk:
                 with self._guard(current.path, "remove"):
                     self._files.remove(current.path)
             else:
-                count = seqno - current.first + 1
-                end = current.positions[count]
-                if current.completed or current.replay:
-                    self._write(current, 0, chunk.encode_header(0))
-                with self._guard(current.path, "truncate"):
-                    self._files.truncate(current.fd, end)
-                del current.positions[count:]
-                current.end = end
-                current.completed = False
+                self._cut(current, seqno)
                 kept.append(current)
         self._open = kept
         self.last = seqno
         self.cuts += 1
         self._tail.cut(seqno)
 
-    def set_recovery_start(self, seqno: SeqNo) -> None:
-        """Files that begin after `seqno` belong to a recovery until `complete_recovery`."""
+    def _cut(self, current: _OpenChunk, seqno: SeqNo) -> None:
+        """Cut a chunk after one of its entries."""
+        count = seqno - current.first + 1
+        end = current.positions[count]
+        if current.completed or current.replay:
+            self._write(current, 0, chunk.encode_header(0))
+        with self._guard(current.path, "truncate"):
+            self._files.truncate(current.fd, end)
+        del current.positions[count:]
+        current.end = end
+        current.completed = False
+
+    def begin_recovery(self, seqno: SeqNo, reason: str = "") -> None:
+        """Files that begin after `seqno` belong to a recovery until `complete_recovery`.
+
+        What the ledger holds after `seqno` does not count, for the `reason`, and is set aside.
+        Raises StorageError, having changed nothing, when a read-only directory holds it.
+        """
+        self._refuse_if_failed()
+        if self.last > seqno:
+            self._refuse_read_only_beyond(seqno, reason)
+            self._committed.close()
+            for current in self._open:
+                if current.last > seqno:
+                    self._shorten(current, seqno, reason)
+            self._open = [current for current in self._open if current.last <= seqno]
+            for file, name in chunk_files(self._files, self.directory):
+                if name.committed and not name.set_aside and (name.last or 0) > seqno:
+                    self._shorten_committed(file, name, seqno, reason)
+            self.last = seqno
+            self.committed = min(self.committed, seqno)
+            self.cuts += 1
+            self._tail = Tail(seqno)
         self._recovery_start = seqno
+
+    def _refuse_read_only_beyond(self, seqno: SeqNo, reason: str) -> None:
+        for directory in self.read_only_directories:
+            for file, name in chunk_files(self._files, directory):
+                if name.committed and not name.set_aside and (name.last or 0) > seqno:
+                    raise StorageError(
+                        f"The ledger can be recovered up to {seqno} ({reason}), but the read-only"
+                        f" directory {directory} holds {file}, which goes further.",
+                        hint="Move that file and those after it elsewhere, or leave the directory"
+                        " out of ledger.read_only_directories, and start again. See what is in"
+                        " which file: pyccf recover inspect",
+                    )
+
+    def _shorten(self, current: _OpenChunk, seqno: SeqNo, reason: str) -> None:
+        """Cut an uncommitted chunk after `seqno`, keeping all of it in a file set aside."""
+        file = os.path.basename(current.path)
+        if current.first > seqno:
+            self._close(current)
+            self._ignore(file, reason)
+            return
+        if self._keep:
+            self._copy_aside(file, f"entries after {seqno} do not count: {reason}")
+        self._cut(current, seqno)
+
+    def _shorten_committed(self, file: str, name: ChunkName, seqno: SeqNo, reason: str) -> None:
+        """Set a committed chunk aside that goes on after `seqno`; what is good in it stays."""
+        kept = b""
+        positions = array("I")
+        if name.first <= seqno:
+            holder = self._committed.holding(name.first)
+            assert holder is not None
+            positions = holder.positions[: seqno - name.first + 1]
+            kept = read_range(self._files, holder, 0, len(positions))
+            self._committed.close()
+        self._ignore(file, f"entries after {seqno} do not count: {reason}")
+        if kept:
+            path = os.path.join(self.directory, chunk.open_name(name.first))
+            with self._guard(path, "create"):
+                fd = self._files.create(path)
+            end = FIRST_OFFSET + len(kept)
+            made = _OpenChunk(path, fd, name.first, positions, end, False)
+            self._open.append(made)
+            self._write(made, 0, chunk.encode_header(0) + kept)
 
     def complete_recovery(self) -> None:
         """The recovered service is open: its files lose the `.recovery` in their names."""
@@ -422,8 +561,13 @@ class LedgerDisk:
 
     # --- reading ------------------------------------------------------------------------------
 
-    def read(self, first: SeqNo, last: SeqNo) -> list[bytes]:
-        """Entries first..last, or as many of the first of them as are there and fit the limit."""
+    def read(self, first: SeqNo, last: SeqNo, bytes_max: int = 0) -> list[bytes]:
+        """Entries first..last, or as many of the first of them as are there and fit the limit.
+
+        The limit is `bytes_max` if that is given; one entry is then read whatever its size.
+        """
+        if bytes_max:
+            last = max(first, self._fitting(first, last, bytes_max))
         found: list[bytes] = []
         seqno, left = max(first, 1), self._read_bytes_max
         if seqno != first:
@@ -461,6 +605,22 @@ class LedgerDisk:
         count = min(last, holder.first + len(holder.positions) - 1) - first + 1
         count = max(1, fitting(holder, index, count, bytes_max))
         return read_range(self._files, holder, index, count), first + count - 1
+
+    def _fitting(self, first: SeqNo, last: SeqNo, bytes_max: int) -> SeqNo:
+        """The last of the entries first..last, within one chunk, that fit."""
+        holder = self._holding(first)
+        if holder is None:
+            return first - 1
+        count = min(last, holder.first + len(holder.positions) - 1) - first + 1
+        return first + fitting(holder, first - holder.first, count, bytes_max) - 1
+
+    def missing(self, seqno: SeqNo) -> str:
+        """Why there is no entry `seqno`; "" when the ledger just ends before it."""
+        if seqno > self.last:
+            return ""
+        return (
+            f"Cannot find ledger file for seqno {seqno}, though there are files up to {self.last}"
+        )
 
     def _read_some(
         self, holder: _OpenChunk | ReadChunk, index: int, count: int, bytes_max: int

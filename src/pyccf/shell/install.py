@@ -102,6 +102,7 @@ def install_endpoints(
         unix_time=node.unix_time,
         node_state=lambda: node.state,
         flags=node.flags,
+        past=parts.past,
     )
     shell = node_api.ShellFacts(
         sessions=sessions,

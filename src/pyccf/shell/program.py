@@ -31,12 +31,15 @@ from pyccf.node.node import TAKES_PART, Node
 from pyccf.node.outputs import (
     Append,
     Begin,
+    BeginRecovery,
     Call,
     Certificate,
     Channel,
     Committed,
+    EndRecovery,
     Fetch,
     Log,
+    Replay,
     Respond,
     SaveSnapshot,
     Send,
@@ -62,6 +65,9 @@ GC_MIDDLE_RUNS = 20
 GC_FULL_RUNS = 100
 IDLE_ELECTIONS = 4
 """Election timeouts after which an unused connection between nodes is closed."""
+REPLAY_ENTRIES_MAX = 500
+"""Entries of the own ledger that the node goes through in one turn of the loop."""
+REPLAY_BYTES_MAX = 4 * 1024 * 1024
 HAND_OVER_LOOK_S = 0.01
 """How often a primary that is about to stop looks whether there is another one."""
 
@@ -193,12 +199,13 @@ class Program:
             log=lambda level, text: self.sink.log(level, "", text),
             install=install,
         )
+        self._log_notes()
         evidence = virtual.make(self._prepared.host_data, parts.identity.key.public.der)
         start.write(f"{start.attestation_name()}.attestation", virtual.attestation_file(evidence))
         self.flush()
         start.write(config.output_files.node_certificate_file, parts.self_signed_pem.encode())
         if config.command.start is not None:
-            start.write(config.command.service_certificate_file, parts.service.cert_pem.encode())
+            self._write_service_certificate()
         self.sink.log("info", "", f"Created new node {self._node.node_id}")
 
     def _tick(self) -> None:
@@ -245,6 +252,7 @@ class Program:
     def flush(self) -> None:
         """Do everything the node wants done. A disk failure stops the program."""
         node = self._node
+        loop = asyncio.get_running_loop()
         try:
             while node.has_outputs:
                 for output in node.take_outputs():
@@ -268,6 +276,12 @@ class Program:
                             self._save(output)
                         case Fetch():
                             self._read(output)
+                        case Replay():
+                            loop.call_soon(self._replay, output)
+                        case BeginRecovery():
+                            self._begin_recovery(output)
+                        case EndRecovery():
+                            self._disk.complete_recovery()
                         case Call():
                             self._call(output)
                         case Certificate():
@@ -292,6 +306,41 @@ class Program:
             self._node.fetched(first, last, [], e)
         else:
             self._node.fetched(first, last, entries)
+
+    def _replay(self, wish: Replay) -> None:
+        """Read some entries for the node, one slice per turn of the loop."""
+        if self._over:
+            return
+        entries: list[bytes] = []
+        fault = ""
+        last = min(wish.last, wish.first + REPLAY_ENTRIES_MAX - 1)
+        try:
+            entries = self._disk.read(wish.first, last, REPLAY_BYTES_MAX)
+            if not entries:
+                fault = self._disk.missing(wish.first)
+        except InvalidLedger as e:
+            fault = e.message
+        except StorageError as e:
+            self._fail(e)
+            return
+        self._node.replayed(wish.first, entries, fault)
+        self.flush()
+
+    def _begin_recovery(self, output: BeginRecovery) -> None:
+        self._disk.begin_recovery(output.seqno, output.reason)
+        self._log_notes()
+        if self.config.command.recover is not None:
+            # Not before: what is refused leaves every file as it was.
+            self._write_service_certificate()
+
+    def _log_notes(self) -> None:
+        for note in self._disk.notes:
+            self.sink.log("info", "", note)
+        self._disk.notes.clear()
+
+    def _write_service_certificate(self) -> None:
+        path = self.config.command.service_certificate_file
+        start.write(path, self._parts.service.cert_pem.encode())
 
     def _call(self, call: Call) -> None:
         """Make an HTTPS request beside everything else."""

@@ -7,6 +7,7 @@ what is known once its listeners are bound (spec: node-lifecycle.md §3, config-
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,14 @@ import msgspec
 from pyccf.attest import virtual
 from pyccf.codec.text import dump_json
 from pyccf.consensus.raft import RaftSettings
+from pyccf.crypto import certs
 from pyccf.crypto.entropy import Entropy
 from pyccf.crypto.keys import Curve
 from pyccf.errors import ConfigError, LocalError, PyccfError
 from pyccf.node.create import NodePlan, Parts, ServicePlan, start_service
 from pyccf.node.join import JoinTarget, join_service
 from pyccf.node.node import Limits
+from pyccf.node.recover import RecoveryPlan, recover_service
 from pyccf.service import genesis
 from pyccf.service.identity import NodeIdentity, make_node, make_service
 from pyccf.service.members import RecoveryRole
@@ -73,11 +76,7 @@ class Addresses(msgspec.Struct, frozen=True):
 def prepare(config: NodeConfig, source: AppSource) -> Prepared:
     """Everything that can be refused before a socket is opened. Raises PyccfError, Exit."""
     starting = config.command.type is cfg.CommandType.START
-    if config.command.type is cfg.CommandType.RECOVER:
-        raise LocalError(
-            "command.type Recover is not possible in this version.",
-            hint="A node can Start a new service or Join one; recovering comes later.",
-        )
+    recovering = config.command.type is cfg.CommandType.RECOVER
     for name, interface in config.network.rpc_interfaces.items():
         _check_protocol(name, interface)
     threshold = 0
@@ -88,6 +87,8 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
     except ConfigError as e:
         raise Exit(e, ExitCode.INVALID_VALUE) from None
     files = cfg.read_files(config)
+    if recovering:
+        _check_recovery(config)
     app = load_app(source)
     if source.package is not None:
         host_data = digest_of_file(Path(source.package))
@@ -102,7 +103,13 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
             ),
             ExitCode.INVALID_VALUE,
         )
-    disk = LedgerDisk(ledger.directory, ledger.read_only_directories)
+    disk = LedgerDisk(ledger.directory, ledger.read_only_directories, keep=recovering)
+    if recovering and not disk.last:
+        raise LocalError(
+            f"There is no ledger to recover in {ledger.directory}.",
+            hint="Put the ledger files of the service there, or name their directories in"
+            " ledger.read_only_directories. See what files hold: pyccf recover inspect DIR",
+        )
     snapshots = SnapshotFiles(config.snapshots.directory, config.snapshots.read_only_directory)
     write(f"{attestation_name()}.measurement", virtual.measurement_file(host_data))
     return Prepared(files, app, host_data, disk, snapshots, threshold)
@@ -118,6 +125,23 @@ def _check_protocol(name: str, interface: cfg.RpcInterface) -> None:
         )
     if interface.protocol == "udp":
         raise ConfigError(f"{key}.protocol: only TCP is served.", hint="Leave this key out.")
+
+
+def _check_recovery(config: NodeConfig) -> None:
+    """Refuse to write the new identity over the one that is recovered."""
+    recover, target = config.command.recover, config.command.service_certificate_file
+    assert recover is not None
+    with contextlib.suppress(OSError):
+        if os.path.samefile(recover.previous_service_identity_file, target):
+            raise ConfigError(
+                f"command.service_certificate_file: {target} is the previous service identity.",
+                hint="The identity of the recovered service is written there. Name another file.",
+            )
+    if recover.previous_sealed_ledger_secret_location:
+        raise ConfigError(
+            "command.recover.previous_sealed_ledger_secret_location: this platform has nothing to"
+            " unseal secrets with."
+        )
 
 
 def _holds_anything(directory: str) -> bool:
@@ -193,6 +217,8 @@ def make(
     )
     if config.command.join is not None:
         return _join(config, prepared, plan, identity, entropy, now, log, install)
+    if config.command.recover is not None:
+        return _recover(config, prepared, plan, identity, entropy, now, log, install)
     return _start(config, prepared, plan, identity, entropy, now, log, install)
 
 
@@ -291,6 +317,49 @@ def _join(
             follow_redirect=join.follow_redirect,
         ),
         identity,
+        entropy=entropy,
+        started=now,
+        app=prepared.app.app,
+        install=install,
+    )
+
+
+def _recover(
+    config: NodeConfig,
+    prepared: Prepared,
+    plan: NodePlan,
+    identity: NodeIdentity,
+    entropy: Entropy,
+    now: UnixSeconds,
+    log: Callable[[str, str], None],
+    install: Callable[[Parts], None],
+) -> Parts:
+    recover, previous = config.command.recover, prepared.files.previous_service_identity_pem
+    assert recover is not None
+    log("info", "Creating new node - recover")
+    try:
+        subject = certs.subject(previous)
+    except ValueError as e:
+        raise LocalError(
+            f"{recover.previous_service_identity_file}: not a certificate: {e}",
+            hint="It must hold the certificate of the service to recover, in PEM.",
+        ) from None
+    service = make_service(
+        entropy=entropy,
+        not_before=now,
+        days=recover.initial_service_certificate_validity_days,
+        subject=subject,
+        curve=_curve(config),
+    )
+    return recover_service(
+        RecoveryPlan(
+            **{name: getattr(plan, name) for name in NodePlan.__struct_fields__},
+            previous_service_identity=previous,
+            service_data=prepared.files.service_data,
+            node_validity_days=config.node_certificate.initial_validity_days,
+        ),
+        identity,
+        service,
         entropy=entropy,
         started=now,
         app=prepared.app.app,

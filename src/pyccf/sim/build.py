@@ -131,6 +131,7 @@ def _installer(shell: Shell, cluster: Cluster) -> Callable[[Parts], None]:
             unix_time=node.unix_time,
             node_state=lambda: node.state,
             flags=node.flags,
+            past=parts.past,
         )
         governance = app.Governance(operations, parts.service, node.unix_time, cluster.may_change)
         _add(node.node, node_api.endpoints(node, facts))

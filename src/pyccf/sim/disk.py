@@ -67,6 +67,12 @@ class Disk:
             if not writing or writing[-1][1] < seqno:
                 writing.append((when, seqno))
 
+    def begin_recovery(self, seqno: SeqNo) -> None:
+        """What is after `seqno` does not count; everything up to there is final."""
+        del self.entries[seqno:]
+        self.unchanged = min(self.unchanged, seqno)
+        self._writing.clear()
+
     def commit(self, seqno: SeqNo) -> None:
         """Everything up to `seqno` is final."""
         if seqno > len(self.entries):

@@ -20,14 +20,17 @@ from pyccf.node.outputs import (
     Answer,
     Append,
     Begin,
+    BeginRecovery,
     Call,
     CallFailed,
     Certificate,
     Channel,
     Committed,
+    EndRecovery,
     Fetch,
     Log,
     Output,
+    Replay,
     Respond,
     SaveSnapshot,
     Send,
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 INTERFACE = "rpc"
 TICK: Millis = 50
 """How often a node is told the time, by its own clock."""
+REPLAYED_MAX = 50
+"""Entries of its own ledger that a node goes through at once."""
 CLOGGED_MAX = 32
 """Messages that wait for a clogged way; further ones are dropped."""
 
@@ -115,6 +120,9 @@ class Shell:
             Begin: self._begin,
             SaveSnapshot: self._save,
             Fetch: self._fetch,
+            Replay: self._replay,
+            BeginRecovery: self._begin_recovery,
+            EndRecovery: self._end_recovery,
             Respond: self._respond,
             Certificate: self._certificate,
             Log: self._log,
@@ -286,6 +294,20 @@ class Shell:
         first, last = output.first, output.last
         entries = self.disk.read(first, last)
         self._clock.after(1, lambda: self.input(lambda: self.node.fetched(first, last, entries)))
+
+    def _replay(self, output: Replay) -> None:
+        first, last = output.first, min(output.last, output.first + REPLAYED_MAX - 1)
+
+        def read() -> None:
+            self.node.replayed(first, self.disk.read(first, last))
+
+        self._clock.after(1, lambda: self.input(read))
+
+    def _begin_recovery(self, output: BeginRecovery) -> None:
+        self.disk.begin_recovery(output.seqno)
+
+    def _end_recovery(self, output: EndRecovery) -> None:
+        self._world.note(self, "its recovery is complete")
 
     def _respond(self, output: Respond) -> None:
         output.deliver(output.response)

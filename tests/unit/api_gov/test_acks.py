@@ -209,8 +209,19 @@ def test_handing_in_shares_is_refused_while_nobody_waits_for_them() -> None:
     waiting = {**info, "status": "WaitingForRecoveryShares"}
     tables.put_json(tx, tables.SERVICE_INFO, tables.UNIT, waiting)
     gov.world.commit(tx)
-    made = gov.post(
-        f"/recovery/members/{person(ME).id}:recover", ME, "recovery_share", {"share": ""}
+    path = f"/recovery/members/{person(ME).id}:recover"
+    made = gov.post(path, ME, "recovery_share", {"share": ""})
+    assert made.error == (
+        403,
+        "NodeAlreadyRecovering",
+        "Node is already recovering private ledger.",
     )
-    assert made.status == 500
-    assert "not available" in made.error[2]
+    gov.world.node_state[0] = "PartOfPublicNetwork"
+    for payload, status, words in (
+        ({"share": "!!"}, 500, "The share is not base64"),
+        ({"x": "a"}, 400, "share: type must be string, but is null"),
+        ({"share": 5}, 400, "share: type must be string, but is number"),
+    ):
+        made = gov.post(path, ME, "recovery_share", payload)
+        assert made.error[0] == status
+        assert words in made.error[2]

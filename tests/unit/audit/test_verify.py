@@ -365,7 +365,7 @@ def test_recovery_files_are_read_when_asked_for(tmp_path: Path) -> None:
     disk = LedgerDisk(tmp_path / "l")
     disk.append(service.entries)
     disk.commit(service.signed)
-    disk.set_recovery_start(service.last)
+    disk.begin_recovery(service.last)
     before = service.last
     service.recover("second")
     service.sign()

@@ -349,11 +349,28 @@ def test_trust_without_what_belongs_to_it_ends_it(
     assert joiner.node.state == "Pending"
 
 
-def test_a_service_under_recovery_cannot_be_joined(service: Service, joiner: Joining) -> None:
+def test_of_a_service_under_recovery_the_public_part_is_joined(
+    service: Service, joiner: Joining
+) -> None:
     answer = trusted_answer(service, joiner)
-    answer["network_info"]["public_only"] = True
+    answer["network_info"] |= {"public_only": True, "last_recovered_signed_idx": 7}
     joiner.reply(ok(answer))
-    assert "is being recovered" in joiner.stopped
+    assert joiner.node.state == "PartOfPublicNetwork"
+    assert joiner.recovery_from == 7
+    write(service, lambda tx: tx.map("private").set(b"k", b"v"))
+    exchange(service, joiner)
+    assert joiner.ledger == service.ledger
+    assert "private" not in joiner.node.store.maps
+    assert not joiner.node.joiner.done  # its secrets may come with a later answer
+
+
+@pytest.mark.parametrize("name", ["public_only", "last_recovered_signed_idx"])
+def test_what_is_recovered_must_be_said(service: Service, joiner: Joining, name: str) -> None:
+    answer = trusted_answer(service, joiner)
+    answer["network_info"][name] = None
+    joiner.reply(ok(answer))
+    assert joiner.node.state == "Pending"
+    assert any("does not say whether the service is being recovered" in s for s in joiner.lines)
 
 
 def test_once_let_in_no_answer_ends_it(service: Service, joiner: Joining) -> None:

@@ -181,7 +181,7 @@ def forge(service: Service, change: Callable[[dict[str, dict[bytes, bytes]]], No
         node.history.tree.serialise(),
         parts.identity.node_id,
         parts.identity.key,
-        parts.identity.self_signed_pem,
+        parts.signer.certificate,
         parts.service.key,
         "",
         "",

@@ -97,7 +97,7 @@ def test_opening_in_another_node_state_is_refused() -> None:
         )
 
 
-def test_opening_a_recovered_service_checks_identities_and_then_says_it_cannot() -> None:
+def test_a_recovered_service_whose_identities_are_right_waits_for_shares() -> None:
     made = one()
     tx = made.store.tx()
     info.set_status(tx, ServiceStatus.RECOVERING)
@@ -112,8 +112,14 @@ def test_opening_a_recovered_service_checks_identities_and_then_says_it_cannot()
         "Unable to open service: Previous service identity does not match.\n"
         f"Actual:\n{before}\nIn proposal:\n{current}"
     )
-    with pytest.raises(LocalError, match="not available"):
-        made.operations.transition_service_to_open(made.store.tx(), before, current)
+    tx = made.store.tx()
+    tables.put_json(tx, tables.ENCRYPTED_SUBMITTED_SHARES, "earlier", "old")
+    made.commit(tx)
+    tx = made.store.tx()
+    made.operations.transition_service_to_open(tx, before, current)
+    assert info.status(tx) is ServiceStatus.WAITING_FOR_RECOVERY_SHARES
+    assert tables.get_json(tx, tables.LAST_RECOVERY_TYPE) == "RECOVERY_SHARES"
+    assert tables.get_json(tx, tables.ENCRYPTED_SUBMITTED_SHARES, "earlier") is None
 
 
 def test_rekey_only_in_an_open_service() -> None:

@@ -479,7 +479,7 @@ def test_recovery_files_get_their_names_when_it_is_complete(tmp_path: Path) -> N
     service.sign()
     disk = written(tmp_path / "l", service)
     start = service.last
-    disk.set_recovery_start(start)
+    disk.begin_recovery(start)
     rest = len(service.entries)
     service.recover("second")
     service.sign(snapshot=True)

@@ -37,6 +37,7 @@ class _Deps:
         self._operations = operations
         self.root_at = node.root_at
         self.refresh_shares = operations.refresh_shares
+        self.shares = operations
 
     def scripts(self, ctx: Context) -> ScriptRunner:
         return Scripts(ctx.services, self._operations)

@@ -25,6 +25,11 @@ class GovDeps(Protocol):
         """Issue recovery shares anew; raises LocalError with the plain reason."""
         ...
 
+    @property
+    def shares(self) -> shares.ShareTaker:
+        """Takes recovery shares."""
+        ...
+
     def root_at(self, tx: Tx) -> bytes | None:
         """Merkle root of the state the transaction reads; None when it cannot be told."""
         ...
@@ -226,7 +231,7 @@ def _handlers(deps: GovDeps) -> dict[tuple[str, str], Callable[[Context], None]]
         ("POST", BALLOT + ":submit"): proposals.submit_ballot(deps.scripts),
         ("GET", BALLOT): proposals.get_ballot,
         ("GET", "/recovery/encrypted-shares/{memberId}"): shares.get_encrypted,
-        ("POST", "/recovery/members/{memberId}:recover"): shares.submit,
+        ("POST", "/recovery/members/{memberId}:recover"): shares.submit(deps.shares),
         ("GET", "/service/constitution"): state.get_constitution,
         ("GET", "/service/info"): state.get_info,
         ("GET", "/service/javascript-app"): state.get_javascript_app,

@@ -1,20 +1,34 @@
 """Recovery shares over HTTP: fetching one's own, and handing it in (spec: gov-api.md §5).
 
-Handing in is refused as long as the service does not wait for shares. Recovering a service is not
-available in this version; a service that waits is told so.
+Handing in is refused as long as the service does not wait for shares. Shares that do not fit show
+only when they are put together: then all are forgotten, and the members start over.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-from pyccf.api.gov.requests import not_found, path_id
+from pyccf.api.gov.requests import (
+    check_own_path,
+    not_found,
+    path_id,
+    payload_json,
+    signed,
+    text_member,
+)
+from pyccf.apps.context import JSON_TYPE
+from pyccf.codec.text import unb64
 from pyccf.errors import LocalError, RpcError
-from pyccf.service import info, recovery
+from pyccf.http.message import error_body
+from pyccf.service import info, recovery, restore
 from pyccf.service.info import ServiceStatus
+from pyccf.service.restore import Submitted
+from pyccf.types import MemberId
 
 if TYPE_CHECKING:
     from pyccf.apps.context import Context
+    from pyccf.kv.tx import Tx
 
 
 def get_encrypted(ctx: Context) -> None:
@@ -29,14 +43,79 @@ def get_encrypted(ctx: Context) -> None:
     ctx.json({"memberId": member_id, "encryptedShare": share})
 
 
-def submit(ctx: Context) -> None:
-    """POST :recover."""
-    if info.status(ctx.tx) is not ServiceStatus.WAITING_FOR_RECOVERY_SHARES:
-        raise RpcError(
-            403,
-            "ServiceNotWaitingForRecoveryShares",
-            "Service is not waiting for recovery shares.",
+class ShareTaker(Protocol):
+    """What becomes of shares that are handed in."""
+
+    @property
+    def recovers_already(self) -> bool:
+        """Whether the shares were complete before."""
+        ...
+
+    def submit_share(self, tx: Tx, member_id: MemberId, share: bytes) -> Submitted: ...
+
+    def restore_secrets(self, tx: Tx) -> None:
+        """Raises LocalError, in words for operators, when the shares do not allow it."""
+        ...
+
+
+def submit(taker: ShareTaker) -> Callable[[Context], None]:
+    """POST :recover: a member hands in its share; with enough of them recovery goes on."""
+
+    def handler(ctx: Context) -> None:
+        tx = ctx.tx
+        if info.status(tx) is not ServiceStatus.WAITING_FOR_RECOVERY_SHARES:
+            raise RpcError(
+                403,
+                "ServiceNotWaitingForRecoveryShares",
+                "Service is not waiting for recovery shares.",
+            )
+        if taker.recovers_already:
+            raise RpcError(
+                403, "NodeAlreadyRecovering", "Node is already recovering private ledger."
+            )
+        path_id(ctx, "memberId", "member")
+        member_id, cose = signed(ctx)
+        check_own_path(ctx, member_id)
+        submitted = taker.submit_share(
+            tx, member_id, _share(text_member(payload_json(cose), "share"))
         )
-    raise RpcError(
-        500, "InternalError", "Recovery of a service is not available in this version of pyccf"
-    )
+        if submitted.enough:
+            try:
+                taker.restore_secrets(tx)
+            except LocalError as e:
+                _start_over(ctx, e.message)
+                return
+        ctx.json(
+            {
+                "fullKeySubmitted": submitted.full,
+                "message": _message(submitted),
+                "recoveryThreshold": submitted.threshold,
+                "submittedCount": submitted.count,
+            }
+        )
+
+    return handler
+
+
+def _share(text: str) -> bytes:
+    try:
+        return unb64(text)
+    except ValueError as e:
+        raise RpcError(500, "InternalError", f"The share is not base64: {e}") from None
+
+
+def _start_over(ctx: Context, reason: str) -> None:
+    """The shares fit nothing: all are forgotten, for good, and the reason goes to the log."""
+    ctx.services.log("fail", "", f"Failed to initiate private recovery: {reason}")
+    restore.forget_shares(ctx.tx)
+    ctx.status = 500
+    ctx.headers["content-type"] = JSON_TYPE
+    ctx.body = error_body("InternalError", "Failed to initiate private recovery.")
+    ctx.apply_writes = True
+
+
+def _message(submitted: Submitted) -> str:
+    text = f"{submitted.count}/{submitted.threshold} recovery shares successfully submitted"
+    if submitted.full:
+        text = "Full recovery key successfully submitted"
+    return text + "\nEnd of recovery procedure initiated" if submitted.enough else text
