@@ -405,6 +405,14 @@ def test_an_app_replaces_the_one_before(default: Constitution) -> None:
     assert written["modules"] == {"/a.js": None, "/b.js": "export function f() {}"}
 
 
+def test_bytecode_is_compiled_anew(default: Constitution) -> None:
+    default.apply(("set_js_app", {**bundle(), "disable_bytecode_cache": True}))
+    written = default.apply(("refresh_js_app_bytecode_cache", None))
+    assert set(written) == {"modules_quickjs_bytecode", "modules_quickjs_version"}
+    assert set(written["modules_quickjs_bytecode"]) == {"/a.js"}
+    assert "quickjs" in str(written["modules_quickjs_version"]["UNIT"])
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

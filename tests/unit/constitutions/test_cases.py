@@ -239,3 +239,11 @@ def test_files_that_are_no_tests(tmp_path: Path, text: str, problem: str) -> Non
     with pytest.raises(LocalError, match=problem) as refused:
         cases.read_suite(tmp_path / "t.json")
     assert str(tmp_path / "t.json") in refused.value.message
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "governance.md").read_text(encoding="utf-8")
+    example = text.partition("```json\n")[2].partition("```")[0]
+    (tmp_path / "example.json").write_text(example)
+    results = cases.run_suite(constitutions.text("default"), tmp_path / "example.json")
+    assert [result.passed for result in results] == [True, True], results
