@@ -76,6 +76,10 @@ class NeedsHistory(Exception):
         self.what = what
 
 
+class AnswerFollows(Exception):
+    """A handler streams its answer; nothing it wrote is applied."""
+
+
 class HistoricalState(Protocol):
     """A committed transaction brought back: its id, its proofs, and its write set to read."""
 

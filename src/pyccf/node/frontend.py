@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pyccf.apps.auth import authenticate
-from pyccf.apps.context import JSON_TYPE, Context, NeedsHistory
+from pyccf.apps.context import JSON_TYPE, AnswerFollows, Context, NeedsHistory
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
@@ -167,7 +167,14 @@ class Frontend:
             if endpoint.mode is Mode.HISTORICAL:
                 node.bring_back(ctx, request.headers.get(TXID_HEADER))
             endpoint.execute(ctx)
-        except (RpcError, Conflict, CompactedVersion, NeedsHistory, AssertionError):
+        except (
+            RpcError,
+            Conflict,
+            CompactedVersion,
+            NeedsHistory,
+            AnswerFollows,
+            AssertionError,
+        ):
             raise
         except Exception as e:
             node.report_failure(request, e)

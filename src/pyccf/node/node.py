@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from pyccf.apps.context import JSON_TYPE, Context, HistoricalState, NeedsHistory, TxStatus
+from pyccf.apps.context import (
+    JSON_TYPE,
+    AnswerFollows,
+    Context,
+    HistoricalState,
+    NeedsHistory,
+    TxStatus,
+)
 from pyccf.codec.text import b64, dump_json
 from pyccf.consensus.api import Engine
 from pyccf.crypto.entropy import Entropy
@@ -213,6 +220,8 @@ class Node:
             if refused is None:
                 return None
             outcome = refused
+        except AnswerFollows:
+            return None
         except RpcError as e:
             outcome = refusal(e.status, e.code, e.message)
         if outcome.close:

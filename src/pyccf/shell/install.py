@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pyccf.api import common, gov, join, jwt_refresh, node_schemas
+from pyccf.api import common, gov, join, jwt_refresh, node_schemas, snapshot
 from pyccf.api import node as node_api
 from pyccf.apps import openapi
 from pyccf.apps.context import Context
@@ -27,6 +27,7 @@ from pyccf.errors import LocalError
 from pyccf.service.operations import Operations
 
 if TYPE_CHECKING:
+    from pyccf.api.snapshot import Snapshots
     from pyccf.node.create import Parts
     from pyccf.node.frontend import Frontend
     from pyccf.types import Json
@@ -92,8 +93,9 @@ def install_endpoints(
     entropy: Entropy,
     sessions: Callable[[], dict[str, Json]],
     memory: Callable[[], dict[str, Json]],
+    snapshots: Snapshots | None = None,
 ) -> None:
-    """Add every built-in endpoint to the three frontends."""
+    """Add every built-in endpoint to the three frontends; without snapshots none are served."""
     node = parts.node
     operations = Operations(
         secrets=parts.secrets,
@@ -114,6 +116,8 @@ def install_endpoints(
     )
     _add(node.node, node_api.endpoints(node, shell))
     _add(node.node, [join.endpoint(parts)])
+    if snapshots is not None:
+        _add(node.node, snapshot.endpoints(node, snapshots))
     _add(node.node, jwt_refresh.endpoints(node))
     _add(node.node, common.endpoints(node, _node_document(node.node)))
     for endpoint in common.endpoints(node, _plain_document(node.gov)):

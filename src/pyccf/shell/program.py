@@ -188,7 +188,14 @@ class Program:
         def install(parts: Parts) -> None:
             self._parts = parts
             self._node = parts.node
-            install_endpoints(parts, self._app, self._entropy, self._sessions, _memory)
+            install_endpoints(
+                parts,
+                self._app,
+                self._entropy,
+                self._sessions,
+                _memory,
+                self._prepared.snapshots,
+            )
 
         parts = start.make(
             config,
