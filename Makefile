@@ -30,14 +30,14 @@ sim: $(STAMP)      ## explore simulated networks: SEEDS=... STEPS=... SEED=...
 	$(BIN)/python -m pyccf.sim run --seeds $(or $(SEEDS),100) --steps $(or $(STEPS),100) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(STAMP)    ## style, types and architecture
-	$(BIN)/ruff check src tests bench samples
-	$(BIN)/ruff format --check src tests bench samples
+	$(BIN)/ruff check src tests bench samples clients
+	$(BIN)/ruff format --check src tests bench samples clients
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP)   ## apply the formatter
-	$(BIN)/ruff check --fix src tests bench samples
-	$(BIN)/ruff format src tests bench samples
+	$(BIN)/ruff check --fix src tests bench samples clients
+	$(BIN)/ruff format src tests bench samples clients
 
 bench: $(STAMP)    ## measure; writes bench/results/*.json
 	$(BIN)/python -m bench $(ARGS)

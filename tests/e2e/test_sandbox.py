@@ -158,6 +158,11 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_a_good_ledger(tmp_path: Path) 
                 timeout=30,
             )
             assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
+        clients = [line for line in lines if "pyccf.client" in line or "node.js" in line]
+        assert len(clients) == 2
+        for line in clients if shutil.which("node") else clients[:1]:
+            ran = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=30)
+            assert (ran.returncode, ran.stdout.strip()) == (0, "true"), (line, ran.stderr)
         receipts = [line for line in lines if " receipt get " in line or " receipt verify " in line]
         assert len(receipts) == 2
         for line in receipts:

@@ -1,4 +1,4 @@
-"""Ready-to-paste curl lines for an application, made from its OpenAPI document.
+"""Ready-to-paste lines for an application, made from its OpenAPI document: curl and our clients.
 
 Values are invented from the schemas so that a record written by one line is the one read by the
 next: every integer is 42, every text "hello". Endpoints that need a bearer token or a signed body
@@ -7,8 +7,11 @@ are left out, since curl alone cannot make those.
 
 from __future__ import annotations
 
+import json
 import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -79,6 +82,40 @@ def curl(example: Example, url: str, files: Mapping[str, str], *extra: str) -> s
         words += ["--data-binary", dump_json(example.body).decode()]
     words += extra
     return shlex.join(words)
+
+
+def python_line(example: Example | None, url: str, files: Mapping[str, str]) -> str:
+    """A line that makes a request with the Python client and prints what came of it.
+
+    Without a request it asks for the node's version.
+    """
+    given = ", ".join(f"{name}={files[name]!r}" for name in ("cert", "key"))
+    asked = "c.node_version()"
+    if example is not None:
+        body = f", json={example.body!r}" if example.has_body else ""
+        asked = f"c.request({example.method!r}, {example.path!r}{body}).check().text()"
+    program = (
+        f"from pyccf.client import Client; c = Client({url!r}, {files['cacert']!r}, {given});"
+        f" print({asked})"
+    )
+    return shlex.join([sys.executable, "-c", program])
+
+
+def node_line(example: Example | None, url: str, files: Mapping[str, str], package: Path) -> str:
+    """The same with the JavaScript client, which lies in the folder `package`."""
+    told = {"serviceCert": files["cacert"], "cert": files["cert"], "key": files["key"]}
+    asked = "await c.getNodeVersion()"
+    if example is not None:
+        body = f", {{ json: {json.dumps(example.body)} }}" if example.has_body else ""
+        method, path = json.dumps(example.method), json.dumps(example.path)
+        asked = f"(await c.request({method}, {path}{body})).check().text()"
+    module = (package / "src" / "node.js").resolve().as_uri()
+    program = (
+        f"import {{ connect }} from {json.dumps(module)};"
+        f" const c = await connect({json.dumps(url)}, {json.dumps(told)});"
+        f" console.log({asked}); c.close()"
+    )
+    return shlex.join(["node", "--input-type=module", "-e", program])
 
 
 def _example(

@@ -16,7 +16,7 @@ import click
 
 import pyccf
 from pyccf.cli.bundle import find_app
-from pyccf.cli.examples import Example, curl, examples
+from pyccf.cli.examples import Example, curl, examples, node_line, python_line
 from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
 from pyccf.cli.output import Output, pyccf_line
@@ -133,9 +133,23 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
+def javascript_client() -> Path | None:
+    """The JavaScript client of a checkout; None when only the package is installed."""
+    return next((root / "clients" / "js" for root in _roots() if _has_client(root)), None)
+
+
+def _has_client(root: Path) -> bool:
+    return (root / "clients" / "js" / "src" / "node.js").is_file()
+
+
+def _roots() -> tuple[Path, Path]:
+    """Where a checkout may be."""
+    return Path(pyccf.__file__).resolve().parents[2], Path.cwd()
+
+
 def default_app() -> Path:
     """The logging sample of a checkout. Raises LocalError when only the package is installed."""
-    for root in (Path(pyccf.__file__).resolve().parents[2], Path.cwd()):
+    for root in _roots():
         found = root / "samples" / "logging"
         if found.is_dir():
             return found
@@ -163,6 +177,13 @@ def _tell(out: Output, info: SandboxInfo) -> None:
     if wrote is not None:
         out.line("\nA write, answered once it is committed, with its receipt in a header:\n")
         out.line("  " + curl(wrote, node.url, files, "-i", "-H", "x-pyccf-wait: receipt"))
+    out.line(
+        "\nThe same with the clients for Python and JavaScript (docs/client.md, clients/js):\n"
+    )
+    out.line("  " + python_line(wrote, node.url, files))
+    package = javascript_client()
+    if package is not None:
+        out.line("  " + node_line(wrote, node.url, files, package))
     where = ("--workspace", info.workspace)
     out.line("\nProof of a transaction, and its check without the service:\n")
     out.line("  " + pyccf_line("receipt", "get", str(latest), *where, "--output", "receipt.json"))

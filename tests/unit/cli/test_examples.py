@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
+from pathlib import Path
 
-from pyccf.cli.examples import EXAMPLES_MAX, Example, curl, examples
+from pyccf.cli.examples import (
+    EXAMPLES_MAX,
+    Example,
+    curl,
+    examples,
+    node_line,
+    python_line,
+)
 from pyccf.types import Json
 
 FILES = {"cacert": "s.pem", "cert": "u.pem", "key": "u key.pem"}
@@ -157,3 +166,24 @@ def test_curl_lines_are_quoted_for_the_shell() -> None:
     }.items():
         line = curl(Example(verb, "/a"), "https://h", {}, "-i")
         assert shlex.split(line) == ["curl", *words, "https://h/a", "-i"]
+
+
+def test_lines_for_the_clients_quote_what_they_send() -> None:
+    body: Json = {"msg": 'it\'s "quoted"', "yes": True, "none": None}
+    example = Example("POST", "/app/log", body, True)
+    python = shlex.split(python_line(example, "https://h:1", FILES))
+    assert python[1] == "-c"
+    tree = ast.parse(python[2])
+    values = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    assert {"https://h:1", "s.pem", "u key.pem", "/app/log"} <= {v for v in values if v}
+    node = shlex.split(node_line(example, "https://h:1", FILES, Path("/some where/js")))
+    assert node[:3] == ["node", "--input-type=module", "-e"]
+    assert '"file:///some%20where/js/src/node.js"' in node[3]
+    assert 'json: {"msg": "it\'s \\"quoted\\"", "yes": true, "none": null}' in node[3]
+
+
+def test_lines_for_the_clients_without_a_request() -> None:
+    assert "node_version()" in python_line(None, "https://h:1", FILES)
+    assert "getNodeVersion()" in node_line(None, "https://h:1", FILES, Path("js"))
+    read = Example("GET", "/app/log?id=42")
+    assert "json" not in python_line(read, "https://h:1", FILES)

@@ -1,0 +1,169 @@
+"""The JavaScript package: generated from our documents, and its receipts verified as ours are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyccf.codec.text import b64
+from pyccf.crypto import certs
+from pyccf.ledger import receipt as receipts
+from pyccf.ledger.entry import ParsedEntry, parse
+from pyccf.types import TxID
+from support.js_client import PACKAGE, generator, run
+from support.ledgers import Service, small_service
+from support.transcripts import make_service
+
+REGENERATE = "regenerate it: python clients/js/generate.py URL SERVICE_CERT"
+
+VERIFY = """
+import { verifyReceipt } from "./src/index.js";
+import { readFileSync } from "node:fs";
+const cases = JSON.parse(readFileSync(process.argv[1], "utf8"));
+const found = [];
+for (const { receipt, pem, claims } of cases) {
+  const bytes = (text, form) => new Uint8Array(Buffer.from(text, form));
+  const given = typeof receipt === "string" ? bytes(receipt, "base64") : receipt;
+  const wanted = claims === null ? undefined : bytes(claims, "hex");
+  try {
+    found.push(await verifyReceipt(given, pem, { claims: wanted }));
+  } catch (error) {
+    found.push(`${error.name}: ${error.message}`);
+  }
+}
+console.log(JSON.stringify(found));
+"""
+
+
+@pytest.mark.parametrize("name", ["generated.js", "generated.d.ts"])
+def test_what_was_generated_is_up_to_date(name: str) -> None:
+    node = make_service()
+    node.tick()
+    node.open_app()
+    documents = [
+        node.call("GET", f"/{one}/api?api-version=2024-07-01").json
+        for one in ("node", "gov", "app")
+    ]
+    text = generator().generate(*documents, whole_app=False)[name]
+    assert (PACKAGE / "src" / name).read_text(encoding="utf-8") == text, REGENERATE
+
+
+# --- receipts ---------------------------------------------------------------------------------
+
+CLAIMS = hashlib.sha256(b"claims").digest()
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    made = small_service(4)
+    made.record(b"with claims", claims=CLAIMS)
+    made.record(b"private", private=True)
+    made.sign()
+    return made
+
+
+def last_signature(service: Service) -> ParsedEntry:
+    return parse(service.entries[service.signed - 1].data)
+
+
+def claimed(service: Service) -> tuple[ParsedEntry, str]:
+    entry = next(e for e in (parse(one.data) for one in service.entries) if e.claims == CLAIMS)
+    return entry, service.history.evidence(TxID(entry.view, entry.seqno))
+
+
+def verify(folder: Path, *cases: tuple[object, str, str | None]) -> list[Any]:
+    path = folder / "cases.json"
+    keys = ("receipt", "pem", "claims")
+    path.write_text(json.dumps([dict(zip(keys, case, strict=True)) for case in cases]))
+    found: list[Any] = run(VERIFY, str(path))
+    return found
+
+
+def test_json_receipts(service: Service, tmp_path: Path) -> None:
+    pem = service.identity.service_cert
+    entry, evidence = claimed(service)
+    good: Any = receipts.json_receipt(entry, last_signature(service), evidence)
+    told = receipts.verify_json_receipt(good, pem)
+    other = good["cert"]
+    components = good["leaf_components"]
+    changed = [
+        {**good, "leaf_components": {**components, "write_set_digest": "00" * 32}},
+        {**good, "leaf_components": {**components, "claims_digest": "01" * 32}},
+        {**good, "leaf_components": {**components, "commit_evidence": "ce:2.3:00"}},
+        {**good, "proof": [*good["proof"], {"left": "00" * 32}]},
+        {**good, "proof": [{"up": "00" * 32}]},
+        {**good, "proof": [{"left": "00"}]},
+        {**good, "proof": "no"},
+        {**good, "node_id": "00" * 32},
+        {**good, "signature": b64(bytes(104))},
+        {**good, "cert": pem},
+        {**good, "cert": "no"},
+        {**good, "service_endorsements": [other]},
+        {**good, "leaf": "00" * 32},
+        {},
+    ]
+    found = verify(
+        tmp_path,
+        (good, pem, None),
+        (good, pem, CLAIMS.hex()),
+        (good, pem, "02" * 32),
+        (good, other, None),
+        *((one, pem, None) for one in changed),
+    )
+    assert found[0] == {
+        "txid": str(told.txid),
+        "root": told.root.hex(),
+        "leaf": told.leaf.hex(),
+        "claims": CLAIMS.hex(),
+        "nodeId": told.node,
+    }
+    assert found[1] == found[0]
+    for one in found[2:]:
+        assert isinstance(one, str), one
+        assert one.startswith("InvalidReceipt: "), one
+
+
+def flipped(data: bytes) -> Iterator[bytes]:
+    """The same with one bit changed, here and there."""
+    for at in range(0, len(data), 7):
+        yield data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def test_cose_receipts(service: Service, tmp_path: Path) -> None:
+    pem = service.identity.service_cert
+    entry, evidence = claimed(service)
+    good = receipts.cose_receipt(entry, last_signature(service), evidence)
+    told = receipts.verify_cose_receipt(good, certs.public_key(pem))
+    node = receipts.json_receipt(entry, last_signature(service), evidence)["cert"]
+    wrong = [*flipped(good), good[:-1], good + b"\0", b"", good[1:]]
+    found = verify(
+        tmp_path,
+        (b64(good), pem, None),
+        (b64(good), pem, CLAIMS.hex()),
+        (b64(good), pem, "02" * 32),
+        (b64(good), str(node), None),
+        *((b64(one), pem, None) for one in wrong),
+    )
+    assert found[0] == {
+        "txid": str(told.txid),
+        "root": told.root.hex(),
+        "leaf": told.leaf.hex(),
+        "claims": CLAIMS.hex(),
+        "nodeId": None,
+    }
+    assert found[1] == found[0]
+    for one in found[2:]:
+        assert isinstance(one, str), one
+        assert one.startswith("InvalidReceipt: "), one
+
+
+def test_the_receipt_of_a_signature_is_refused_in_words(service: Service, tmp_path: Path) -> None:
+    entry = last_signature(service)
+    made = receipts.json_receipt(entry, entry, None)
+    (found,) = verify(tmp_path, (made, service.identity.service_cert, None))
+    assert found == "InvalidReceipt: The receipt of a signature cannot be verified here."
