@@ -55,6 +55,32 @@ RULES: tuple[Rule, ...] = (
         _says(r"\[json\.exception|nlohmann"),
     ),
     Rule(
+        "texts of OpenSSL are its own",
+        ("body",),
+        _says(r"OSSL:|OpenSSL error"),
+    ),
+    Rule(
+        "the engine's text of an error thrown by native code is not cut off",
+        ("body",),
+        _says("Service identity mismatch"),
+    ),
+    Rule(
+        "a stack trace always names the line",
+        ("body",),
+        lambda e: "    at " in e["response"].get("body", ""),
+    ),
+    Rule(
+        "races with the commit or with replication",
+        ("body", "status"),
+        lambda e: (
+            re.search(
+                r"right after write|pending|just after|local read|may not have|races",
+                f"{e['name']} {e.get('note', '')}",
+            )
+            is not None
+        ),
+    ),
+    Rule(
         "templates that match are listed by name, not in the order of a hash table",
         ("body",),
         _says("Multiple potential matches"),

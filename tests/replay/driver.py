@@ -12,10 +12,9 @@ import json
 import re
 import ssl
 import tempfile
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyccf.crypto import certs
 from replay import http2, joiners
@@ -46,6 +45,7 @@ _HELD_OPEN = re.compile(r"^cap: session")
 _PIPELINED = re.compile(r"request (\d+) of (\d+)")
 _RACES = re.compile(r"pending|right after|just after|at once|local read", re.IGNORECASE)
 _SESSION_NUMBER = re.compile(r"on session \d+")
+_SNAPSHOT = re.compile(r"snapshot_\d+_\d+(?:\.committed)?")
 _TXID = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -214,6 +214,9 @@ class LiveReplay(Replay):
     def arrange(self, exchange: Exchange) -> None:
         """Bring the network into the state an exchange was recorded in."""
         setup, nodes = exchange["setup"], self.nodes
+        if "after closing" in exchange["name"]:
+            self.hang_up()
+            nodes.quiet(exchange["interface"], self._number(exchange))
         made = moment(exchange)
         if made is not None and self.now < made < self.now + DAY_S:
             self.now = made
@@ -236,6 +239,39 @@ class LiveReplay(Replay):
             nodes.settled(self.written)
 
     # --- comparison -----------------------------------------------------------------------------
+
+    def ours(self, text: str) -> str:
+        return _SNAPSHOT.sub(lambda m: self.known.get(m[0], m[0]), super().ours(text))
+
+    def differences(self, exchange: Exchange, answer: Answer) -> list[str]:
+        if answer.reply is not None:
+            self._learn_snapshots(exchange["response"].get("headers", {}), answer.reply.headers)
+        found = super().differences(exchange, answer)
+        return [one for one in found if not self._another_backup(exchange, answer, one)]
+
+    def _learn_snapshots(self, theirs: dict[str, str], ours: dict[str, str]) -> None:
+        """Snapshots are named by the transactions they hold."""
+        for name in ("location", "x-ms-ccf-snapshot-name"):
+            there, here = (
+                _SNAPSHOT.search(theirs.get(name, "")),
+                _SNAPSHOT.search(ours.get(name, "")),
+            )
+            if there and here and there[0] not in self.known:
+                self.learn(there[0], here[0])
+
+    def _another_backup(self, exchange: Exchange, answer: Answer, difference: str) -> bool:
+        """Whether a redirect differs only in which backup was chosen: that is left to chance."""
+        if not difference.startswith("header location") or answer.reply is None:
+            return False
+        there = urlsplit(exchange["response"]["headers"].get("location", ""))
+        here = urlsplit(answer.reply.headers.get("location", ""))
+        places = [self.nodes.place(at.port or 0) for at in (there, here)]
+        return (
+            None not in places
+            and (there.path, there.query) == (here.path, here.query)
+            and len({interface for _, interface in places if interface}) == 1
+            and all(number != self.lead for number, _ in places)
+        )
 
     def _one_node(self, value: Any) -> Any:
         """Every node of the recorded network is here, too."""
@@ -267,8 +303,8 @@ def handshake(replay: LiveReplay, exchange: Exchange) -> list[str]:
     if "settings" in wanted:
         seen = http2.settings(replay, exchange)
         return [] if seen == wanted else [f"body {seen}, not {wanted}"]
-    if "version" not in wanted and "error" not in wanted:
-        return ["not compared: an observation of many connections at once"]
+    if "tcp_connections_kept_open" in wanted:
+        return crowd(replay, exchange)
     offered = re.findall(r"'([^']*)'", request.get("alpn", "")) or None
     newest = ssl.TLSVersion(int(request.get("maxver", ssl.TLSVersion.TLSv1_3)))
     number = replay._number(exchange)
@@ -284,7 +320,8 @@ def handshake(replay: LiveReplay, exchange: Exchange) -> list[str]:
             newest=newest,
         )
     except (OSError, ssl.SSLError) as e:
-        return [] if "error" in wanted else [f"handshake {e}"]
+        failed = "error" in wanted or "closed" in wanted.get("outcome", "")
+        return [] if failed else [f"handshake {e}"]
     made = line.socket
     assert isinstance(made, ssl.SSLSocket)
     try:
@@ -312,6 +349,20 @@ def _names(der: bytes) -> tuple[str, str]:
     return cert.issuer.rfc4514_string(), cert.subject.rfc4514_string()
 
 
+def crowd(replay: LiveReplay, exchange: Exchange) -> list[str]:
+    """Many connections without a handshake: how many a node keeps. They stay for what follows."""
+    wanted = exchange["response"]
+    kept, closed = wanted["tcp_connections_kept_open"], wanted["tcp_connections_closed_by_server"]
+    address = replay.nodes.address(replay._number(exchange), exchange["interface"])
+    lines = [Line(address, plain=True) for _ in range(kept + closed)]
+    ended = [line for line in lines if line.closed()]
+    for number, line in enumerate(lines):
+        replay.lines[f"{exchange['name']} {number}"] = line
+    if len(ended) == closed:
+        return []
+    return [f"closed {len(ended)} of {len(lines)}, not {closed}"]
+
+
 def groups(exchanges: list[Exchange]) -> list[list[Exchange]]:
     """Exchanges in order; those that were sent in one piece together."""
     out: list[list[Exchange]] = []
@@ -322,9 +373,3 @@ def groups(exchanges: list[Exchange]) -> list[list[Exchange]]:
         else:
             out.append([exchange])
     return out
-
-
-def pause(seconds: float) -> None:
-    """Let the network come to rest."""
-    with suppress(InterruptedError):
-        time.sleep(seconds)

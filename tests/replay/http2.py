@@ -107,7 +107,10 @@ def exchange(replay: LiveReplay, exchange: Exchange) -> Answer:
     shared = name.startswith("HTTP/2 session")
     speaker = replay.speakers.get(exchange["interface"]) if shared else None
     if speaker is None:
-        speaker = Speaker(replay._open(exchange, alpn=["h2"]))
+        try:
+            speaker = Speaker(replay._open(exchange, alpn=["h2"]))
+        except OSError:
+            return Answer(None, "", True)
         if shared:
             replay.speakers[exchange["interface"]] = speaker
     body = replay.body(exchange)

@@ -16,7 +16,7 @@ from pyccf import constitutions
 from pyccf.crypto import certs
 from pyccf.crypto.keys import RsaPrivateKey
 from replay import clock
-from replay.recording import Recording, configured
+from replay.recording import Recording
 from support.network import PACKAGE, PACKAGE_FILE, NetworkNode, Place
 from support.transcripts import Client
 
@@ -41,6 +41,7 @@ class Nodes:
         self.encryption_keys = {name: RsaPrivateKey.generate() for name in members}
         self.interfaces = recording.interfaces()
         self.held = recording.held_addresses()
+        self.service_name = recording.service_name()
         self.running: dict[int, NetworkNode] = {}
         self.clock = folder / "clock"
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +99,7 @@ class Nodes:
                 }
             )
         start = {
+            "service_subject_name": self.service_name,
             "constitution_files": ["constitution.js"],
             "members": listed,
             "service_configuration": {"recovery_threshold": len(listed)},
@@ -111,7 +113,7 @@ class Nodes:
         config = {
             "network": {
                 "node_to_node_interface": {"bind_address": self.held.get(number, "127.0.0.1:0")},
-                "rpc_interfaces": configured(self.interfaces[number]),
+                "rpc_interfaces": self.interfaces[number],
             },
             "node_certificate": {"initial_validity_days": CERTIFICATE_DAYS},
             "consensus": {
@@ -141,13 +143,27 @@ class Nodes:
         host, _, port = told[interface].rpartition(":")
         return host, int(port)
 
+    def place(self, port: int) -> tuple[int | None, str]:
+        """The node that listens at a port, and the name of the interface."""
+        for number, rows in self.interfaces.items():
+            for name, row in rows.items():
+                if row["bind_address"].endswith(f":{port}"):
+                    return number, name
+        return None, ""
+
     def number_at(self, port: int) -> int | None:
         """The node that listens at a port."""
-        for number, rows in self.interfaces.items():
-            for row in rows.values():
-                if row["bind_address"].endswith(f":{port}"):
-                    return number
-        return None
+        return self.place(port)[0]
+
+    def quiet(self, interface: str, number: int) -> None:
+        """Wait until a node has noticed that nobody uses an interface any more."""
+
+        def idle() -> bool:
+            _, body = self.ask(number, "/node/metrics")
+            found = json.loads(body)["sessions"]["interfaces"][interface]
+            return bool(found["active"] == 0)
+
+        self.wait(idle, f"{interface} to be left")
 
     def ask(self, number: int, path: str, timeout_s: float = 3.0) -> tuple[int, bytes]:
         """Status and body of a GET; status 0 when the node does not answer."""

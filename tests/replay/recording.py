@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pyccf.crypto import certs
+
 Exchange = dict[str, Any]
 
 ORDER = (
@@ -41,6 +43,7 @@ _HELD = re.compile(r"published node address (\S+) already exists \(node id: ([0-
 DEFAULT_INTERFACES: dict[str, dict[str, Any]] = {
     "primary_rpc_interface": {"bind_address": "127.0.0.1:8300"}
 }
+DEFAULT_SERVICE_NAME = "CN=CCF Service"
 PORTS_PER_NODE = 20
 
 
@@ -104,6 +107,15 @@ class Recording:
         base = found.get(0) or next(iter(found.values()), DEFAULT_INTERFACES)
         return {n: found.get(n) or _shifted(base, n) for n in range(max(3, len(ids)))}
 
+    def service_name(self) -> str:
+        """Subject of the service's certificate."""
+        for exchange in self.exchanges():
+            if exchange["request"].get("path") == "/node/network":
+                told = json.loads(exchange["response"].get("body") or "{}")
+                if "service_certificate" in told:
+                    return certs.subject(told["service_certificate"])
+        return DEFAULT_SERVICE_NAME
+
     def held_addresses(self) -> dict[int, str]:
         """Node-to-node addresses that answers tell, by node number."""
         ids = self.node_ids()
@@ -134,8 +146,3 @@ def _shifted(rows: dict[str, dict[str, Any]], number: int) -> dict[str, dict[str
                 host, _, port = row[key].rpartition(":")
                 made[name][key] = f"{host}:{int(port) + PORTS_PER_NODE * number}"
     return made
-
-
-def configured(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Interfaces as a node's configuration wants them."""
-    return {name: dict(row) for name, row in rows.items() if row.get("app_protocol") != "HTTP2"}

@@ -181,7 +181,6 @@ class Raft(Progress):
             ],
             "current_view": self.view,
             "leadership_state": self.leadership.value,
-            "learners": {},
             "membership_state": "Retired" if self.phase else "Active",
             "primary_id": self.leader,
             "reconfiguration_type": "OneTransaction",
