@@ -91,13 +91,17 @@ def _of_module(name: str, source: str) -> Iterator[Test]:
         if not function.name.startswith("test_"):
             continue
         texts, names = _parts(function)
-        for used in set(names):
-            # One step further: constants and functions of the same module that it names.
+        seen, waiting = {function.name}, set(names)
+        while waiting:
+            # Constants, fixtures and functions of the same module that it names.
+            used = waiting.pop()
             part = shared.get(used) or own.get(used)
-            if part is not None and part is not function:
+            if part is not None and used not in seen:
+                seen.add(used)
                 more, called = _parts(part)
                 texts |= more
                 names |= called
+                waiting |= called
         yield Test(f"{name}::{function.name}", frozenset(texts), frozenset(names))
 
 

@@ -89,7 +89,8 @@ def _text(name: str, found: Evidence) -> list[list[str]]:
 
     return [
         [t.ref for t in found.tests if any(holds(x) for x in t.texts)],
-        [e.ref for e in found.exchanges if holds(e.answer)],
+        [e.ref for e in found.exchanges if holds(e.answer)]
+        + [p.ref for p in found.probes if holds(p.answer)],
     ]
 
 

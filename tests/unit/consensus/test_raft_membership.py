@@ -249,7 +249,6 @@ def test_details() -> None:
         ],
         "current_view": 2,
         "leadership_state": "Leader",
-        "learners": {},
         "membership_state": "Active",
         "primary_id": "me",
         "reconfiguration_type": "OneTransaction",
