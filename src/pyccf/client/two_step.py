@@ -39,8 +39,6 @@ NEEDS_PROPOSAL = frozenset({MessageType.BALLOT, MessageType.WITHDRAWAL})
 SIGNATURE_MEMBERS = ("value", "signature", "result")
 """Where vaults put the signature in their JSON answer, in the order in which we look."""
 
-DER_SEQUENCE = 0x30
-
 
 class Prepared(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message that waits for its signature; what the file of the first step holds."""
@@ -167,20 +165,29 @@ def read_prepared(data: bytes) -> Prepared:
 def read_signature(data: bytes, curve: Curve) -> bytes:
     """A signature r ‖ s out of any of the forms in which vaults and modules give it."""
     size = 2 * curve.coordinate_size
-    raw = data if len(data) == size else _from_text(data)
+    if len(data) == size:
+        return data
+    raw = data if _is_der(data) else _from_text(data)
     if len(raw) == size:
         return raw
-    if raw[:1] == bytes([DER_SEQUENCE]):
+    if _is_der(raw):
         try:
-            r, s = decode_dss_signature(raw)
-            half = curve.coordinate_size
-            return r.to_bytes(half, "big") + s.to_bytes(half, "big")
-        except (ValueError, OverflowError):
-            pass
+            halves = decode_dss_signature(raw)
+            return b"".join(half.to_bytes(curve.coordinate_size, "big") for half in halves)
+        except OverflowError:
+            pass  # of a larger curve
     raise LocalError(
         f"The signature has {len(raw)} bytes; one with {curve.value} has {size}",
         hint="Give the signature as r and s joined, in DER, or as the vault's JSON answer.",
     )
+
+
+def _is_der(data: bytes) -> bool:
+    try:
+        decode_dss_signature(data)
+    except ValueError:
+        return False
+    return True
 
 
 def request_path(
