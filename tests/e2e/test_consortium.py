@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pyccf import constitutions
 from pyccf.cli import main as program
 from pyccf.client import Client, Identity
 from pyccf.client.two_step import read_signature
+from pyccf.crypto import certs
 from pyccf.crypto.keys import RsaPrivateKey
 from support import published
 from support.cli import Ran
@@ -25,6 +27,7 @@ from support.process import NodeProcess, make_config
 
 MEMBERS = {"alice": "p384", "bob": "p256", "carol": "p521"}
 SHARE_SIZE = 44
+PATIENCE_S = 20
 
 
 class Consortium:
@@ -243,6 +246,52 @@ def test_rekey_and_new_shares(consortium: Consortium, pyccf: Command) -> None:
     lower = ("set_recovery_threshold", "--recovery-threshold", "2")
     decide(c, pyccf, *lower, voters=THREE)
     assert share(c, "bob") not in shares
+
+
+def eventually(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_chunks_and_snapshots_when_members_want_them(
+    consortium: Consortium, pyccf: Command
+) -> None:
+    c = consortium
+
+    def closed() -> set[str]:
+        return {path.name for path in (c.folder / "ledger").glob("ledger_*-*")}
+
+    def snapshots() -> set[str]:
+        return {path.name for path in (c.folder / "snapshots").glob("snapshot_*.committed")}
+
+    before = closed()
+    decide(c, pyccf, "trigger_ledger_chunk", voters=THREE)
+    eventually(lambda: bool(closed() - before), "a chunk that was closed")
+    kept = snapshots()
+    decide(c, pyccf, "trigger_snapshot", voters=THREE)
+    eventually(lambda: bool(snapshots() - kept), "a snapshot")
+
+
+def test_certificates_are_renewed(consortium: Consortium, pyccf: Command) -> None:
+    c = consortium
+    with c.client() as client:
+        service = client.service_info().certificate
+        (node,) = client.service_nodes()
+        days = ("--validity-period-days", "30")
+        every = ("set_all_nodes_certificate_validity", *days)
+        decide(c, pyccf, "set_service_certificate_validity", *days, *every, voters=THREE)
+        renewed = client.service_info().certificate
+        assert renewed != service
+        assert certs.spki(renewed) == certs.spki(service)
+        assert client.service_node(node.node_id).certificate != node.certificate
+        one = ("set_node_certificate_validity", "--node-id", node.node_id)
+        made = propose(c, pyccf, "alice", *one, "--validity-period-days", "366")
+        votes = [vote(c, pyccf, who, made["proposalId"]) for who in TWO]
+        assert votes == ["Open", "Open"]
+        refused = pyccf("proposal", "vote", made["proposalId"], *c.as_("carol"), code=1)
+        assert "Validity period 366 (days) is not allowed" in refused.err
 
 
 def test_a_member_signs_with_a_key_in_a_vault(consortium: Consortium, pyccf: Command) -> None:
