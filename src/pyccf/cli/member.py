@@ -1,21 +1,23 @@
-"""`pyccf member`: see the members, or become active as one."""
+"""`pyccf member`: see the members, become active as one, help to recover the service."""
 
 from __future__ import annotations
 
 import click
 
-from pyccf.cli import two_step
+from pyccf.cli import shares, two_step
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output
 
 
 @click.group("member")
 def command() -> None:
-    """See the members, or become active as one."""
+    """See the members, become active as one, help to recover the service."""
 
 
 command.add_command(two_step.prepare_command)
 command.add_command(two_step.finish_command)
+command.add_command(shares.share_command)
+command.add_command(shares.recover_command)
 
 
 @command.command("list")

@@ -44,6 +44,9 @@ from pyccf.shell.tail import Tail
 from pyccf.types import SeqNo
 
 SUPERSEDED = "the entries in it are in committed files"
+WHY = "why_"
+"""What the name of a file begins with that says why another one was set aside. It ends like that
+one, so that tools which pass over `.ignored` files pass over both."""
 COPY_BYTES = 1 << 20
 """Bytes of a file that are copied at once."""
 READ_BYTES_MAX = 64 * 1024 * 1024 - 2048
@@ -243,7 +246,7 @@ class LedgerDisk:
 
     def _explain(self, target: str, reason: str) -> None:
         """Say beside a file that was set aside why that was done."""
-        path = os.path.join(self.directory, f"why_{target}.txt")
+        path = os.path.join(self.directory, f"{WHY}{target}")
         data = f"{target}: {reason}\n".encode()
         with self._guard(path, "write"):
             fd = self._files.create(path)

@@ -1,0 +1,388 @@
+"""A service is killed and comes back from its files, by node programs and members' commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography import x509
+
+from pyccf.audit.verify import verify
+from pyccf.client import Client, ServiceError
+from pyccf.client.types import Action
+from pyccf.crypto import certs
+from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
+from pyccf.ledger import receipt as receipts
+from pyccf.shell.hardware import SystemEntropy
+from support.process import NodeProcess, make_config
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+PATIENCE_S = 40.0
+
+MODULE = """
+const tables = () => [ccf.kv["records"], ccf.kv["public:records"]];
+const bytes = (text) => ccf.strToBuf(text);
+export function write(request) {
+  const {key, value} = request.body.json();
+  for (const table of tables()) table.set(bytes(key), bytes(value));
+  return {body: true};
+}
+export function read(request) {
+  const [secret, open] = tables().map((table) => table.get(bytes(request.params.key)));
+  const text = (value) => (value === undefined ? null : ccf.bufToStr(value));
+  return {body: {private: text(secret), public: text(open)}};
+}
+"""
+
+
+def _endpoint(function: str, mode: str) -> dict[str, Any]:
+    return {
+        "js_module": "app.js",
+        "js_function": function,
+        "mode": mode,
+        "forwarding_required": "always" if mode == "readwrite" else "sometimes",
+        "redirection_strategy": "none",
+        "authn_policies": ["no_auth"],
+        "openapi": {},
+    }
+
+
+BUNDLE: dict[str, Any] = {
+    "metadata": {
+        "endpoints": {
+            "/record": {"post": _endpoint("write", "readwrite")},
+            "/record/{key}": {"get": _endpoint("read", "readonly")},
+        }
+    },
+    "modules": [{"name": "app.js", "module": MODULE}],
+}
+
+
+class Left(NamedTuple):
+    """What a service left: its folder, and a transaction with the receipt a client kept."""
+
+    folder: Path
+    txid: str
+    receipt: dict[str, Any]
+
+
+def member_keys(folder: Path) -> None:
+    """Give the member that `make_config` made an encryption key that is known."""
+    key = RsaPrivateKey.generate()
+    (folder / "member0_enc_privk.pem").write_text(key.pem())
+    (folder / "member0_enc_pubk.pem").write_text(key.public.pem())
+
+
+def client(node: NodeProcess, keys: Path) -> Client:
+    host, port = node.address()
+    return Client(
+        [f"https://{host}:{port}"],
+        str(node.folder / "service_cert.pem"),
+        cert=str(keys / "member0_cert.pem"),
+        key=str(keys / "member0_privk.pem"),
+    )
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def pyccf(node: NodeProcess, keys: Path, *words: str, status: int = 0) -> Any:
+    """What a command of a member prints; its error text when it is to fail."""
+    host, port = node.address()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pyccf.cli.main", *words, "--json"),
+            *("--url", f"https://{host}:{port}"),
+            *("--service-cert", str(node.folder / "service_cert.pem")),
+            *("--cert", str(keys / "member0_cert.pem"), "--key", str(keys / "member0_privk.pem")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return json.loads(done.stdout) if status == 0 else done.stderr
+
+
+def begin(folder: Path) -> NodeProcess:
+    """A new open service with the register application."""
+    config = make_config(folder)
+    member_keys(folder)
+    config["node_certificate"] = {"initial_validity_days": 10}
+    (folder / "config.json").write_text(json.dumps(config))
+    node = NodeProcess(folder)
+    node.wait_ready()
+    with client(node, folder) as member:
+        until(lambda: _acked(member), "the first signature")
+        member.submit([Action("set_js_app", {"bundle": BUNDLE, "disable_bytecode_cache": False})])
+        cert = (folder / "service_cert.pem").read_text()
+        member.submit([Action("transition_service_to_open", {"next_service_identity": cert})])
+    until(lambda: node.get("/node/ready/app")[0] == 204, "the service to open")
+    return node
+
+
+def _acked(member: Client) -> bool:
+    try:
+        member.ack()
+    except ServiceError:
+        return False
+    return True
+
+
+def recover_config(folder: Path, old: Path, ledger: Path) -> dict[str, Any]:
+    """A folder for a node that recovers from a copy of a ledger."""
+    folder.mkdir()
+    shutil.copytree(ledger, folder / "ledger")
+    shutil.copyfile(old / "service_cert.pem", folder / "previous.pem")
+    return {
+        "network": {
+            "node_to_node_interface": {"bind_address": "127.0.0.1:0"},
+            "rpc_interfaces": {"main": {"bind_address": "127.0.0.1:0"}},
+        },
+        "node_certificate": {"initial_validity_days": 10},
+        "command": {
+            "type": "Recover",
+            "recover": {
+                "initial_service_certificate_validity_days": 10,
+                "previous_service_identity_file": "previous.pem",
+            },
+        },
+        "ledger_signatures": {"delay": "50ms"},
+        "output_files": {"rpc_addresses_file": "rpc.json", "pid_file": "node.pid"},
+    }
+
+
+def recover(folder: Path, old: Path, keys: Path, **changes: Any) -> NodeProcess:
+    """Start a node in recovery and have the member bring the service back."""
+    config = recover_config(folder, old, old / "ledger") | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    node = NodeProcess(folder)
+    node.wait_ready()
+    assert pyccf(node, keys, "recover", "status")["serviceStatus"] == "Recovering"
+    early = pyccf(node, keys, "member", "recover", "--enc-key", "x.pem", status=1)
+    assert "have not accepted the recovered service yet" in early
+    previous = ("--previous-identity", str(folder / "previous.pem"))
+    accepted = pyccf(node, keys, "recover", "accept", *previous)
+    assert accepted["proposalState"] == "Accepted"
+    key = str(keys / "member0_enc_privk.pem")
+    told = pyccf(node, keys, "member", "recover", "--enc-key", key)
+    assert told["message"].endswith("End of recovery procedure initiated")
+    until(lambda: node.get("/node/ready/app")[0] == 204, "the service to open again")
+    return node
+
+
+def write(node: NodeProcess, key: str, value: str) -> str:
+    """Write to a private and a public table; the transaction's id."""
+    body = json.dumps({"key": key, "value": value}).encode()
+    status, headers, answer = node.request("POST", "/app/record", body)
+    assert status == 200, answer
+    return headers["x-ms-ccf-transaction-id"]
+
+
+def read(node: NodeProcess, key: str) -> Any:
+    status, _, body = node.request("GET", f"/app/record/{key}")
+    assert status == 200, body
+    return json.loads(body)
+
+
+def receipt(node: NodeProcess, txid: str) -> dict[str, Any]:
+    """The receipt of a transaction, waited for."""
+    found: list[bytes] = []
+
+    def there() -> bool:
+        status, body = node.get(f"/app/receipt?transaction_id={txid}")
+        found[:] = [body]
+        return status == 200
+
+    until(there, f"the receipt of {txid}")
+    return dict(json.loads(found[0]))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Left:
+    """What a service left that was killed in the middle of writing."""
+    folder = tmp_path_factory.mktemp("service")
+    with begin(folder) as node:
+        txid = write(node, "a", "before")
+        early = receipt(node, txid)
+        with client(node, folder) as member:
+            member.submit([Action("trigger_ledger_rekey", None)])
+        write(node, "b", "after the rekey")
+        until(lambda: read(node, "b")["private"] == "after the rekey", "the write")
+        receipt(node, write(node, "c", "last"))
+    # What a crash leaves: the beginning of one more entry.
+    (tail,) = (f for f in (folder / "ledger").iterdir() if not f.name.endswith("committed"))
+    with tail.open("ab") as file:
+        file.write(tail.read_bytes()[8:400])
+    return Left(folder, txid, early)
+
+
+def judged(ledger: Path) -> None:
+    """The ledger is accepted by the original's tools, and by ours."""
+    report = verify(ledger)
+    assert report.ok, report.error
+    tools = pytest.importorskip("ccf.ledger")
+    validator = tools.LedgerValidator(accept_deprecated_entry_types=False)
+    validator.node_certificates = {}
+    validator.node_activity_status = {}
+    for chunk in tools.Ledger([str(ledger)], committed_only=False):
+        for transaction in chunk:
+            validator.add_transaction(transaction)
+    assert validator.last_verified_txid().seqno == report.last_valid.seqno  # type: ignore[union-attr]
+
+
+def check_receipt(found: dict[str, Any], service_cert: str) -> None:
+    """A receipt is good for a service, by the original's tools and by ours."""
+    receipts.verify_json_receipt(found, service_cert)
+    tools = pytest.importorskip("ccf.receipt")
+    parts = found["leaf_components"]
+    evidence = sha256(parts["commit_evidence"].encode()).digest()
+    digests = bytes.fromhex(parts["write_set_digest"]), bytes.fromhex(parts["claims_digest"])
+    leaf = sha256(digests[0] + evidence + digests[1]).hexdigest()
+    node = x509.load_pem_x509_certificate(found["cert"].encode())
+    root = x509.load_pem_x509_certificate(service_cert.encode())
+    tools.verify(tools.root(leaf, found["proof"]), found["signature"], node)
+    endorsements = [
+        x509.load_pem_x509_certificate(pem.encode())
+        for pem in found.get("service_endorsements", [])
+    ]
+    tools.check_endorsements(node, root, endorsements)
+
+
+def test_a_killed_service_comes_back_again_and_again(service: Left, tmp_path: Path) -> None:
+    folder, old = service.folder, service.folder
+    original = (folder / "service_cert.pem").read_text()
+    for number in (1, 2):
+        again = tmp_path / f"again{number}"
+        with recover(again, old, folder) as node:
+            assert read(node, "a") == {"private": "before", "public": "before"}
+            assert read(node, "b")["private"] == "after the rekey"
+            assert read(node, "c")["private"] == "last"
+            txid = write(node, f"d{number}", "new")
+            identity = (again / "service_cert.pem").read_text()
+            # Receipts from before: kept by clients, or fetched anew, which endorses them.
+            check_receipt(service.receipt, original)
+            anew = receipt(node, service.txid)
+            assert anew["proof"] == service.receipt["proof"]
+            assert anew["service_endorsements"]
+            check_receipt(anew, identity)
+            check_receipt(receipt(node, txid), identity)
+            assert pyccf(node, folder, "recover", "status")["recoveryCount"] == number
+            late = pyccf(
+                node,
+                folder,
+                "member",
+                "recover",
+                "--enc-key",
+                str(folder / "member0_enc_privk.pem"),
+                status=1,
+            )
+            assert "does not wait for recovery shares" in late
+            assert node.stop() == 0
+        judged(again / "ledger")
+        assert not list((again / "ledger").glob("*.recovery*"))
+        old = again
+    kept = sorted(f.name for f in (tmp_path / "again1" / "ledger").glob("ledger_*.ignored"))
+    assert kept, "the torn file is kept as it was"
+    assert "no complete entry" in (tmp_path / "again1" / "ledger" / f"why_{kept[-1]}").read_text()
+    assert "no complete entry" in (tmp_path / "again1" / "out.txt").read_text()
+
+
+def test_nodes_join_a_service_while_it_is_recovered(service: Left, tmp_path: Path) -> None:
+    folder = service.folder
+    first = tmp_path / "first"
+    config = recover_config(first, folder, folder / "ledger")
+    (first / "config.json").write_text(json.dumps(config))
+    with NodeProcess(first) as node:
+        node.wait_ready()
+        host, port = node.address()
+        second = tmp_path / "second"
+        second.mkdir()
+        shutil.copyfile(first / "service_cert.pem", second / "service_cert.pem")
+        joins = {
+            "type": "Join",
+            "join": {"target_rpc_address": f"{host}:{port}", "retry_timeout": "100ms"},
+        }
+        (second / "config.json").write_text(json.dumps(config | {"command": joins}))
+        with NodeProcess(second) as other:
+            other.wait_ready()
+            state = json.loads(other.get("/node/state")[1])
+            assert state["state"] == "PartOfPublicNetwork"
+            previous = ("--previous-identity", str(first / "previous.pem"))
+            pyccf(node, folder, "recover", "accept", *previous)
+            # Members may talk to any node.
+            key = str(folder / "member0_enc_privk.pem")
+            pyccf(other, folder, "member", "recover", "--enc-key", key)
+            for one in (node, other):
+                until(lambda one=one: one.get("/node/ready/app")[0] == 204, "it to open")  # type: ignore[misc]
+                assert read(one, "b") == {"private": "after the rekey", "public": "after the rekey"}
+            write(other, "d", "by way of the second")
+            until(lambda: read(other, "d")["private"] == "by way of the second", "replication")
+            assert other.stop() == 0
+            assert node.stop() == 0
+    judged(first / "ledger")
+    judged(second / "ledger")
+    both = [
+        {f.name: f.read_bytes() for f in (x / "ledger").glob("*.committed")}
+        for x in (first, second)
+    ]
+    shared = both[0].keys() & both[1].keys()
+    assert shared
+    assert all(both[0][name] == both[1][name] for name in shared)
+
+
+def refused(folder: Path, config: dict[str, Any]) -> str:
+    """The error text of a node that does not start."""
+    (folder / "config.json").write_text(json.dumps(config))
+    with NodeProcess(folder) as node:
+        assert node.process.wait(PATIENCE_S) != 0
+        return node.err.read_text()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {f.name: f.read_bytes() for f in folder.iterdir()}
+
+
+def test_what_cannot_be_recovered_is_refused_and_left_alone(service: Left, tmp_path: Path) -> None:
+    folder = tmp_path / "node"
+    config = recover_config(folder, service.folder, service.folder / "ledger")
+    for torn in (folder / "ledger").glob("*"):
+        if not torn.name.endswith("committed"):
+            torn.unlink()
+    before = contents(folder / "ledger")
+    other = PrivateKey.generate(Curve.P384, SystemEntropy())
+    (folder / "previous.pem").write_text(
+        certs.self_signed(
+            other, "CN=Other", not_before=int(time.time()), days=1, entropy=SystemEntropy()
+        )
+    )
+    assert "The ledger is of another service than" in refused(folder, config)
+    assert contents(folder / "ledger") == before
+    assert not (folder / "service_cert.pem").exists()
+    (folder / "node.pid").unlink()
+    (folder / "previous.pem").write_text("nothing")
+    assert "not a certificate" in refused(folder, config)
+    (folder / "node.pid").unlink()
+    shutil.rmtree(folder / "ledger")
+    shutil.copyfile(service.folder / "service_cert.pem", folder / "previous.pem")
+    assert "There is no ledger to recover in ledger" in refused(folder, config)
+    shutil.copyfile(service.folder / "service_cert.pem", folder / "service_cert.pem")
+    (folder / "node.pid").unlink()
+    config["command"]["recover"]["previous_service_identity_file"] = "service_cert.pem"
+    assert "is the previous service identity" in refused(folder, config)
