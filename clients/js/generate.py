@@ -278,7 +278,7 @@ def main() -> None:
         documents = [client.node_document(), client.gov_document(), client.app_document()]
     for document in documents:
         assert isinstance(document, dict), "an OpenAPI document"
-    for name, text in generate(*documents, whole_app=given.app).items():  # type: ignore[misc, arg-type]
+    for name, text in generate(*documents, whole_app=given.app).items():  # type: ignore[arg-type]
         (FOLDER / name).write_text(text, encoding="utf-8")
         print(f"wrote {FOLDER / name}")
 

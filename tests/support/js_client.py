@@ -1,4 +1,7 @@
-"""The JavaScript client, run by Node."""
+"""The JavaScript client, run by Node.
+
+`python -m support.js_client`, in the folder tests, writes what is generated of it anew.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from support.transcripts import make_service
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "js"
@@ -44,6 +49,23 @@ def run(script: str, *arguments: str, cwd: Path | None = None, **environment: st
     return json.loads(done.stdout.strip().rpartition("\n")[2])
 
 
+def documents() -> list[Any]:
+    """Of /node, /gov and /app, as a service without an application gives them."""
+    service = make_service()
+    service.tick()
+    service.open_app()
+    return [
+        service.call("GET", f"/{name}/api?api-version=2024-07-01").json
+        for name in ("node", "gov", "app")
+    ]
+
+
+def generate() -> dict[str, str]:
+    """What the package's generated files should hold, by name."""
+    made: dict[str, str] = generator().generate(*documents(), whole_app=False)
+    return made
+
+
 def generator() -> ModuleType:
     """`generate.py` of the package."""
     spec = importlib.util.spec_from_file_location("js_generate", PACKAGE / "generate.py")
@@ -52,3 +74,8 @@ def generator() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+if __name__ == "__main__":
+    for name, text in generate().items():
+        (PACKAGE / "src" / name).write_text(text, encoding="utf-8")

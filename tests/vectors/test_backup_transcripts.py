@@ -25,7 +25,7 @@ from support.node import INTERFACE, Reply, Service
 from support.told import Network, ToldEngine
 from support.transcripts import Answer, Replay, load
 from support.vectors import vectors_dir
-from vectors.test_transcripts import start
+from vectors.test_transcripts import JUDGED_AT, start
 
 INTERFACES = (
     INTERFACE,
@@ -238,6 +238,31 @@ def replay() -> NetworkReplay:
     opened.service.tick()
     assert opened.service.node.app_open
     return NetworkReplay(opened)
+
+
+def test_callers_of_a_backup() -> None:
+    """All of auth.jsonl again with backups: what was recorded on one is asked of one of ours."""
+    opened = start()
+    for exchange in load(vectors_dir() / "ccf" / "transcripts", "opening"):
+        if not exchange["node"].startswith("backup"):
+            opened.service.tick()
+            opened.play(exchange)
+    opened.service.tick()
+    network = NetworkReplay(opened)
+    judged = JUDGED_AT["auth"]
+    compared, wrong = 0, []
+    for exchange in load(vectors_dir() / "ccf" / "transcripts", "auth"):
+        if exchange["name"] == "jwk listing, RSA only":
+            break
+        for member in network.network.members:
+            member.node.clock(member.now, judged)
+        _, differences = opened.play(exchange)
+        network.catch_up()
+        if exchange["node"].startswith("backup"):
+            compared += 1
+            wrong += [f"{exchange['name']}: {d}" for d in differences]
+    assert not wrong, "\n".join(wrong)
+    assert compared == 3
 
 
 def test_the_table_names_exchanges_that_were_recorded() -> None:

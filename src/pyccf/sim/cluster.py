@@ -134,6 +134,10 @@ class Cluster:
                 ordered=True,
             )
 
+        if call.address not in self.by_rpc:
+            # Somebody outside, such as a token issuer: nobody is there.
+            sender.input(lambda: call.reply(unreachable("no such host")))
+            return
         target = self._resolve(call.address)
         self.network.carry(sender.name, target.name, arrive, ordered=True)
         self.clock.after(

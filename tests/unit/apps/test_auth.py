@@ -165,3 +165,23 @@ def test_apps_that_name_no_policy_are_told(spec: object, text: str) -> None:
     with pytest.raises(ValueError) as e:
         auth.js_policy(spec)  # type: ignore[arg-type]
     assert text in str(e.value)
+
+
+def test_a_signer_is_judged_by_the_certificate_of_now() -> None:
+    """The key taken out of a certificate is kept with the connection, and goes with it."""
+    service = make()
+    alice, mallory = Person("alice", service.entropy), Person("mallory", service.entropy)
+    register(service, alice)
+    session = service.session()
+
+    def ask(body: bytes) -> int:
+        return service.call("POST", "/app/user", body, headers=COSE, session=session).status
+
+    good = signed(alice)
+    assert [ask(good), ask(good)] == [200, 200]
+    tx = service.node.store.tx()
+    tx.map(tables.USERS_CERTS).set(alice.id.encode(), mallory.cert.encode())
+    service.node.commit(tx)
+    assert ask(good) == 401
+    register(service, alice)
+    assert ask(good) == 200

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from pyccf.apps.auth import js_policy
@@ -33,6 +36,25 @@ def test_the_proposals_are_accepted() -> None:
         assert made.validate(*((a["name"], a["args"]) for a in actions)) == ""
         written = made.apply(*((a["name"], a["args"]) for a in actions))
         assert written["jwt.issuers"].keys() == {"https://issuer.example.com"}
+
+
+def test_the_command_writes_the_proposal(tmp_path: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    (line,) = re.findall(r"```sh\n(pyccf .*?)```", page, re.DOTALL)
+    (tmp_path / "ca.pem").write_text(person("member0").cert)
+    words = shlex.split(line.replace("\\\n", " "))[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "pyccf.cli.main", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    made = json.loads((tmp_path / "issuer.json").read_text())
+    shown = json.loads(BLOCK.findall(page)[1])
+    for document in (made, shown):
+        document["actions"][0]["args"]["cert_bundle"] = "PEM"
+    assert made == shown
 
 
 def test_the_policies_are_known() -> None:

@@ -47,9 +47,29 @@ def _signer(ctx: Context, envelope: Sign1, certs_table: str, who: str) -> tuple[
     if stored is None:
         raise AuthFailure(f"Signer is not a known {who}", COSE_CHALLENGE)
     pem = stored.decode()
-    if not cosesign.verify1(envelope, PublicKey.from_certificate(pem)):
+    if not cosesign.verify1(envelope, _key_of(ctx, pem)):
         raise AuthFailure("Failed to validate COSE Sign1", COSE_CHALLENGE)
     return kid.decode(), pem
+
+
+def _key_of(ctx: Context, pem: str) -> PublicKey:
+    """The key of a certificate; that of a connection's last signer is kept with it."""
+    known = ctx.session.scratch.get("signer")
+    if isinstance(known, _Signer) and known.pem == pem:
+        return known.key
+    signer = _Signer(pem)
+    ctx.session.scratch["signer"] = signer
+    return signer.key
+
+
+class _Signer:
+    """A certificate, and its key taken out of it."""
+
+    __slots__ = ("key", "pem")
+
+    def __init__(self, pem: str) -> None:
+        self.pem = pem
+        self.key = PublicKey.from_certificate(pem)
 
 
 def _cose(ctx: Context, envelope: Sign1) -> Cose:
