@@ -13,8 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, NoReturn
 
-from pyccf.appdev.memory import APP_PREFIX, Answer, MemoryService
-from pyccf.apps.context import Caller, Context, Cose, Jwt
+from pyccf.appdev.callers import parse_caller
+from pyccf.appdev.dispatch import APP_PREFIX
+from pyccf.appdev.memory import Answer, MemoryService
+from pyccf.apps.context import Context
 from pyccf.apps.js.engine import OTHER, UNDEFINED, Interpreter, JsThrow
 from pyccf.apps.js.host import rows
 from pyccf.apps.js.host.historical import state_object
@@ -27,7 +29,7 @@ from pyccf.http.message import Request
 from pyccf.http.session import Session
 from pyccf.kv.maps import AccessContext
 from pyccf.kv.tx import MapHandle, Tx
-from pyccf.types import Json, SeqNo
+from pyccf.types import SeqNo, TxID
 
 LIBRARY: Final = "@pyccf/test"
 RUNNER: Final = "@pyccf/runner"
@@ -207,8 +209,11 @@ class Bench(Host):
     def state(self, txid: str) -> dict[str, object]:
         """A past transaction as scripts see it."""
         self.settle()
+        parsed = TxID.parse(txid)
+        if parsed is None:
+            raise JsThrow("RangeError", f"{txid} is no transaction id, such as 2.17")
         try:
-            return state_object(self.service.past(self.the_request(), txid))
+            return state_object(self.service.node.historical_state(self.the_request(), parsed))
         except RpcError as e:
             raise JsThrow("RangeError", e.message) from None
 
@@ -236,58 +241,6 @@ def _told(answer: Answer) -> dict[str, object]:
     if answer.claims_digest is not None:
         told["claimsDigest"] = answer.claims_digest
     return told
-
-
-def parse_caller(value: Json) -> Caller | None:
-    """A caller in the form of `request.caller`; None for null. Raises JsThrow."""
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise JsThrow(
-            "TypeError", "caller must be the name of a policy, or an object like request.caller"
-        )
-    policy = value.get("policy")
-    if isinstance(policy, list):
-        parts = []
-        for name in sorted(map(str, policy)):
-            part = value.get(name)
-            inner = part if isinstance(part, dict) else {}
-            made = parse_caller({**inner, "policy": name})
-            assert made is not None, "an object was given"
-            parts.append(made)
-        return Caller("+".join(part.policy for part in parts), all_of=tuple(parts))
-    if not isinstance(policy, str):
-        raise JsThrow("TypeError", "caller.policy must name a policy, e.g. user_cert")
-    cose, jwt = value.get("cose"), value.get("jwt")
-    return Caller(
-        policy,
-        id=_text(value, "id"),
-        data=value.get("data"),
-        cert_pem=_text(value, "cert"),
-        cose=_cose(cose) if isinstance(cose, dict) else None,
-        jwt=_jwt(jwt) if isinstance(jwt, dict) else None,
-    )
-
-
-def _text(value: dict[str, Json], name: str) -> str | None:
-    found = value.get(name)
-    if found is not None and not isinstance(found, str):
-        raise JsThrow("TypeError", f"caller.{name} must be a text")
-    return found
-
-
-def _cose(value: dict[str, Json]) -> Cose:
-    content = (_text(value, "content") or "").encode()
-    return Cose(content, content, b"", {})
-
-
-def _jwt(value: dict[str, Json]) -> Jwt:
-    header, payload = value.get("header"), value.get("payload")
-    return Jwt(
-        _text(value, "keyIssuer") or "",
-        header if isinstance(header, dict) else {},
-        payload if isinstance(payload, dict) else {},
-    )
 
 
 # -- rows for the engine ---------------------------------------------------------------------------

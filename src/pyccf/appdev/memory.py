@@ -14,13 +14,12 @@ from typing import Final
 
 import msgspec
 
-from pyccf.apps.auth import authenticate
+from pyccf.appdev.dispatch import TXID_HEADER, execute
 from pyccf.apps.context import Caller, Context, HistoricalState, TxStatus
 from pyccf.apps.js.registry import JsApp
-from pyccf.apps.router import AmbiguousPath, Endpoint, Mode, allow_header
 from pyccf.codec.text import dump_json
 from pyccf.errors import LocalError, RpcError
-from pyccf.http.message import Request, error_body
+from pyccf.http.message import Request
 from pyccf.http.session import Session
 from pyccf.kv.changes import UNIT, Changes
 from pyccf.kv.store import Store
@@ -29,8 +28,6 @@ from pyccf.service import tables
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 
 FIRST_VIEW: Final = 2
-TXID_HEADER: Final = "x-ms-ccf-transaction-id"
-APP_PREFIX: Final = "/app"
 
 Rows = Mapping[str, Mapping[bytes, bytes | None]]
 
@@ -178,7 +175,7 @@ class MemoryService:
         """`modules` by name; `endpoints` as in app.json: {url: {method: metadata}}."""
         self.store = Store(FIRST_VIEW)
         self.node = MemoryNode(self.store)
-        self.app = JsApp()
+        self.app = JsApp(log_exceptions=True)
         self._session = Session(1, "test")
         self.write(_installed(modules, endpoints))
 
@@ -225,81 +222,17 @@ class MemoryService:
         connection without certificate.
         """
         tx = self.store.tx()
-        try:
-            ctx = self._executed(request, tx, caller)
-        except RpcError as e:
-            body = error_body(e.code, e.message, e.details)
-            return Answer(e.status, {**e.headers, "content-type": "application/json"}, body)
-        apply = ctx.apply_writes if ctx.apply_writes is not None else 200 <= ctx.status < 300
-        if not apply:
-            return Answer(ctx.status, ctx.headers, ctx.body)
+        done = execute(self.app, request, tx, self.node, self._session, caller)
+        if not done.applied:
+            return Answer(done.status, done.headers, done.body)
         txid = self.commit(tx)
         shown = txid or tx.read_txid
-        if shown is not None:
-            ctx.headers[TXID_HEADER] = str(shown)
-        return Answer(ctx.status, ctx.headers, ctx.body, txid, ctx.claims_digest)
-
-    def _executed(self, request: Request, tx: Tx, caller: Caller | None) -> Context:
-        path = request.path.removeprefix(APP_PREFIX)
-        try:
-            found = self.app.lookup(tx, request.method, path)
-        except (AmbiguousPath, ValueError) as e:
-            raise RpcError(500, "InternalError", f"Exception: {e}") from None
-        if found is None:
-            raise self._unknown(tx, path)
-        endpoint, params = found
-        ctx = Context(request, self._session, tx, self.node, endpoint)
-        ctx.params = params
-        ctx.route = APP_PREFIX + endpoint.path
-        if endpoint.auth:
-            ctx.caller = authenticate(ctx, endpoint.auth) if caller is None else caller
-            if caller is not None:
-                _check_caller(endpoint, caller)
-        if endpoint.mode is Mode.HISTORICAL:
-            ctx.historical = self.past(ctx, request.headers.get(TXID_HEADER))
-        endpoint.execute(ctx)
-        return ctx
-
-    def _unknown(self, tx: Tx, path: str) -> RpcError:
-        verbs = self.app.verbs(tx, path)
-        if not verbs:
-            return RpcError(404, "ResourceNotFound", f"Unknown path: {path}.")
-        allow = allow_header(verbs)
-        return RpcError(
-            405,
-            "UnsupportedHttpVerb",
-            f"Allowed methods for '{path}' are: {allow}.",
-            headers={"allow": allow},
-        )
-
-    def past(self, ctx: Context, text: str | None) -> HistoricalState:
-        """The state that a request asks for. Raises RpcError like the historical adapter."""
-        txid = TxID.parse(text or "")
-        if txid is None:
-            raise RpcError(404, "TransactionInvalid", "Could not extract Transaction Id")
-        return self.node.historical_state(ctx, txid)
-
-
-def _check_caller(endpoint: Endpoint, caller: Caller) -> None:
-    offered = [policy.name for policy in endpoint.auth]
-    if caller.policy not in offered:
-        raise RpcError(
-            401,
-            "InvalidAuthenticationInfo",
-            "Invalid authentication credentials.",
-            details=[
-                {
-                    "auth_policy": name,
-                    "code": "InvalidAuthenticationInfo",
-                    "message": f"The caller of this test has the policy {caller.policy}",
-                }
-                for name in offered
-            ],
-        )
+        headers = done.headers if shown is None else {**done.headers, TXID_HEADER: str(shown)}
+        return Answer(done.status, headers, done.body, txid, done.claims_digest)
 
 
 def _installed(modules: Mapping[str, str], endpoints: Mapping[str, Json]) -> Rows:
-    """The tables as `set_js_app` writes them, and options under which failures are told."""
+    """The tables as `set_js_app` writes them."""
     rows: dict[bytes, bytes | None] = {}
     for url, verbs in endpoints.items():
         if not isinstance(verbs, dict):
@@ -316,5 +249,4 @@ def _installed(modules: Mapping[str, str], endpoints: Mapping[str, Json]) -> Row
         },
         tables.ENDPOINTS: rows,
         tables.INTERPRETER_FLUSH: {UNIT: b"true"},
-        tables.JS_RUNTIME_OPTIONS: {UNIT: b'{"log_exception_details":true}'},
     }

@@ -1,4 +1,4 @@
-"""`pyccf app`: install an application by proposal, show the one that runs, test one."""
+"""`pyccf app`: install an application by proposal, show the one that runs, test, replay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pyccf.cli import app_test
+from pyccf.cli import app_replay, app_test
 from pyccf.cli.bundle import PythonApp, find_app
 from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
@@ -21,6 +21,7 @@ def command() -> None:
 
 
 command.add_command(app_test.command)
+command.add_command(app_replay.command)
 
 
 @command.command("deploy")

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pyccf.apps.js import governance
 from pyccf.apps.js.governance import JsArg, JsError, JsResult, JsSetupError
+from pyccf.apps.js.host.host import Host
 from pyccf.service.proposals import ScriptFailure, ScriptUnusable, Validation, Vote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyccf.apps.context import GovernanceOperations, Services
+    from pyccf.kv.maps import AccessContext
     from pyccf.kv.tx import Tx
     from pyccf.types import MemberId, ProposalId
 
@@ -24,9 +28,16 @@ CONSTITUTION_NAME = "public:ccf.gov.constitution[0]"
 class Scripts:
     """A `ScriptRunner` for one request."""
 
-    def __init__(self, services: Services, operations: GovernanceOperations) -> None:
+    def __init__(
+        self,
+        services: Services,
+        operations: GovernanceOperations,
+        make_host: Callable[[AccessContext], Host] = Host,
+    ) -> None:
+        """`make_host` gives scripts another host than the usual one, for tools that look on."""
         self._services = services
         self._operations = operations
+        self._make_host = make_host
 
     def validate(self, tx: Tx, constitution: str, proposal: str) -> Validation:
         """Run `validate(proposal)`."""
@@ -84,6 +95,7 @@ class Scripts:
                 operations=self._operations if access == "GOV_RW" else None,
                 machine=self._services,
                 keep=keep,
+                make_host=self._make_host,
             )
         except JsError as e:
             raise ScriptFailure(e.message, e.trace, e.timed_out) from None

@@ -83,16 +83,21 @@ def run(
     log: Callable[[str, str, str], None] | None = None,
     machine: Machine | None = None,
     keep: bool = True,
+    make_host: Callable[[AccessContext], Host] = Host,
 ) -> JsResult:
     """Call an exported function of a script.
 
     `access` is GOV_RO for `validate`, `resolve` and ballots, GOV_RW for `apply` (which also gets
     `operations`). `machine` offers time, chance and log; with `log` alone there is no time and no
     chance. `keep` holds the compiled script ready for the next call; ballots, of which there are
-    many, do without. Raises JsSetupError when the script cannot be run, JsError when it throws or
+    many, do without. `make_host` gives the script another host than the usual one, for tools that
+    look on. Raises JsSetupError when the script cannot be run, JsError when it throws or
     is stopped; what the transaction or a native function raises otherwise passes through.
     """
-    if keep:
+    if make_host is not Host:
+        interpreter = _new(access, make_host)
+        module = _compile(interpreter, module_name, source)
+    elif keep:
         interpreter, module = _ready(access, module_name, source)
     else:
         interpreter, module = _once(access, module_name, source)
@@ -117,7 +122,9 @@ def run(
         return js_result(interpreter.vm.call(module, function, tuple(args)))
     finally:
         host.release()
-        if keep:
+        if make_host is not Host:
+            interpreter.vm.close()
+        elif keep:
             _compiled[access, module_name, source] = (interpreter, module)
             while len(_compiled) > COMPILED_MAX:
                 _compiled.popitem(last=False)[1][0].vm.close()
@@ -149,9 +156,9 @@ def _once(access: str, module_name: str, source: str) -> _Compiled:
     return interpreter, _compile(interpreter, module_name, source)
 
 
-def _new(access: str) -> Interpreter:
+def _new(access: str, make_host: Callable[[AccessContext], Host] = Host) -> Interpreter:
     context, scope = _ACCESS[access]
-    host = Host(context)
+    host = make_host(context)
     host.tag = "gov"
     return Interpreter(host, rows(scope))
 

@@ -25,3 +25,5 @@ class Metadata(msgspec.Struct, frozen=True):
     openapi: dict[str, Json] | None
     hidden: bool
     reuse_key: str | None
+    record: bool
+    """Whether requests that write are kept in the ledger (see `recording`)."""

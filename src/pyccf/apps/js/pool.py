@@ -25,6 +25,8 @@ from pyccf.apps.js.modules import compile_module, evaluate_module, loader
 from pyccf.kv.maps import AccessContext
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyccf.kv.maps import AccessContext
     from pyccf.kv.tx import Tx
 
@@ -73,8 +75,8 @@ class Shared:
 
     __slots__ = ("_compiled", "evaluated", "interpreter")
 
-    def __init__(self, access: AccessContext) -> None:
-        self.interpreter = Interpreter(Host(access), rows(Scope.APP), per_request=True)
+    def __init__(self, host: Host) -> None:
+        self.interpreter = Interpreter(host, rows(Scope.APP), per_request=True)
         self._compiled: dict[str, int] = {}
         self.evaluated: dict[str, int] = {}
         """Numbers of modules that can be called, by stored name."""
@@ -98,7 +100,8 @@ class Shared:
 class Pool:
     """All interpreters of the application, valid for one state of its modules."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_host: Callable[[AccessContext], Host] = Host) -> None:
+        self._make_host = make_host
         self._stamp: object = None
         self._templates: OrderedDict[tuple[str, bool], Template] = OrderedDict()
         self._flush: object = None
@@ -116,7 +119,7 @@ class Pool:
         key = (stored, historical)
         found = self._templates.get(key)
         if found is None:
-            host = Host(AccessContext.APP_RO)
+            host = self._make_host(AccessContext.APP_RO)
             host.load = loader(tx)
             found = Template(
                 host, Scope.APP, stored, rooted=bytecode_in_use(tx), trial=not historical
@@ -134,7 +137,7 @@ class Pool:
             self._flush = flush
         found = self._shared.get(key)
         if found is None:
-            found = Shared(access)
+            found = Shared(self._make_host(access))
             self._shared[key] = found
         else:
             self._shared.move_to_end(key)

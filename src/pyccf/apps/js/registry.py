@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from pyccf.apps.auth import js_policy
 from pyccf.apps.context import JSON_TYPE, about_request
+from pyccf.apps.js import recording
 from pyccf.apps.js.bytecode import bytecode_in_use, bytecode_size
 from pyccf.apps.js.engine import (
     THREW,
@@ -27,6 +28,7 @@ from pyccf.apps.js.engine import (
     JsSetupError,
 )
 from pyccf.apps.js.host.historical import state_object
+from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.metadata import Metadata
 from pyccf.apps.js.modules import evaluate_module, loader
 from pyccf.apps.js.options import DEFAULT, RuntimeOptions, runtime_options
@@ -48,6 +50,8 @@ from pyccf.kv.maps import AccessContext
 from pyccf.service import tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyccf.apps.context import Context
     from pyccf.kv.tx import Tx
     from pyccf.types import Json
@@ -110,6 +114,7 @@ def parse_metadata(raw: bytes) -> Metadata:
         openapi=openapi if isinstance(openapi, dict) else None,
         hidden=value.get("openapi_hidden") is True,
         reuse_key=str(reuse["key"]) if isinstance(reuse, dict) else None,
+        record=_recorded(value),
     )
 
 
@@ -123,6 +128,13 @@ def _required(value: dict[str, Json], name: str) -> Json:
         if field not in value:
             raise BadMetadata(f"Missing required field '{field}' in object: {_shown(value)}")
     return value[name]
+
+
+def _recorded(value: dict[str, Json]) -> bool:
+    found = value.get(recording.FIELD, False)
+    if not isinstance(found, bool):
+        raise BadMetadata(f"{recording.FIELD} is not a boolean: {_shown(found)}")
+    return found
 
 
 def _text(value: dict[str, Json], name: str) -> str:
@@ -158,11 +170,11 @@ class _Entry:
         made = self._made
         if made is None:
             metadata = parse_metadata(self._raw)
-            handler = Handler(self._app, metadata)
+            execute = Handler(self._app, metadata).execute
             self._made = made = Endpoint(
                 verb=self.verb,
                 path=self.path,
-                execute=handler.execute,
+                execute=recording.recorded(execute) if metadata.record else execute,
                 mode=metadata.mode,
                 forwarding=metadata.forwarding,
                 redirection=metadata.redirection,
@@ -178,10 +190,21 @@ class JsApp:
 
     engine_version: Final = VERSION_TEXT
 
-    def __init__(self, *, log_calls: bool = False) -> None:
-        """`log_calls` writes a line per successful call, as the original does by default."""
+    def __init__(
+        self,
+        *,
+        log_calls: bool = False,
+        log_exceptions: bool = False,
+        make_host: Callable[[AccessContext], Host] = Host,
+    ) -> None:
+        """`log_calls` writes a line per successful call, as the original does by default.
+
+        `log_exceptions` tells the log of every exception, whatever the runtime options say.
+        `make_host` gives interpreters another host than the usual one, for tools that look on.
+        """
         self.log_calls = log_calls
-        self.pool = Pool()
+        self.log_exceptions = log_exceptions
+        self.pool = Pool(make_host)
         self.traces = Traces()
         self._stamp: object = None
         self._exact: dict[tuple[str, str], _Entry] = {}
@@ -417,9 +440,10 @@ class Handler:
                 about_request(ctx, ctx.tx),
             )
         details: tuple[Json, ...] = ()
-        if options.log_exception_details or options.return_exception_details:
+        logged = options.log_exception_details or self._app.log_exceptions
+        if logged or options.return_exception_details:
             trace = self._app.traces.of(error, loader(ctx.tx))
-            if options.log_exception_details:
+            if logged:
                 text = f"{error.message}\n{trace or ''}"
                 ctx.services.log("fail", "app", text, about_request(ctx, ctx.tx))
             if options.return_exception_details:
