@@ -8,6 +8,7 @@ import pytest
 
 from pyccf.apps.js.recording import KEY, TABLE
 from pyccf.apps.js.registry import BadMetadata
+from pyccf.http.message import Request
 from pyccf.types import Json
 from support.js_app import JsBench
 
@@ -49,15 +50,15 @@ def test_the_last_request_that_wrote_is_kept_without_its_token() -> None:
         "body_base64": "AP8=",
         "caller": {"policy": "no_auth"},
     }
-    made.call("PUT", "/x?nothing")
-    made.call("PUT", "/x?bad")
+    made.run(Request("PUT", "/app/x?nothing"), "/x")
+    made.run(Request("PUT", "/app/x?bad"), "/x")
     assert kept(made) == row
 
 
 def test_a_request_that_writes_nothing_makes_no_transaction() -> None:
     made = bench(record_request=True)
     before = made.store.version
-    made.call("PUT", "/x?nothing")
+    made.run(Request("PUT", "/app/x?nothing"), "/x")
     assert made.store.version == before
 
 
