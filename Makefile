@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 HOT    := $(shell sed -n 's|^    "\(src/pyccf/.*\.py\)",.*|\1|p' setup.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz bitrot replay conform sanitize-js clean
+.PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz fuzz-bytes bitrot replay conform sanitize-js clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ soak-network: $(STAMP)  ## kill the primary 50 times under load; takes a few min
 
 fuzz: $(STAMP)     ## CASES=17000 damaged and forged messages between nodes for each property
 	PYCCF_FUZZ_CASES=$(or $(CASES),17000) $(BIN)/python -m pytest tests/property/test_peer_frames.py tests/property/test_join.py $(ARGS)
+
+fuzz-bytes: $(STAMP)  ## MINUTES=10 of hostile bytes for each way in, ONLY=names; follows coverage if atheris is installed
+	PYTHONPATH=tests:. $(BIN)/python -m fuzz --seconds $$((60 * $(or $(MINUTES),10))) $(ONLY)
 
 bitrot: $(STAMP)   ## flip every byte of a small ledger, damage a larger one 10,000 times, change 100,000 bits of receipts
 	PYCCF_ROT=1 $(BIN)/python -m pytest -s tests/property/test_rot.py $(ARGS)
