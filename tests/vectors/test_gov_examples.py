@@ -49,7 +49,7 @@ APART = {
 """Where answers have another shape than the examples, as they have in the original."""
 
 ELSEWHERE = {"Shares_Submit"}
-"""Operations that need a service that recovers."""
+"""Operations that need a service that recovers: e2e/test_consortium.py has it."""
 
 
 def identity(who: Person, tmp: Any, name: str) -> Identity:
