@@ -184,6 +184,8 @@ class Replay:
         """Recorded signed body → ours; the same again is the same bytes again."""
         self.payloads: dict[str, Callable[[Replay], str]] = {}
         """Payloads that the recording only names by digest, by name of their exchange."""
+        self.literals: dict[str, str] = {}
+        """Recorded text of any form → ours, in signed payloads."""
         self.signers: dict[str, str] = {}
         """Who signed bodies of which the recording does not say it."""
 
@@ -259,7 +261,10 @@ class Replay:
             return self._replaced(recorded)
         tag, head = (b"\xd2", recorded[1:]) if recorded[:1] == b"\xd2" else (b"", recorded)
         assert head[:1] == b"\x84", "an array of four"
-        payload = self._replaced(told["payload"].encode())
+        text = told["payload"]
+        for theirs, mine in self.literals.items():
+            text = text.replace(theirs, mine)
+        payload = self._replaced(text.encode())
         protected = self._protected(envelope.protected)
         signature = signer.key.sign_raw(cose.sig_structure(protected, payload))
         if told.get("bad_signature"):

@@ -14,7 +14,7 @@ _COMMANDS = {
     "app": ("app", "Install an application, show the one that runs, test one."),
     "proposal": ("proposal", "Propose, vote, and see how proposals stand."),
     "constitution": ("constitution", "See the sample constitutions, and test one's own."),
-    "member": ("member", "See the members, become active as one, help to recover the service."),
+    "member": ("member", "See the members, become active, hand in shares."),
     "recover": ("recover", "Bring a service back from its ledger."),
     "ledger": ("ledger", "Read and verify a ledger on disk."),
     "receipt": ("receipt", "Fetch and verify receipts."),

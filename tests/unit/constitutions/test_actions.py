@@ -335,7 +335,7 @@ def test_opening_a_recovering_service_needs_both_identities(default: Constitutio
     default.put(tables.SERVICE_INFO, tables.UNIT, {**row, "status": "Recovering"})
     fails(
         default,
-        "Error: Opening a recovering service requires both the previous and the next service"
+        "Error: Opening a recovering network requires both, the previous and the next service"
         " identity",
         ("transition_service_to_open", identity()),
     )

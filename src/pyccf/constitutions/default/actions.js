@@ -537,7 +537,7 @@ define(
     const unnamed = missing(args.previous_service_identity);
     if (service.status === "Recovering" && unnamed) {
       throw new Error(
-        "Opening a recovering service requires both the previous and the next service identity",
+        "Opening a recovering network requires both, the previous and the next service identity",
       );
     }
     ccf.node.transitionServiceToOpen(
