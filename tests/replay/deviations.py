@@ -55,6 +55,19 @@ RULES: tuple[Rule, ...] = (
         _says(r"\[json\.exception|nlohmann"),
     ),
     Rule(
+        "why evidence cannot be verified is said",
+        ("body",),
+        _says("Quote could not be verified"),
+    ),
+    Rule(
+        "a header that is too large is called by its name over HTTP/2, too",
+        ("body",),
+        lambda e: (
+            e["protocol"].startswith("HTTP/2")
+            and "Header value for" in e["response"].get("body", "")
+        ),
+    ),
+    Rule(
         "texts of OpenSSL are its own",
         ("body",),
         _says(r"OSSL:|OpenSSL error"),

@@ -72,7 +72,8 @@ class Joiners:
             told = unb64(quote["report_data"])
         except (ValueError, KeyError, TypeError):
             return
-        quote["host_data"] = self.known.get(quote.get("host_data"), quote.get("host_data"))
+        if quote.get("host_data") in self.known:
+            quote["host_data"] = self.known[quote["host_data"]]
         for ident, client in self.keys.items():
             if told[:32].hex() == ident:
                 digest = sha256(certs.spki(client.cert)).digest()

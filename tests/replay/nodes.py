@@ -42,6 +42,7 @@ class Nodes:
         self.interfaces = recording.interfaces()
         self.held = recording.held_addresses()
         self.service_name = recording.service_name()
+        self.signed_names = recording.signed_names()
         self.running: dict[int, NetworkNode] = {}
         self.clock = folder / "clock"
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ class Nodes:
                     "encryption_public_key_file": f"{name}_enc.pem",
                 }
             )
-        start = {
+        start: dict[str, Any] = {
             "service_subject_name": self.service_name,
             "constitution_files": ["constitution.js"],
             "members": listed,
@@ -106,6 +107,8 @@ class Nodes:
             # The sockets' own clock is the real one, and a recording may be replayed much later.
             "initial_service_certificate_validity_days": SERVICE_DAYS,
         }
+        if self.signed_names is not None:
+            start["cose_signatures"] = self.signed_names
         return {"type": "Start", "start": start}
 
     def _launch(self, number: int, command: dict[str, Any]) -> None:

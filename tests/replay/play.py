@@ -71,7 +71,13 @@ def network(
 def file(replay: LiveReplay, recording: Recording, name: str) -> FileResult:
     """Play one file."""
     outcomes: list[Outcome] = []
-    for group in groups(recording.load(name)):
+    exchanges = recording.load(name)
+    if needs_app(exchanges) and not replay.has_app():
+        # A file before this one removed it; that it came back was not recorded.
+        bundle = recording.bundle()
+        assert bundle is not None, f"{name} needs an application that the recording does not hold"
+        replay.govern(_set_js_app(bundle))
+    for group in groups(exchanges):
         replay.arrange(group[0])
         before = BEFORE.get((name, group[0]["name"]))
         if before is not None:
@@ -80,6 +86,20 @@ def file(replay: LiveReplay, recording: Recording, name: str) -> FileResult:
             outcomes.append(judge(exchange, differences))
     replay.hang_up()
     return FileResult(name, outcomes)
+
+
+def needs_app(exchanges: list[Exchange]) -> bool:
+    """Whether a file begins with an application installed: something of it is there."""
+    for exchange in exchanges:
+        path, status = exchange["request"].get("path", ""), exchange["response"].get("status")
+        if "set_js_app" in str(exchange["request"].get("cose", {}).get("payload", "")):
+            return False
+        if "set_js_app" in exchange["name"] or "install" in exchange["name"]:
+            return False
+        built_in = path.startswith(("/app/commit", "/app/tx", "/app/receipt", "/app/api"))
+        if path.startswith("/app/") and not built_in and status in (200, 201):
+            return True
+    return False
 
 
 def _played(replay: LiveReplay, group: list[Exchange]) -> list[list[str]]:
@@ -185,7 +205,13 @@ def quiet_again(replay: LiveReplay) -> None:
     replay.govern({"name": "set_js_runtime_options", "args": options})
 
 
+def refresh_refused(replay: LiveReplay) -> None:
+    """One more refresh that is refused; the recorded count tells of it."""
+    replay.request("POST", "/node/jwt_keys/refresh", b"{}", {})
+
+
 BEFORE = {
+    ("node", "jwt refresh metrics after refused refreshes"): refresh_refused,
     ("forwarding", "write on backup is forwarded"): quiet_again,
     ("common", "js historical pending"): write_pending,
     ("auth", "jwk listing, RSA only"): set_rsa_issuer,

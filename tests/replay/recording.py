@@ -40,6 +40,7 @@ ALONE = ("recovery", "extra")
 PLAUSIBLE = 1_700_000_000
 """Times before this were made up by the recorder."""
 _HELD = re.compile(r"published node address (\S+) already exists \(node id: ([0-9a-f]{64})\)")
+_NODE = re.compile(r'"node_id": ?"([0-9a-f]{64})"')
 DEFAULT_INTERFACES: dict[str, dict[str, Any]] = {
     "primary_rpc_interface": {"bind_address": "127.0.0.1:8300"}
 }
@@ -106,6 +107,25 @@ class Recording:
         found = {ids.index(i): rows for i, rows in told.items() if i in ids}
         base = found.get(0) or next(iter(found.values()), DEFAULT_INTERFACES)
         return {n: found.get(n) or _shifted(base, n) for n in range(max(3, len(ids)))}
+
+    def strangers(self) -> set[str]:
+        """Ids of nodes that proposals of other services name."""
+        found: set[str] = set()
+        for name in ALONE:
+            for exchange in self.load(name) if name in self.names else ():
+                payload = str(exchange["request"].get("cose", {}).get("payload", ""))
+                found.update(_NODE.findall(payload))
+        return found - set(self.symbols.values())
+
+    def signed_names(self) -> dict[str, str] | None:
+        """Issuer and subject of the service's COSE signatures, if some answer tells them."""
+        for exchange in self.exchanges():
+            body = exchange["response"].get("body", "")
+            if '"cose_signatures_config"' in body:
+                told = json.loads(body).get("network_info", {}).get("cose_signatures_config")
+                if isinstance(told, dict):
+                    return told
+        return None
 
     def service_name(self) -> str:
         """Subject of the service's certificate."""

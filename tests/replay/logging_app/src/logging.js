@@ -178,5 +178,8 @@ export function custom_auth(request) {
 
 export function multi_auth(request) {
   const { policy, id, data, cert } = request.caller;
+  if (policy === "no_auth") {
+    return said(200, "Unauthenticated\nThe caller did not provide any authenticated identity");
+  }
   return said(200, [policy, id, JSON.stringify(data), cert].join("\n"));
 }
