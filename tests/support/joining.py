@@ -8,13 +8,16 @@ from typing import Any, assert_never
 
 from pyccf.api import join
 from pyccf.api import node as node_api
+from pyccf.api import snapshot as snapshot_api
 from pyccf.apps.router import Endpoint
 from pyccf.crypto import certs
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.http.message import Request
 from pyccf.http.session import Session
 from pyccf.kv.tx import Tx
+from pyccf.ledger.snapshot import COMMITTED
 from pyccf.node.create import NodePlan, Parts
+from pyccf.node.fetch_snapshot import FetchPlan
 from pyccf.node.join import JoinTarget, join_service
 from pyccf.node.node import Limits, Node
 from pyccf.node.outputs import (
@@ -36,12 +39,14 @@ from pyccf.node.outputs import (
     Stop,
     Truncate,
 )
+from pyccf.node.restore import Restorable
 from pyccf.service import info, recovery, tables
 from pyccf.service.identity import NodeIdentity, make_node
 from pyccf.service.info import ServiceStatus
 from pyccf.service.nodes import NodeStatus, RpcInterface
 from pyccf.types import Json
 from support.node import INTERFACE, STARTED, Reply, Service
+from support.shelf import Shelf
 
 HOST_DATA = "ab" * 32
 """What `support.node.Service` trusts."""
@@ -65,8 +70,15 @@ def endpoints(parts: Parts) -> list[tuple[str, list[Endpoint]]]:
 
 
 def make_primary(**arguments: Any) -> Service:
-    """A service of one node that lets others join."""
-    return Service(install=endpoints, **arguments)
+    """A service of one node that lets others join, and serves the snapshots it takes."""
+    shelf = Shelf()
+
+    def install(parts: Parts) -> list[tuple[str, list[Endpoint]]]:
+        return [*endpoints(parts), ("node", snapshot_api.endpoints(parts.node, shelf))]
+
+    made = Service(install=install, **arguments)
+    made.snapshots = shelf.files
+    return made
 
 
 def write(service: Service, change: Callable[[Tx], None], *, sign: bool = True) -> None:
@@ -141,6 +153,8 @@ class Joining:
         host_data: str = HOST_DATA,
         target: str = PRIMARY,
         follow_redirect: bool = True,
+        fetch: FetchPlan | None = None,
+        snapshot: Restorable | None = None,
     ) -> None:
         self.identity = make_identity(name)
         self.calls: list[Call] = []
@@ -177,12 +191,14 @@ class Joining:
                 service_cert_pem=cert_pem,
                 retry_timeout=RETRY,
                 follow_redirect=follow_redirect,
+                fetch=fetch,
             ),
             self.identity,
             entropy=SeededEntropy(f"{name} at work"),
             started=STARTED,
             app=None,
             install=add,
+            snapshot=snapshot,
         )
         self.node = self.parts.node
         self.pump()
@@ -226,7 +242,7 @@ class Joining:
                     case Begin():
                         self.began = output.seqno
                     case SaveSnapshot():
-                        self.snapshots[output.name] = b"".join(output.pieces)
+                        self.snapshots[output.name + COMMITTED] = b"".join(output.pieces)
                         self.node.snapshot_saved(output.name, None)
                     case Committed() | Fetch():
                         pass

@@ -12,6 +12,7 @@ from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
 from pyccf.http.message import Request
 from pyccf.http.session import Session
+from pyccf.ledger.snapshot import COMMITTED
 from pyccf.node.create import Parts, ServicePlan, start_service
 from pyccf.node.frontend import App
 from pyccf.node.node import Limits
@@ -161,7 +162,7 @@ class Service:
                     case Begin():
                         assert output.seqno == len(self.ledger)
                     case SaveSnapshot():
-                        self.snapshots[output.name] = b"".join(output.pieces)
+                        self.snapshots[output.name + COMMITTED] = b"".join(output.pieces)
                         self.node.snapshot_saved(output.name, None)
                     case Fetch():
                         self.node.fetched(

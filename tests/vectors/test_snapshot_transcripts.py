@@ -11,7 +11,7 @@ from pyccf.api import snapshot
 from pyccf.http.h1 import Parser
 from pyccf.http.limits import HttpLimits
 from support.node import Service
-from support.snapshots import Shelf
+from support.shelf import Shelf
 from support.told import Network
 from support.transcripts import load, make_service
 from support.vectors import vectors_dir

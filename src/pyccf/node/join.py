@@ -3,8 +3,9 @@
 The node asks one that is in the network, over HTTPS and known by the service certificate the
 operator gave it, again and again: Pending until the members trust it, then it is handed the
 service's key, the ledger secrets and its own endorsed certificate, and follows from the beginning
-of the ledger (spec: node-lifecycle.md §6). It goes on asking until its own addition is committed,
-because before that the addition can be rolled back, secrets and all.
+of the ledger, or from a snapshot that it has or fetches first (spec: node-lifecycle.md §6). It goes
+on asking until its own addition is committed, because before that the addition can be rolled back,
+secrets and all.
 
 Nothing is adopted that is not of the service whose certificate the operator gave, or not for this
 node's key. What ends the program: a refusal (4xx), a server whose certificate is not the service's,
@@ -22,13 +23,15 @@ import msgspec
 from pyccf.codec.text import dump_json, load_json, unb64
 from pyccf.crypto import certs
 from pyccf.crypto.keys import PrivateKey
-from pyccf.errors import LocalError, RemoteError
+from pyccf.errors import InvalidLedger, LocalError, RemoteError
 from pyccf.kv.changes import MapChanges
 from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret
 from pyccf.node.create import NodePlan, Parts, assemble
+from pyccf.node.fetch_snapshot import Fetched, FetchPlan, SnapshotFetch
 from pyccf.node.node import Node
-from pyccf.node.outputs import Answer, Begin, Call, CallFailed, Stop
+from pyccf.node.outputs import Answer, Begin, Call, CallFailed, SaveSnapshot, Stop
 from pyccf.node.private import PrivateRecovery
+from pyccf.node.restore import Restorable, restore_from_snapshot
 from pyccf.node.secrets import NodeSecrets
 from pyccf.node.states import (
     PART_OF_NETWORK,
@@ -62,6 +65,8 @@ class JoinTarget(msgspec.Struct, frozen=True, kw_only=True):
     service_cert_pem: str
     retry_timeout: Millis = RETRY_TIMEOUT
     follow_redirect: bool = True
+    fetch: FetchPlan | None = None
+    """Whether, and how, a recent snapshot is fetched first."""
 
 
 class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,9 +112,11 @@ def join_service(
     started: UnixSeconds,
     app: App | None,
     install: Callable[[Parts], None],
+    snapshot: Restorable | None = None,
 ) -> Parts:
     """Make a node that asks to be let into a service; it asks with its first tick.
 
+    `snapshot` is one of this service that is here already, to start from if no newer one is found.
     Raises LocalError when `target.service_cert_pem` is no certificate of a service.
     """
     try:
@@ -135,7 +142,7 @@ def join_service(
     node = parts.node
     assert isinstance(node, JoiningNode)
     parts.private = PrivateRecovery(parts)
-    node.joiner = Joiner(node, parts, secrets, target)
+    node.joiner = Joiner(node, parts, secrets, target, snapshot)
     node.state = PENDING
     return parts
 
@@ -144,9 +151,26 @@ class Joiner:
     """The conversation of one node with those that are in the network already."""
 
     def __init__(
-        self, node: JoiningNode, parts: Parts, secrets: NodeSecrets, target: JoinTarget
+        self,
+        node: JoiningNode,
+        parts: Parts,
+        secrets: NodeSecrets,
+        target: JoinTarget,
+        snapshot: Restorable | None,
     ) -> None:
         self._node = node
+        self._snapshot = snapshot
+        """Where this node starts from; None: the beginning of the ledger."""
+        self._fetch: SnapshotFetch | None = None
+        if target.fetch is not None:
+            self._fetch = SnapshotFetch(
+                target.fetch,
+                target.address,
+                lambda: parts.service.cert_pem,
+                0 if snapshot is None else snapshot.seqno,
+                node.demand,
+                self._log,
+            )
         self._parts = parts
         self._secrets = secrets
         self._config = target
@@ -168,12 +192,20 @@ class Joiner:
         return self._gave_up or (self._added and not waits)
 
     def tick(self, now: Millis) -> None:
-        """Ask again if it is time."""
+        """Look for a snapshot first; then ask again if it is time."""
+        if self._fetch is not None:
+            self._fetch.tick(now)
+            if not self._fetch.over:
+                return
+            self._fetched(self._fetch.found)
+            self._fetch = None
         if self.done or self._asked is not None or now < self._due:
             return
         self._due = now + self._config.retry_timeout
         self._asked = self._target
         node = self._node
+        if node.state == PENDING and self._snapshot is not None:
+            node.startup_seqno = self._snapshot.seqno
         body = dump_json(join_request(self._parts.entry, node.startup_seqno))
         node.demand(
             Call(
@@ -187,6 +219,14 @@ class Joiner:
                 self._replied,
             )
         )
+
+    def _fetched(self, found: Fetched | None) -> None:
+        """The search for a snapshot is over."""
+        if found is not None:
+            self._snapshot = found.restorable
+            self._node.demand(SaveSnapshot(found.name, [found.data]))
+        elif self._snapshot is None:
+            self._log("info", "No snapshot found: Node will replay all historical transactions")
 
     def _committed(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The addition of this node is final: it cannot be taken back any more."""
@@ -279,16 +319,37 @@ class Joiner:
             return
         parts.signer.issuer = given.cose_issuer
         parts.signer.subject = given.cose_subject
+        if given.public_only:
+            self._snapshot = None
+        self._begin()
         node.state = PART_OF_NETWORK
-        node.demand(Begin(0))
         if given.public_only:
             node.state = PART_OF_PUBLIC_NETWORK
             node.replica.public_only = True
             node.snapshots.enabled = False
         if given.recovered:
             node.begin_recovery(given.recovered, "")
-        node.consensus.join(0, 0, [])
         self._log("info", f"Node has now joined the network as node {node.node_id}")
+
+    def _begin(self) -> None:
+        """Take up the ledger after the snapshot, or from its beginning."""
+        node, found = self._node, self._snapshot
+        if found is None:
+            node.startup_seqno = 0
+            node.demand(Begin(0))
+            node.consensus.join(0, 0, [])
+            return
+        self._snapshot = None
+        at = found.snapshot
+        node.consensus.join(at.view, at.seqno, at.starts)
+        try:
+            restore_from_snapshot(node, found, self._secrets)
+        except (InvalidLedger, LocalError) as e:
+            raise Hopeless(
+                f"The snapshot at {at.seqno} cannot be used: {e.message}"
+                " Remove it, or let this node fetch another one."
+            ) from None
+        self._log("info", f"This node starts from the snapshot at {at.txid}")
 
     def _restored(self, given: HandedOver) -> None:
         """The secrets were restored before this node could be told through the ledger."""

@@ -1,8 +1,8 @@
 """A node's state out of a snapshot: store, tree and history of views as they were at its seqno.
 
 The public part can be restored before any secret is known, the private part whenever the ledger
-secret of the snapshot is. Whether the snapshot may be believed was judged before
-(`ledger.snapshot.verify`); that it fits together is checked here, before anything is changed.
+secret of the snapshot is. `judge` says whether a snapshot may be believed; nothing is changed by
+one that does not fit together.
 (spec: kv-and-tables.md §7.4, node-lifecycle.md §6.4, §9.1)
 """
 
@@ -10,16 +10,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyccf.crypto import certs
+from pyccf.errors import InvalidLedger
+from pyccf.ledger import signature
 from pyccf.ledger import snapshot as snapshots
 
 if TYPE_CHECKING:
     from pyccf.kv.content import MapContent
     from pyccf.ledger.secrets import LedgerSecrets
     from pyccf.ledger.signature import Signature
-    from pyccf.ledger.snapshot import Snapshot
+    from pyccf.ledger.snapshot import Snapshot, SnapshotName
     from pyccf.merkle.tree import Tree
     from pyccf.node.node import Node
     from pyccf.types import SeqNo
+
+
+def judge(data: bytes, name: SnapshotName, service_cert_pem: str) -> Restorable:
+    """A snapshot file that a service vouches for, ready to be restored.
+
+    Everything that can be known without the ledger secret is checked: the receipt, that the file is
+    what its name says, and the signature transaction in it. Raises InvalidLedger, InvalidReceipt.
+    """
+    snapshot = snapshots.parse(data)
+    proven = snapshots.verify(snapshot, service_cert_pem)
+    evidence = proven.txid.seqno if proven.txid is not None else 0
+    if (snapshot.seqno, evidence) != (name.seqno, name.evidence):
+        raise InvalidLedger(
+            f"The snapshot is of {snapshot.seqno} with evidence at {evidence}, its name says"
+            f" {name.seqno} and {name.evidence}."
+        )
+    restorable = Restorable(snapshot)
+    signed = restorable.signature
+    try:
+        node_key = certs.public_key(signed.cert)
+    except ValueError:
+        raise InvalidLedger("The signature in the snapshot has no certificate.") from None
+    signature.verify(signed, signed.root, node_key, certs.public_key(service_cert_pem))
+    return restorable
 
 
 class Restorable:

@@ -23,6 +23,7 @@ from pyccf.crypto.entropy import Entropy
 from pyccf.crypto.keys import Curve
 from pyccf.errors import ConfigError, LocalError, PyccfError
 from pyccf.node.create import NodePlan, Parts, ServicePlan, start_service
+from pyccf.node.fetch_snapshot import FetchPlan
 from pyccf.node.join import JoinTarget, join_service
 from pyccf.node.node import Limits
 from pyccf.node.recover import RecoveryPlan, recover_service
@@ -37,6 +38,7 @@ from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.install import AppSource, LoadedApp, load_app
 from pyccf.shell.package import digest_of_code, digest_of_file
 from pyccf.shell.snapshot_files import SnapshotFiles
+from pyccf.shell.startup_snapshot import choose
 from pyccf.types import Json, UnixSeconds
 
 
@@ -307,7 +309,16 @@ def _join(
     log("info", f"Creating new node - join existing network at {join.target_rpc_address}")
     if config.service_data_json_file is not None:
         log("fail", "service_data_json_file has no effect on a node that joins")
-    log("info", "No snapshot found: Node will replay all historical transactions")
+    snapshot = choose(prepared.snapshots, certificate, log)
+    fetch = None
+    if join.fetch_recent_snapshot:
+        fetch = FetchPlan(
+            attempts_max=join.fetch_snapshot_max_attempts,
+            retry_interval=join.fetch_snapshot_retry_interval_ms,
+            bytes_max=join.fetch_snapshot_max_size_bytes,
+        )
+    elif snapshot is None:
+        log("info", "No snapshot found: Node will replay all historical transactions")
     return join_service(
         plan,
         JoinTarget(
@@ -315,12 +326,14 @@ def _join(
             service_cert_pem=certificate,
             retry_timeout=join.retry_timeout_ms,
             follow_redirect=join.follow_redirect,
+            fetch=fetch,
         ),
         identity,
         entropy=entropy,
         started=now,
         app=prepared.app.app,
         install=install,
+        snapshot=snapshot,
     )
 
 

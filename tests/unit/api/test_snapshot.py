@@ -11,7 +11,7 @@ from pyccf.http.message import Request
 from pyccf.http.session import Flow, Source
 from support.joining import make_primary
 from support.node import Service
-from support.snapshots import Shelf
+from support.shelf import Shelf
 
 NAME = "snapshot_10_12.committed"
 PATH = f"/node/snapshot/{NAME}"

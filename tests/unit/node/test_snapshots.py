@@ -52,7 +52,7 @@ def test_by_count() -> None:
         entry = parse(service.ledger[evidence - 1])
         raw = entry.public_maps()[snapshot.SNAPSHOT_EVIDENCE][UNIT]
         assert raw is not None
-        data = service.snapshots[snapshot.file_name(seqno, evidence)]
+        data = service.snapshots[snapshot.file_name(seqno, evidence) + snapshot.COMMITTED]
         read = snapshot.parse(data)
         assert json.loads(raw) == {"hash": read.digest.hex(), "version": seqno}
         assert entry.claims == read.digest

@@ -1,0 +1,227 @@
+"""Fetching a snapshot, and joining with one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyccf.crypto.entropy import SeededEntropy
+from pyccf.http.message import Request
+from pyccf.ledger import snapshot
+from pyccf.node import fetch_snapshot
+from pyccf.node.fetch_snapshot import REDIRECTS_MAX, FetchPlan
+from pyccf.node.outputs import Answer, Call, CallFailed
+from pyccf.node.restore import judge
+from pyccf.service.identity import make_service as make_identity
+from support.joining import PRIMARY, Joining, exchange
+from support.node import INTERFACE, STARTED, Reply, Service
+from support.snapshots import SECRET, content_of, make_service, record, take
+
+PLAN = FetchPlan(attempts_max=3, retry_interval=500)
+OTHER = make_identity(entropy=SeededEntropy("other"), not_before=STARTED, days=9)
+
+
+@pytest.fixture
+def service() -> Service:
+    made = make_service()
+    take(made)
+    return made
+
+
+def joining(service: Service, plan: FetchPlan | None = PLAN) -> Joining:
+    return Joining(service.parts.service.cert_pem, fetch=plan)
+
+
+def serve(service: Service, call: Call) -> Answer:
+    session = service.session()
+    session.interface = INTERFACE
+    path, _, query = call.path.partition("?")
+    target = path + (f"?{query}" if query else "")
+    raw = service.node.handle(session, Request(call.method, target, dict(call.headers), b""))
+    assert raw is not None
+    reply = Reply(raw)
+    return Answer(reply.status, reply.headers, reply.body)
+
+
+def fetch(service: Service, joiner: Joining) -> list[Call]:
+    """Answer everything until it asks to be let in; what it asked before."""
+    asked: list[Call] = []
+    for _ in range(200):
+        call = joiner.call()
+        if call.method == "POST":
+            joiner.calls.append(call)
+            return asked
+        asked.append(call)
+        call.reply(serve(service, call))
+        joiner.pump()
+    raise AssertionError("it never asked to be let in")
+
+
+def next_call(joiner: Joining) -> Call:
+    """The next call, after as much time as it takes."""
+    for _ in range(20):
+        if joiner.calls:
+            return joiner.calls.pop()
+        joiner.tick(100)
+    raise AssertionError("it asks nothing")
+
+
+def test_it_joins_from_what_it_fetched(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_snapshot, "RANGE", 10_000)
+    joiner = joining(service)
+    asked = fetch(service, joiner)
+    ((name, data),) = service.snapshots.items()
+    assert asked[0].path == "/node/snapshot"
+    assert asked[1].path == f"/node/snapshot/{name}"
+    assert len(asked) == 2 + (len(data) - 1) // 10_000
+    assert joiner.snapshots == {name: data}
+    at = snapshot.parse(data).seqno
+    joiner.ask(service)
+    assert joiner.began == at
+    assert joiner.get("/node/state").json["startup_seqno"] == at
+    record(service, 2000)
+    exchange(service, joiner)
+    assert joiner.node.store.committed == service.node.store.committed > at
+    assert content_of(joiner.node.store) == content_of(service.node.store)
+    assert joiner.node.history.root() == service.node.history.root()
+    assert len(joiner.ledger) == len(service.ledger) - at
+    assert f"info: This node starts from the snapshot at 2.{at}" in joiner.lines
+
+
+def test_without_a_snapshot_it_replays_everything() -> None:
+    service = make_service()
+    joiner = joining(service)
+    asked = fetch(service, joiner)
+    assert [call.path for call in asked] == ["/node/snapshot"]
+    assert "info: No snapshot found: Node will replay all historical transactions" in joiner.lines
+    joiner.ask(service)
+    exchange(service, joiner)
+    assert joiner.began == 0
+    assert content_of(joiner.node.store) == content_of(service.node.store)
+
+
+def test_its_own_is_used_when_there_is_no_newer_one(service: Service) -> None:
+    ((name, data),) = service.snapshots.items()
+    parsed = snapshot.parse_name(name)
+    assert parsed is not None
+    cert = service.parts.service.cert_pem
+    joiner = Joining(cert, fetch=PLAN, snapshot=judge(data, parsed, cert))
+    (asked,) = fetch(service, joiner)
+    assert asked.path == f"/node/snapshot?since={parsed.seqno}"
+    joiner.ask(service)
+    exchange(service, joiner)
+    assert joiner.began == parsed.seqno
+    assert content_of(joiner.node.store) == content_of(service.node.store)
+
+
+def test_the_newer_of_two(service: Service) -> None:
+    ((name, data),) = service.snapshots.items()
+    parsed = snapshot.parse_name(name)
+    assert parsed is not None
+    cert = service.parts.service.cert_pem
+    own = judge(data, parsed, cert)
+    newer, _ = take(service)
+    joiner = Joining(cert, fetch=PLAN, snapshot=own)
+    fetch(service, joiner)
+    assert list(joiner.snapshots) == [newer]
+
+
+def test_it_gives_up_after_so_many_attempts_and_joins_without(service: Service) -> None:
+    joiner = joining(service)
+    for attempt in (1, 2, 3):
+        call = next_call(joiner)
+        assert f"info: Fetching snapshot from {PRIMARY} (attempt {attempt}/3)" in joiner.lines
+        call.reply(CallFailed("connection refused"))
+        joiner.pump()
+        joiner.tick(100)
+        assert not joiner.calls or joiner.calls[0].method == "POST"
+    assert "fail: Exceeded maximum snapshot fetch retries (3), giving up" in joiner.lines
+    assert next_call(joiner).method == "POST"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (CallFailed("no route"), "no route"),
+        (Answer(500, {}, b""), "answered 500"),
+        (Answer(200, {}, b"x"), "answered 200"),
+        (Answer(206, {}, b"x"), "another range"),
+        (Answer(206, {"content-range": "bytes 0-2/2"}, b"x"), "another range"),
+        (Answer(206, {"content-range": "bytes 1-2/2"}, b"x"), "another range"),
+        (Answer(206, {"content-range": "bytes 0-2/1"}, b"xy"), "another range"),
+        (Answer(206, {"content-range": "bytes 0-0/9"}, b""), "another range"),
+        (Answer(206, {"content-range": "bytes 0-1/99999999"}, b"x"), "more than the 1000000 "),
+        (Answer(206, {"content-range": "bytes 0-1/1"}, b"x"), "a name that is none"),
+        (Answer(308, {}, b""), "no address"),
+        (Answer(308, {"location": "http://127.0.0.1:2/node/snapshot/x"}, b""), "no address"),
+        (Answer(308, {"location": "https://127.0.0.1/node/snapshot/x"}, b""), "no address"),
+        (Answer(308, {"location": "https://127.0.0.1:2/a b\u00e9"}, b""), "no address"),
+        (Answer(308, {"location": "https://127.0.0.1:99999/"}, b""), "no address"),
+    ],
+)
+def test_what_is_no_snapshot(service: Service, answer: Answer | CallFailed, why: str) -> None:
+    plan = FetchPlan(attempts_max=1, bytes_max=1_000_000)
+    joiner = joining(service, plan)
+    joiner.reply(answer)
+    assert any("Fetching a snapshot failed" in line and why in line for line in joiner.lines)
+    assert next_call(joiner).method == "POST"
+
+
+def test_it_is_not_sent_around_for_ever(service: Service) -> None:
+    joiner = joining(service, FetchPlan(attempts_max=1))
+    for _ in range(REDIRECTS_MAX + 1):
+        call = next_call(joiner)
+        assert call.method == "GET"
+        call.reply(Answer(308, {"location": f"https://{PRIMARY}/node/snapshot"}, b""))
+        joiner.pump()
+    assert f"fail: Fetching a snapshot failed: redirected more than {REDIRECTS_MAX} times" in (
+        joiner.lines
+    )
+
+
+@pytest.mark.parametrize("at", [100, -900, -10])
+def test_a_damaged_one_is_not_taken(service: Service, at: int) -> None:
+    ((name, data),) = service.snapshots.items()
+    bad = bytearray(data)
+    bad[at] ^= 4
+    service.snapshots[name] = bytes(bad)
+    joiner = joining(service, FetchPlan(attempts_max=1))
+    fetch(service, joiner)
+    assert joiner.snapshots == {}
+    assert any(line.startswith("fail: Fetching a snapshot failed") for line in joiner.lines)
+    joiner.ask(service)
+    assert joiner.began == 0
+
+
+def test_one_under_another_name_is_not_taken(service: Service) -> None:
+    (data,) = service.snapshots.values()
+    service.snapshots.clear()
+    service.snapshots["snapshot_500_501.committed"] = data
+    joiner = joining(service, FetchPlan(attempts_max=1))
+    fetch(service, joiner)
+    assert any("its name says 500 and 501" in line for line in joiner.lines)
+
+
+def test_one_of_another_service_is_not_taken(service: Service) -> None:
+    joiner = Joining(OTHER.cert_pem, fetch=FetchPlan(attempts_max=1))
+    fetch(service, joiner)
+    assert joiner.snapshots == {}
+    assert any("not endorsed by the service" in line for line in joiner.lines)
+
+
+def test_a_snapshot_that_its_secret_does_not_open_ends_it(service: Service) -> None:
+    joiner = joining(service)
+    fetch(service, joiner)
+    restorable = joiner.node.joiner._snapshot  # type: ignore[attr-defined]
+    assert restorable is not None
+    restorable.snapshot._body = memoryview(bytearray(restorable.snapshot._body))
+    restorable.snapshot._body[-1] ^= 1
+    joiner.ask(service)
+    assert "cannot be used: The snapshot at" in joiner.stopped
+    assert SECRET not in joiner.node.store.maps
+
+
+def test_a_node_that_started_from_a_snapshot_refuses_who_is_older(service: Service) -> None:
+    service.node.startup_seqno = 5
+    joiner = joining(service, None)
+    assert joiner.ask(service).json["error"]["code"] == "StartupSeqnoIsOld"
+    assert "StartupSeqnoIsOld" in joiner.stopped
