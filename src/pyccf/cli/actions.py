@@ -26,7 +26,7 @@ class Kind(Enum):
     TIME = "TIME"
     """A time of a certificate; the present one when it is not given."""
     SCRIPT = "JS_FILE"
-    """JavaScript files, joined in the order given."""
+    """JavaScript files, joined in the order given; a folder is a whole constitution."""
     BUNDLE = "APP_DIR"
     """Folder of a JavaScript application, packed as a bundle."""
     POLICY = "POLICY_FILE"
@@ -132,7 +132,13 @@ _SERVICE = (
     ActionSpec(
         "set_constitution",
         "Replace the constitution; open proposals are dropped.",
-        (Flag("constitution", Kind.SCRIPT, "JavaScript file; repeat for several, in order."),),
+        (
+            Flag(
+                "constitution",
+                Kind.SCRIPT,
+                "JavaScript file; repeat for several, in order. Or the folder of one.",
+            ),
+        ),
     ),
     ActionSpec(
         "set_recovery_threshold",

@@ -10,6 +10,7 @@ import msgspec
 from pyccf import constitutions
 from pyccf.cli.options import json_option
 from pyccf.cli.output import Output
+from pyccf.constitutions.folder import FILES, TESTS, load, test_files
 from pyccf.errors import LocalError
 
 
@@ -32,9 +33,9 @@ def test(folder: str, only: str | None, out: Output) -> int:
     from pyccf.constitutions import cases
 
     place = Path(folder)
-    text = cases.load(place)
+    text = load(place)
     results = []
-    for file in cases.test_files(place):
+    for file in test_files(place):
         suite = cases.read_suite(file)
         chosen = [case for case in suite.cases if only is None or only in case.name]
         for case in chosen:
@@ -100,8 +101,6 @@ def show(name: str | None, folder: str | None, extras: tuple[str, ...], out: Out
 
 def _write(folder: Path, parts: list[tuple[str, str]], tests: list[tuple[str, str]]) -> list[str]:
     """Write parts and tests, and the list of the parts; nothing that exists is replaced."""
-    from pyccf.constitutions.cases import FILES, TESTS
-
     listed = [file.replace("/", "_") for file, _ in parts]
     document = msgspec.json.format(msgspec.json.encode({"files": listed}), indent=2).decode()
     files = dict(zip(listed, (text for _, text in parts), strict=True))

@@ -29,6 +29,7 @@ from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output
 from pyccf.cli.reading import parse_json, read_bytes, read_text, write_bytes
 from pyccf.codec.text import dump_json
+from pyccf.constitutions.folder import load
 from pyccf.crypto import certs
 from pyccf.errors import LocalError
 from pyccf.types import Json
@@ -219,7 +220,7 @@ def _read(flag: Flag, value: object) -> Json:
             return value
         case Kind.SCRIPT:
             assert isinstance(value, tuple)
-            return "\n".join(read_text(str(name)) for name in value)
+            return "\n".join(_script(str(name)) for name in value)
         case Kind.JSON:
             return read_json(str(value), flag.option)
         case Kind.PEM:
@@ -236,6 +237,10 @@ def _read(flag: Flag, value: object) -> Json:
             return bundle.as_json()
         case Kind.TEXT | Kind.TIME | Kind.TEXTS:
             return str(value)
+
+
+def _script(name: str) -> str:
+    return load(Path(name)) if Path(name).is_dir() else read_text(name)
 
 
 def _fill_host_data(args: dict[str, Json]) -> None:

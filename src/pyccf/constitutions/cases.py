@@ -25,7 +25,8 @@ from pathlib import Path
 
 import msgspec
 
-from pyccf.codec.text import dump_json, load_json
+from pyccf.codec.text import dump_json
+from pyccf.constitutions.folder import read_json, read_text
 from pyccf.constitutions.trial import (
     Answer,
     MemberPlan,
@@ -38,11 +39,6 @@ from pyccf.constitutions.trial import (
 )
 from pyccf.errors import LocalError, PyccfError
 from pyccf.types import Json, ProposalId
-
-FILES = "constitution.json"
-"""Lists the parts of a constitution, where their names do not tell the order."""
-TESTS = "tests"
-"""Folder of the test files; `*.test.json` beside the constitution are tests as well."""
 
 BALLOTS = {
     True: "export function vote(proposal, proposerId) { return true; }",
@@ -134,65 +130,17 @@ class Result(msgspec.Struct, frozen=True):
     log: list[str] = []
 
 
-# --- folders --------------------------------------------------------------------------------------
-
-
-def load(folder: Path) -> str:
-    """The constitution in a folder: the files `constitution.json` lists, or all *.js by name."""
-    if not folder.is_dir():
-        raise LocalError(f"There is no folder {folder}", hint="Give the folder of a constitution.")
-    listed = folder / FILES
-    if listed.is_file():
-        value = _json(listed)
-        names = value.get("files") if isinstance(value, dict) else None
-        if not isinstance(names, list) or not names:
-            raise LocalError(f'{listed} does not list files: {{"files": ["actions.js", ...]}}')
-        paths = [folder / str(name) for name in names]
-    else:
-        paths = sorted(folder.glob("*.js"))
-    if not paths:
-        raise LocalError(
-            f"There is no constitution in {folder}",
-            hint=f"Expected *.js files, or {FILES} that lists them.",
-        )
-    return "\n".join(_text(path) for path in paths)
-
-
-def test_files(folder: Path) -> list[Path]:
-    """The test files of a constitution, in order of their names."""
-    found = [*sorted(folder.glob("*.test.json")), *sorted((folder / TESTS).glob("*.json"))]
-    if not found:
-        raise LocalError(
-            f"There are no tests in {folder}",
-            hint=f"Put them beside the constitution: {TESTS}/NAME.json or NAME.test.json.",
-        )
-    return found
+# --- files ------------------------------------------------------------------------------------
 
 
 def read_suite(path: Path) -> Suite:
     """Read a test file."""
     try:
-        return msgspec.json.decode(_text(path), type=Suite)
+        return msgspec.json.decode(read_text(path), type=Suite)
     except msgspec.DecodeError as error:
         raise LocalError(
             f"{path}: {error}", hint="See docs/governance.md for the format."
         ) from error
-
-
-def _json(path: Path) -> Json:
-    try:
-        return load_json(_text(path))
-    except ValueError as error:
-        raise LocalError(f"{path} is not JSON: {error}") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LocalError(f"{path} is not UTF-8 text") from error
-    except OSError as error:
-        raise LocalError(f"Could not read {path}: {error.strerror}") from error
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -349,7 +297,7 @@ class _Run:
 
     def _document(self, proposed: list[object] | str) -> bytes:
         if isinstance(proposed, str):
-            return dump_json(self._fill(_json(self._path.parent / proposed)))
+            return dump_json(self._fill(read_json(self._path.parent / proposed)))
         return dump_json({"actions": self._fill(proposed)})
 
     def _rows(self, rows: Rows) -> dict[str, dict[str, Json]]:

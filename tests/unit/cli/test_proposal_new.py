@@ -166,6 +166,11 @@ def test_kinds_of_flags(run: Run, files: Path) -> None:
     assert (
         made["constitution"] == (files / "c1.js").read_text() + "\n" + (files / "c2.js").read_text()
     )
+    (files / "mine").mkdir()
+    (files / "mine" / "b.js").write_text("two")
+    (files / "mine" / "a.js").write_text("one")
+    made = args_of(run, "set_constitution", "--constitution", "mine")
+    assert made == {"constitution": "one\ntwo"}
     made = args_of(run, "set_role_definition", "--role", "r")
     assert made == {"role": "r", "actions": []}
     made = args_of(run, "set_jwt_issuer", "--issuer", "i", "--no-auto-refresh")

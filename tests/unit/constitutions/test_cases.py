@@ -11,6 +11,8 @@ import pytest
 
 from pyccf import constitutions
 from pyccf.constitutions import cases
+from pyccf.constitutions.folder import load
+from pyccf.constitutions.folder import test_files as files
 from pyccf.errors import LocalError
 
 ROOT = Path(str(resources.files(constitutions)))
@@ -20,8 +22,8 @@ SNAPSHOT: dict[str, Any] = {"name": "trigger_snapshot"}
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_samples_pass_their_own_tests(name: str) -> None:
-    text = cases.load(ROOT / name)
-    results = [r for file in cases.test_files(ROOT / name) for r in cases.run_suite(text, file)]
+    text = load(ROOT / name)
+    results = [r for file in files(ROOT / name) for r in cases.run_suite(text, file)]
     assert results
     assert [r for r in results if not r.passed] == []
 
@@ -29,9 +31,9 @@ def test_the_samples_pass_their_own_tests(name: str) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_their_lists_of_files_are_what_the_samples_are_made_of(name: str) -> None:
     if name in constitutions.SAMPLES:
-        assert cases.load(ROOT / name) == constitutions.text(name)
+        assert load(ROOT / name) == constitutions.text(name)
     else:
-        assert cases.load(ROOT / name) == constitutions.text("default", name)
+        assert load(ROOT / name) == constitutions.text("default", name)
 
 
 def test_every_sample_is_described_and_tested() -> None:
@@ -193,35 +195,7 @@ def test_cases_do_not_see_each_other(tmp_path: Path) -> None:
     assert [r.passed for r in results] == [True, True]
 
 
-# --- folders ----------------------------------------------------------------------------------
-
-
-def test_files_by_name_or_by_list(tmp_path: Path) -> None:
-    (tmp_path / "20.js").write_text("two")
-    (tmp_path / "10.js").write_text("one")
-    assert cases.load(tmp_path) == "one\ntwo"
-    (tmp_path / cases.FILES).write_text('{"files": ["20.js"]}')
-    assert cases.load(tmp_path) == "two"
-    for text, problem in (
-        ("{", "is not JSON"),
-        ('{"files": []}', "does not list files"),
-        ('{"files": ["none.js"]}', "Could not read"),
-    ):
-        (tmp_path / cases.FILES).write_text(text)
-        with pytest.raises(LocalError, match=problem):
-            cases.load(tmp_path)
-
-
-def test_folders_without(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="There is no folder"):
-        cases.load(tmp_path / "none")
-    with pytest.raises(LocalError, match="There is no constitution"):
-        cases.load(tmp_path)
-    with pytest.raises(LocalError, match="There are no tests"):
-        cases.test_files(tmp_path)
-    (tmp_path / "b.js").write_bytes(b"\xff")
-    with pytest.raises(LocalError, match="not UTF-8"):
-        cases.load(tmp_path)
+# --- files ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
