@@ -189,15 +189,17 @@ class Review:
         """The next entry; its form was judged by the auditor."""
         hill = self._hill
         self._states.append((hill.size, hill.peaks.copy()))
-        governance: Changes = {
-            name: rows
-            for name, rows in entry.public_maps().items()
-            if name.startswith(GOVERNANCE) or name == tables.PREVIOUS_SERVICE_IDENTITY
-        }
+        kept: Changes = {}
+        governance: Changes = {}
+        for name, rows in entry.public_maps().items():
+            if name.startswith(GOVERNANCE):
+                kept[name] = governance[name] = rows
+            elif name == tables.SIGNATURES:
+                kept[name] = rows  # new members are to acknowledge the root that was signed last
         if governance:
             self._judge(entry, governance)
-        self._store.apply(entry.seqno, governance)
-        if governance:
+        self._store.apply(entry.seqno, kept)
+        if kept:
             self._store.compact(entry.seqno)
         hill.append(entry.leaf)
 
