@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pyccf.apps.auth import AuthFailure
+from pyccf.apps.auth.token import parse_authorization, parse_token
 from pyccf.apps.js.options import parse_options
 from pyccf.apps.js.registry import BadMetadata, parse_metadata
 from pyccf.attest import virtual
@@ -34,7 +36,14 @@ from pyccf.codec.text import (
 from pyccf.crypto import aead, certs, cosesign, jwk, keys, shares, wrap
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey, PublicKey, RsaPrivateKey, RsaPublicKey
-from pyccf.errors import ConfigError, InvalidEvidence, InvalidLedger, InvalidReceipt, RpcError
+from pyccf.errors import (
+    ConfigError,
+    InvalidEvidence,
+    InvalidLedger,
+    InvalidReceipt,
+    LocalError,
+    RpcError,
+)
 from pyccf.http.accept import check_accept
 from pyccf.http.h1 import ParseFailure, Parser
 from pyccf.http.limits import HttpLimits
@@ -44,12 +53,15 @@ from pyccf.kv.store import Store
 from pyccf.ledger import chunk, entry, receipt, signature, snapshot
 from pyccf.ledger.history import History
 from pyccf.merkle.tree import Tree
+from pyccf.node.key_refresh import Unusable, converse
+from pyccf.node.outputs import Answer
 from pyccf.node.waiting import parse_wish
-from pyccf.service import tables
+from pyccf.service import jwt, tables
 from pyccf.shell.config import parse_config
 from pyccf.types import TxID
 from support.ledgers import NOW, Identity, small_service
 from support.snapshots import make_service, take
+from support.tokens import Issuer
 
 settings.register_profile(
     "fuzz",
@@ -72,6 +84,43 @@ class Reader(NamedTuple):
 
 
 # -- samples ------------------------------------------------------------------------------------
+
+
+def tokens() -> list[bytes]:
+    return [
+        issuer.token(nbf=1, tid="t", nested={"a": [1.5, None]}).encode()
+        for issuer in (Issuer("https://a.test"), Issuer("https://a.test", ec=True))
+    ]
+
+
+def issuer_answers() -> list[bytes]:
+    described = {"issuer": "https://a.test", "jwks_uri": "https://a.test:8443/keys?v=1"}
+    keys = [Issuer("https://a.test", ec=ec).jwk("https://a.test") for ec in (False, True)]
+    return [json.dumps(described).encode(), json.dumps({"keys": keys}).encode()]
+
+
+def read_issuer(raw: bytes) -> None:
+    """The answer as a description, and as a key set that goes into the tables."""
+    answer = Answer(200, {}, raw)
+    talk = converse("https://a.test")
+    next(talk)
+    with contextlib.suppress(Unusable):
+        talk.send(answer)
+    value = load_json(raw)
+    if isinstance(value, dict):
+        take_keys(value)
+
+
+def take_keys(jwks: dict[str, Any]) -> None:
+    """A key set that goes into the tables, and what comes out of them."""
+    given_keys = jwks.get("keys")
+    if not isinstance(given_keys, list):
+        return
+    tx = Store(2).tx()
+    jwt.set_keys(tx, "https://a.test", given_keys)
+    for kid, _ in tx.map(tables.JWT_KEYS).foreach():
+        for key in jwt.keys_of(tx, kid.decode()):
+            assert not key.verify(b"no signature", b"of this")
 
 
 @cache
@@ -527,6 +576,14 @@ READERS = [
         (cose.CoseError,),
         envelopes,
     ),
+    Reader("bearer tokens", of_text(parse_token), (AuthFailure, RpcError), tokens),
+    Reader(
+        "authorization headers",
+        of_text(parse_authorization),
+        (AuthFailure, RpcError),
+        lambda: [b"Bearer " + token for token in tokens()],
+    ),
+    Reader("answers of token issuers", read_issuer, (ValueError, LocalError), issuer_answers),
     Reader("JSON", load_json, (ValueError,), documents),
     Reader("JSON for a person", readable, (), documents),
     Reader("base64", unb64, (ValueError,), lambda: [b"aGVsbG8=", b"aGVsbG8"]),
@@ -684,6 +741,7 @@ MEANINGS: list[tuple[str, Callable[[Any], object], tuple[type[Exception], ...], 
     ("JSON receipts", verify_json, (InvalidReceipt,), json_receipts),
     ("evidence", read_evidence, (InvalidEvidence,), evidence),
     ("JWK", read_jwk, (jwk.JwkError,), jwks),
+    ("key sets", take_keys, (LocalError,), lambda: issuer_answers()[1:]),
     (
         "endpoint metadata",
         lambda value: parse_metadata(json.dumps(value).encode()),

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from pyccf.ledger.entry import Entry
+from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.sim import __main__ as program
 from pyccf.sim import explore
 from pyccf.sim.bugs import BUGS
 from pyccf.sim.clock import Clock
+from pyccf.sim.cluster import Cluster, Setup
 from pyccf.sim.disk import Broken, Disk
 from pyccf.sim.network import Network, Weather
 from pyccf.sim.schedule import THEMES, generate
@@ -242,3 +244,16 @@ def test_a_formed_network_serves_writes_on_every_node() -> None:
     assert len(judges.agreed.links) >= 1
     assert {len(shell.node.consensus.nodes()) for shell in simulation.cluster.shells} == {3}
     assert len({shell.node.consensus.committed for shell in simulation.cluster.shells}) == 1
+
+
+# --- the world outside ----------------------------------------------------------------------------
+
+
+def test_nobody_is_there_but_the_nodes() -> None:
+    """A call to somebody outside the network, such as a token issuer, fails at once."""
+    cluster = Cluster(Setup(seed=1, nodes=1))
+    shell = cluster.start()
+    outcomes: list[Answer | CallFailed] = []
+    call = Call("issuer.test:443", "GET", "/", {}, b"", "", 1000, outcomes.append)
+    cluster.carry_call(shell, call)
+    assert outcomes == [CallFailed("no such host")]

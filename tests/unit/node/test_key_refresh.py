@@ -10,16 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyccf.api import jwt_refresh
-from pyccf.crypto import certs
-from pyccf.http.message import Request
-from pyccf.kv.tx import Tx
 from pyccf.node import key_refresh
 from pyccf.node.create import Parts
 from pyccf.node.key_refresh import Unusable, locate
 from pyccf.node.node import Limits
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.service import jwt, tables
-from support.node import Person, Reply, Service
+from support.node import Person, Service
 from support.tokens import Issuer
 
 A = "https://a.test/tenant"
@@ -328,71 +325,6 @@ def test_what_another_node_must_execute_is_left_to_it(monkeypatch: pytest.Monkey
     monkeypatch.undo()
     assert keys(service) == {}
     assert metrics(service) == (0, 0)
-
-
-# --- the request ------------------------------------------------------------------------------
-
-
-def submit(service: Service, body: object, der: bytes | None) -> Reply:
-    session = service.session()
-    session.peer_cert = der
-    headers = {"content-type": "application/json"}
-    raw = json.dumps(body).encode()
-    (answer,) = service.send(Request("POST", "/node/jwt_keys/refresh", headers, raw), session)
-    return answer
-
-
-def own(service: Service) -> bytes:
-    return certs.pem_to_der(service.parts.self_signed_pem)
-
-
-def message(answer: Reply) -> str:
-    return str(answer.json["error"]["message"])
-
-
-def test_nobody_but_a_node_may_submit_keys() -> None:
-    service = make()
-    body = {"issuer": A, "jwks": {"keys": []}}
-    for der in (None, service.members[0].der):
-        assert submit(service, body, der).status == 401
-    assert metrics(service) == (0, 2)
-
-
-def test_the_primary_may_submit_keys_of_issuers_that_want_it() -> None:
-    service = make()
-    good = {"issuer": A, "jwks": Issuer(A, ec=True).jwks()}
-    der = own(service)
-    refused = submit(service, good, der)
-    assert (refused.status, message(refused)) == (500, f"{A} is not a valid issuer.")
-    add(service, auto_refresh=None)
-    assert message(submit(service, good, der)) == f"{A} does not have auto_refresh enabled."
-    add(service)
-    for bad in (False, [], {}, {"issuer": A}, {"issuer": 1, "jwks": {"keys": []}}):
-        assert message(submit(service, bad, der)) == "Unable to parse body."
-    empty = {"issuer": A, "jwks": {"keys": []}}
-    assert message(submit(service, empty, der)) == (
-        f"Error while storing signing keys for issuer {A}."
-    )
-    taken = submit(service, good, der)
-    assert (taken.status, taken.json) == (200, True)
-    assert metrics(service) == (1, 8)
-
-
-def test_another_node_may_not() -> None:
-    service = make()
-    other = Person("node", service.entropy)
-
-    def register(tx: Tx) -> None:
-        row = tables.get_object(tx, tables.NODES_INFO, service.node.node_id)
-        tables.put_json(
-            tx, tables.NODES_INFO, other.key.public.id, {**(row or {}), "status": "Pending"}
-        )
-
-    tx = service.node.store.tx()
-    register(tx)
-    service.node.commit(tx)
-    answer = submit(service, {"issuer": "x", "jwks": {"keys": []}}, other.der)
-    assert (answer.status, message(answer)) == (500, "Request does not originate from primary.")
 
 
 # --- URLs -------------------------------------------------------------------------------------
