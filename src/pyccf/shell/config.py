@@ -555,6 +555,8 @@ def _snapshots(r: Reader) -> Snapshots:
     result = Snapshots(
         directory=r.text("directory", "snapshots"),
         tx_count=r.integer("tx_count", 10000, least=1),
+        interval_ms=r.nullable("interval", lambda key: r.time_ms(key)),
+        kept=r.nullable("kept", lambda key: r.integer(key, 1, least=1)),
         read_only_directory=r.nullable("read_only_directory", r.text),
     )
     r.done()

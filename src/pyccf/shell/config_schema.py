@@ -292,10 +292,14 @@ class Ledger(Section, frozen=True):
 
 
 class Snapshots(Section, frozen=True):
-    """Where snapshots lie and after how many transactions one is made."""
+    """Where snapshots lie, and when one is made; the original knows no `interval` and `kept`."""
 
     directory: str = "snapshots"
     tx_count: int = 10000
+    interval_ms: int | None = None
+    """After so long, too, if anything happened; None: only by count and at governance's demand."""
+    kept: int | None = None
+    """How many stay in the directory; None: all."""
     read_only_directory: str | None = None
 
 

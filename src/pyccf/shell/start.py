@@ -112,7 +112,11 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
             hint="Put the ledger files of the service there, or name their directories in"
             " ledger.read_only_directories. See what files hold: pyccf recover inspect DIR",
         )
-    snapshots = SnapshotFiles(config.snapshots.directory, config.snapshots.read_only_directory)
+    snapshots = SnapshotFiles(
+        config.snapshots.directory,
+        config.snapshots.read_only_directory,
+        kept=config.snapshots.kept,
+    )
     write(f"{attestation_name()}.measurement", virtual.measurement_file(host_data))
     return Prepared(files, app, host_data, disk, snapshots, threshold)
 
@@ -211,6 +215,7 @@ def make(
             historical_bytes_max=config.historical_cache_soft_limit_bytes,
             key_refresh_interval=config.jwt.key_refresh_interval_ms,
             snapshot_tx_count=config.snapshots.tx_count,
+            snapshot_interval_ms=config.snapshots.interval_ms,
         ),
         raft=RaftSettings(
             message_timeout=config.consensus.message_timeout_ms,
