@@ -4,7 +4,7 @@
         reply = client.post("/app/log/private", json={"id": 1, "msg": "hello"}, wait="receipt")
 
 Several addresses may be given instead of one; the client then goes on to the next when a node does
-not answer.
+not answer. For programs with an event loop there is `pyccf.client.aio`.
 
 From outside: `Client`, `Identity`, `Reply`, the result types of `client.types`, and the errors
 below. What a service says arrives as a value; a refusal arrives as `ServiceError` with CCF's code.
