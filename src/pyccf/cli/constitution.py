@@ -93,7 +93,9 @@ def show(name: str | None, folder: str | None, extras: tuple[str, ...], out: Out
         out.result({"name": name, "files": [file for file, _ in parts], "text": text})
         out.line(text)
         return
-    tests = [test for one in (name, *extras) for test in constitutions.tests(one)]
+    # Tests of further actions vote, for which nothing is left where all is accepted at once.
+    tested = (name,) if name == constitutions.AT_ONCE else (name, *dict.fromkeys(extras))
+    tests = [test for one in tested for test in constitutions.tests(one)]
     written = _write(Path(folder), parts, tests)
     out.result({"name": name, "files": written})
     out.line(f"Wrote {len(written)} files to {folder}. Test it: pyccf constitution test {folder}")

@@ -16,6 +16,9 @@ from pyccf.errors import LocalError
 SAMPLES = ("default", "sandbox", "veto", "operator", "operator_provisioner", "test")
 """Each differs from `default` in how proposals are resolved."""
 
+AT_ONCE = "sandbox"
+"""The one under which proposals are never voted on."""
+
 ABOUT = {
     "default": "More than half of the active members are for it; nothing is ever rejected.",
     "sandbox": "Everything is accepted at once.",
