@@ -158,10 +158,17 @@ def name_third_node(replay: Replay) -> None:
     replay.learn(replay.symbols["node2_id"], replay.service.node.node_id)
 
 
+def refuse_another_refresh(replay: Replay) -> None:
+    """Of the refused refreshes that the metrics count only one was recorded."""
+    path = "/node/jwt_keys/refresh"
+    assert replay.service.call("POST", path, {"issuer": "x", "jwks": {"keys": []}}).status == 401
+
+
 BEFORE: dict[tuple[str, str], Callable[[Replay], None]] = {
     ("common", "js historical pending"): write_pending,
     ("auth", "jwk listing, RSA only"): set_rsa_issuer,
     ("node", "DELETE trusted node"): name_third_node,
+    ("node", "jwt refresh metrics after refused refreshes"): refuse_another_refresh,
 }
 """What happened before an exchange without being recorded, or what must be known for it."""
 
