@@ -34,9 +34,23 @@ from pyccf.errors import LocalError, RpcError
 from pyccf.http.session import Session
 from pyccf.kv.tx import Tx
 from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.service import tables
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 
 NO_CLAIMS = bytes(32)
+
+MADE_ANEW = frozenset(
+    {
+        tables.RECOVERY_SHARES,
+        tables.HISTORICAL_ENCRYPTED_LEDGER_SECRET,
+        tables.ENCRYPTED_LEDGER_SECRETS,
+        tables.PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT,
+        tables.NODES_ENDORSED_CERTIFICATES,
+        tables.MODULES_BYTECODE,
+        tables.MODULES_VERSION,
+    }
+)
+"""Tables of what a node makes with its keys, its chance and its engine."""
 
 Past = Callable[[SeqNo, SeqNo], dict[SeqNo, tuple[TxID, Rows]]]
 """What transactions of the ledger wrote, first and last included."""
@@ -80,6 +94,11 @@ class Replayed(msgspec.Struct, frozen=True):
         """Whether the request wrote what the ledger says."""
         return not self.differences and self.claims_equal
 
+    @property
+    def only_made_anew(self) -> bool:
+        """Whether it differs, if at all, in what nodes make with keys, chance and engine alone."""
+        return self.claims_equal and all(one.table in MADE_ANEW for one in self.differences)
+
     def to_json(self) -> dict[str, Json]:
         """For scripts."""
         return {
@@ -92,6 +111,7 @@ class Replayed(msgspec.Struct, frozen=True):
             },
             "steps": [step.to_json() for step in self.steps],
             "equal": self.equal,
+            "only_made_anew": self.only_made_anew,
             "claims_equal": self.claims_equal,
             "private_compared": self.private_compared,
             "differences": [one.to_json() for one in self.differences],

@@ -111,7 +111,12 @@ def _tell(out: Output, done: Replayed) -> None:
     if done.equal:
         out.line("The request wrote what the ledger says.")
         return
-    out.line("The request did not write what the ledger says:")
+    if done.only_made_anew:
+        out.line(
+            "The request wrote what the ledger says, but for what a node makes anew each time:"
+        )
+    else:
+        out.line("The request did not write what the ledger says:")
     for one in done.differences:
         _tell_difference(out, one)
     if not done.claims_equal:
