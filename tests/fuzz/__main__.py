@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 INPUT_S_MAX = 10
@@ -64,7 +65,8 @@ def run_apart(name: str, wanted: argparse.Namespace) -> int:
         print(f"{name}: {time.monotonic() - started:.0f} s, no failure. {(told or executed)[-1:]}")
         return 0
     print(f"{name}: FAILED after {time.monotonic() - started:.0f} s")
-    print("\n".join(lines[-60:]))
+    at = next((i for i, line in enumerate(lines) if "and failed" in line), -40)
+    print("\n".join(lines[at:][:60]))
     return 1
 
 
@@ -96,6 +98,10 @@ def run_here(name: str, seconds: int, corpus: Path, plain: bool) -> int:
             target.run(data)
         except target.errors:
             return
+        except BaseException:
+            # Ends the process before anything else is printed.
+            print(REPORT_PREFIX + "and failed: " + traceback.format_exc(), flush=True)
+            raise
 
     options = [
         sys.argv[0],

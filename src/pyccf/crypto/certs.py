@@ -134,7 +134,7 @@ def load(certificate: Certificate) -> x509.Certificate:
     der = pem_to_der(certificate)
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ValueError("not a certificate") from None
 
 
@@ -430,7 +430,7 @@ def load_csr(csr_pem: str | bytes) -> x509.CertificateSigningRequest:
     try:
         request = x509.load_pem_x509_csr(raw)
         sound = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion):
         raise ValueError("not a certificate signing request") from None
     if not sound:
         raise ValueError("the signature of the certificate signing request is wrong")

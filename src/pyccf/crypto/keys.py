@@ -522,7 +522,7 @@ def certificate_key(certificate: str | bytes) -> object:
         if raw[:1] == b"\x30":
             return x509.load_der_x509_certificate(raw).public_key()
         return x509.load_pem_x509_certificate(raw).public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise ValueError("not a certificate with a supported public key") from None
 
 

@@ -409,3 +409,15 @@ def test_other_texts_are_refused(text: str) -> None:
 def test_time_text_is_the_inverse() -> None:
     assert certs.time_text(NOW) == "20251028164041Z"
     assert certs.parse_validity_text(certs.time_text(NOW)) == NOW
+
+
+def test_a_version_that_does_not_exist() -> None:
+    """What can be read but for its version is refused as anything else that is no certificate."""
+    version3 = b"\xa0\x03\x02\x01\x02"
+    der = certs.pem_to_der(NODE)
+    assert der.count(version3) == 1
+    odd = der.replace(version3, b"\xa0\x03\x02\x01\x22")
+    for read in (certs.load, certs.validity, certs.subject, certs.spki, certs.public_key):
+        with pytest.raises(ValueError):
+            read(odd)
+    assert not certs.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
