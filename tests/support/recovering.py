@@ -12,6 +12,7 @@ from pyccf.node.create import Parts
 from pyccf.node.frontend import App
 from pyccf.node.node import Limits
 from pyccf.node.recover import RecoveryPlan, recover_service
+from pyccf.node.restore import Restorable
 from pyccf.service.identity import make_node, make_service
 from pyccf.service.nodes import RpcInterface
 from pyccf.shell.install import LoadedApp, install_endpoints
@@ -32,7 +33,9 @@ class Recovered(Service):
         app: App | None = None,
         seed: int = 100,
         limits: Limits | None = None,
+        snapshot: Restorable | None = None,
     ) -> None:
+        """`ledger` with a snapshot still holds all entries: what is before it is not read."""
         self.entropy = SeededEntropy(seed.to_bytes(32, "big"))
         self.members = []
         self.ledger = list(ledger)
@@ -50,6 +53,7 @@ class Recovered(Service):
         js = JsApp()
         plan = RecoveryPlan(
             previous_service_identity=previous_identity,
+            snapshot=snapshot,
             host_data="ab" * 32,
             node_bind_address=f"{ADDRESS}:{seed}",
             node_published_address=f"{ADDRESS}:{seed}",

@@ -96,7 +96,8 @@ def _join(parts: Parts, ctx: Context, body: Json) -> Json:
             "InternalError",
             "Target node should be part of network to accept new nodes.",
         )
-    if request.startup_seqno is not None and request.startup_seqno < node.startup_seqno:
+    begin = request.startup_seqno
+    if begin is not None and begin < node.startup_seqno and not parts.whole_ledger:
         raise RpcError(
             400,
             "StartupSeqnoIsOld",

@@ -149,6 +149,9 @@ class Parts(msgspec.Struct):
     private: PrivateRecovery | None = None
     """Of a node that recovers, or may have joined one that does."""
 
+    whole_ledger: bool = False
+    """Whether other nodes may begin with the first entry though this one began later."""
+
     def past(self) -> Sequence[PastSecret]:
         """What the ledger said about past secrets, as far as this node needs to know it."""
         return self.private.past if self.private is not None else ()

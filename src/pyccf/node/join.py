@@ -328,7 +328,7 @@ class Joiner:
             node.replica.public_only = True
             node.snapshots.enabled = False
         if given.recovered:
-            node.begin_recovery(given.recovered, "")
+            node.begin_recovery(given.recovered, None)
         self._log("info", f"Node has now joined the network as node {node.node_id}")
 
     def _begin(self) -> None:

@@ -194,6 +194,8 @@ class Node:
         """What else happens as time passes; each is told the time with every tick."""
         self.reader: Reader | None = None
         """Who goes through the ledger at present."""
+        self.on_rollback: list[Callable[[SeqNo], None]] = []
+        """Called with the seqno after which everything was rolled back."""
         self.recovering = False
         """The ledger is written as that of a recovery that is not complete."""
         self.replica = Replica(self, service_key)
@@ -312,7 +314,7 @@ class Node:
         self._hand_out_entries()
         self._outputs.append(output)
 
-    def begin_recovery(self, seqno: SeqNo, reason: str) -> None:
+    def begin_recovery(self, seqno: SeqNo, reason: str | None) -> None:
         """From here on the ledger is that of a recovery, which begins after `seqno`."""
         self.recovering = True
         self.demand(BeginRecovery(seqno, reason))
@@ -561,6 +563,8 @@ class Node:
         self.historical.rollback(seqno)
         self._last_signed = self.historical.last_signed
         self.snapshots.rollback(seqno)
+        for told in self.on_rollback:
+            told(seqno)
 
     def begin_at(self, seqno: SeqNo) -> None:
         """This node's ledger begins after `seqno`, a signature that a snapshot was taken at."""
@@ -569,7 +573,8 @@ class Node:
         self.historical.signed(seqno)
         self._last_signed = seqno
         self.snapshots.begin(seqno)
-        self.demand(Begin(seqno))
+        if self.state != READING_PUBLIC_LEDGER:
+            self.demand(Begin(seqno))
 
     def snapshot_saved(self, name: str, failure: str | None) -> None:
         """The shell wrote a snapshot, or could not: then it says why."""
@@ -586,6 +591,8 @@ class Node:
         self.history.rollback(seqno)
         self.historical.rollback(seqno)
         self._last_signed = seqno
+        for told in self.on_rollback:
+            told(seqno)
 
     def final_to(self, seqno: SeqNo) -> None:
         """Entries that were in the ledger already are final up to `seqno`."""

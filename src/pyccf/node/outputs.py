@@ -71,12 +71,13 @@ class Replay(msgspec.Struct, frozen=True):
 class BeginRecovery(msgspec.Struct, frozen=True):
     """The ledger of the service that is recovered ends at `seqno`.
 
-    What follows there is set aside, for the `reason`; files begun from now on belong to a recovery
-    that is not complete, and say so by their names.
+    Files begun from now on belong to a recovery that is not complete, and say so by their names.
     """
 
     seqno: SeqNo
-    reason: str
+    reason: str | None
+    """This node goes on from there; what follows in its files is set aside, and this is why. None:
+    it gets everything from another node."""
 
 
 class EndRecovery(msgspec.Struct, frozen=True):

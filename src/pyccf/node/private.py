@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
     from pyccf.kv.changes import MapChanges
     from pyccf.ledger.secrets import LedgerSecret
+    from pyccf.ledger.snapshot import Snapshot
     from pyccf.node.create import Parts
+    from pyccf.node.restore import Restorable
     from pyccf.types import Millis, SeqNo
 
 REOPEN_RETRY: Millis = 1000
@@ -46,7 +48,14 @@ REOPEN_RETRY: Millis = 1000
 class PrivateRecovery:
     """What one node knows of past secrets, and its way to private state."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, snapshot: Restorable | None = None) -> None:
+        """`snapshot` is the one that the public state was begun with."""
+        self._snapshot: Snapshot | None = None
+        self._tree_before = b""
+        """The tree over everything before the first entry that is read."""
+        if snapshot is not None:
+            self._snapshot = snapshot.snapshot
+            self._tree_before = snapshot.tree.serialise()
         self.past: list[PastSecret] = []
         """Rows about past secrets, in order: with the latest secret they give all."""
         self._parts = parts
@@ -59,6 +68,7 @@ class PrivateRecovery:
         store.on_write(tables.HISTORICAL_ENCRYPTED_LEDGER_SECRET, self._stored)
         store.on_commit(tables.ENCRYPTED_LEDGER_SECRETS, self._restored)
         parts.node.conversations.append(self._tick)
+        parts.node.on_rollback.append(self._undone)
 
     # --- what the ledger tells ------------------------------------------------------------------
 
@@ -67,12 +77,15 @@ class PrivateRecovery:
         raw = changes.get(tables.UNIT)
         if raw is None:
             return
-        while self.past and self.past[-1].seqno >= seqno:
-            self.past.pop()
         row = past_secrets.parse(seqno, raw)
         self.past.append(row)
         if self._node.state != READING_PUBLIC_LEDGER:
             self._parts.secrets.stored(row.next_version, seqno)
+
+    def _undone(self, seqno: SeqNo) -> None:
+        """What was written down after `seqno` never happened."""
+        while self.past and self.past[-1].seqno > seqno:
+            self.past.pop()
 
     def _restored(self, seqno: SeqNo, changes: MapChanges) -> None:
         """It is committed that former secrets were handed to the nodes."""
@@ -93,13 +106,40 @@ class PrivateRecovery:
         """With these secrets of the services before, read the private ledger."""
         node = self._node
         assert node.replica.public_only, "private state is read once"
-        self._parts.secrets.restore(former)
-        self._store = Store(node.store.view)
-        self._tree = Tree()
+        try:
+            self._parts.secrets.restore(self._with_older(former))
+            self._store = self._begin()
+        except (InvalidLedger, LocalError) as e:
+            self._give_up(f"Private state cannot be restored: {e.message}")
+            return
         node.state = READING_PRIVATE_LEDGER
         node.reader = self
         node.log("info", "", f"Reading the private ledger up to {node.store.version}")
         self._ask()
+
+    def _with_older(self, former: Sequence[LedgerSecret]) -> list[LedgerSecret]:
+        """What was handed out may begin with a snapshot; the ledger has those before that."""
+        latest = former[-1]
+        rows = [row for row in self.past if row.next_version <= latest.version]
+        if not rows or rows[-1].next_version != latest.version:
+            return list(former)
+        known = {secret.version for secret in former}
+        older = past_secrets.walk_back(rows, latest.key)
+        return sorted(
+            [*former, *(secret for secret in older if secret.version not in known)],
+            key=lambda secret: secret.version,
+        )
+
+    def _begin(self) -> Store:
+        """Private state before the first entry that is read: nothing, or that of the snapshot."""
+        store = Store(self._node.store.view)
+        self._tree = Tree()
+        if self._snapshot is not None:
+            at = self._snapshot
+            store.restore(at.seqno, at.view, at.private_maps(self._parts.secrets))
+            self._tree = Tree.parse(self._tree_before)
+            self._snapshot, self._tree_before = None, b""
+        return store
 
     def progress(self) -> tuple[SeqNo, SeqNo] | None:
         """The last entry whose private part was read, and the one that is aimed for."""

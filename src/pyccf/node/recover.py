@@ -32,6 +32,7 @@ from pyccf.ledger.signature import CWT_ISS, CWT_SUB
 from pyccf.node.create import LEDGER_SECRET_BYTES, NodePlan, Parts, assemble
 from pyccf.node.outputs import Stop
 from pyccf.node.private import PrivateRecovery
+from pyccf.node.restore import Restorable, restore_from_snapshot
 from pyccf.node.secrets import NodeSecrets
 from pyccf.node.states import PART_OF_PUBLIC_NETWORK, READING_PUBLIC_LEDGER
 from pyccf.service import genesis, info, members, tables
@@ -54,6 +55,10 @@ class RecoveryPlan(NodePlan, frozen=True, kw_only=True):
     """PEM certificate of the service that is recovered; any that it ever had."""
     service_data: Json = None
     node_validity_days: int = 1
+    snapshot: Restorable | None = None
+    """Where to begin to read, if not with the first entry."""
+    whole_ledger: bool = True
+    """Whether the ledger is there from its first entry on, for nodes that join meanwhile."""
     cose_issuer: str = ""
     cose_subject: str = ""
     """Used when the ledger holds no COSE signature that says."""
@@ -86,7 +91,8 @@ def recover_service(
         plan, identity, service, secrets, entropy=entropy, started=started, app=app, install=install
     )
     recovery = PublicRecovery(parts, plan, previous.der, started)
-    parts.private = PrivateRecovery(parts)
+    parts.private = PrivateRecovery(parts, plan.snapshot)
+    parts.whole_ledger = plan.whole_ledger
     recovery.begin()
     return parts
 
@@ -109,14 +115,21 @@ class PublicRecovery:
         """The last signature that holds."""
 
     def begin(self) -> None:
-        """Read the ledger from its first entry."""
+        """Read the ledger from its first entry, or from the one after the snapshot."""
         node = self._node
         node.state = READING_PUBLIC_LEDGER
         node.replica.public_only = True
         node.snapshots.enabled = False
         node.reader = self
-        node.log("info", "", "Starting to read public ledger")
-        node.replay(1, END)
+        found = self._plan.snapshot
+        if found is not None:
+            restore_from_snapshot(node, found, None)
+            at = found.snapshot
+            self._views.initialise(at.starts)
+            self._view = at.view
+            self._signed = at.txid
+        node.log("info", "", f"Starting to read public ledger from {self._signed.seqno + 1}")
+        node.replay(self._signed.seqno + 1, END)
 
     def progress(self) -> tuple[SeqNo, SeqNo] | None:
         """Where the ledger ends is not known before."""

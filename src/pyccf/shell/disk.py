@@ -479,14 +479,22 @@ class LedgerDisk:
         current.end = end
         current.completed = False
 
-    def begin_recovery(self, seqno: SeqNo, reason: str = "") -> None:
+    def begin_recovery(self, seqno: SeqNo, reason: str | None = None) -> None:
         """Files that begin after `seqno` belong to a recovery until `complete_recovery`.
 
-        What the ledger holds after `seqno` does not count, for the `reason`, and is set aside.
-        Raises StorageError, having changed nothing, when a read-only directory holds it.
+        With a `reason` the ledger goes on there: what it holds after `seqno` does not count, for
+        that reason, and is set aside; of what is before it, nothing is written any more. Raises
+        StorageError, having changed nothing, when a read-only directory holds it.
         """
         self._refuse_if_failed()
-        if self.last > seqno:
+        if reason is not None and self.last < seqno:
+            # A snapshot goes further than the files.
+            for current in self._open:
+                self._close(current)
+            self._open = []
+            self.last = self.committed = seqno
+            self._tail = Tail(seqno)
+        if reason is not None and self.last > seqno:
             self._refuse_read_only_beyond(seqno, reason)
             self._committed.close()
             for current in self._open:

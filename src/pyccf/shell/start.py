@@ -21,7 +21,7 @@ from pyccf.consensus.raft import RaftSettings
 from pyccf.crypto import certs
 from pyccf.crypto.entropy import Entropy
 from pyccf.crypto.keys import Curve
-from pyccf.errors import ConfigError, LocalError, PyccfError
+from pyccf.errors import ConfigError, InvalidLedger, LocalError, PyccfError
 from pyccf.node.create import NodePlan, Parts, ServicePlan, start_service
 from pyccf.node.fetch_snapshot import FetchPlan
 from pyccf.node.join import JoinTarget, join_service
@@ -106,17 +106,17 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
             ExitCode.INVALID_VALUE,
         )
     disk = LedgerDisk(ledger.directory, ledger.read_only_directories, keep=recovering)
-    if recovering and not disk.last:
-        raise LocalError(
-            f"There is no ledger to recover in {ledger.directory}.",
-            hint="Put the ledger files of the service there, or name their directories in"
-            " ledger.read_only_directories. See what files hold: pyccf recover inspect DIR",
-        )
     snapshots = SnapshotFiles(
         config.snapshots.directory,
         config.snapshots.read_only_directory,
         kept=config.snapshots.kept,
     )
+    if recovering and not disk.last and not snapshots.candidates():
+        raise LocalError(
+            f"There is no ledger to recover in {ledger.directory}.",
+            hint="Put the ledger files of the service there, or name their directories in"
+            " ledger.read_only_directories. See what files hold: pyccf recover inspect DIR",
+        )
     write(f"{attestation_name()}.measurement", virtual.measurement_file(host_data))
     return Prepared(files, app, host_data, disk, snapshots, threshold)
 
@@ -373,6 +373,8 @@ def _recover(
         RecoveryPlan(
             **{name: getattr(plan, name) for name in NodePlan.__struct_fields__},
             previous_service_identity=previous,
+            snapshot=choose(prepared.snapshots, previous, log),
+            whole_ledger=_begins_with_first_entry(prepared.disk),
             service_data=prepared.files.service_data,
             node_validity_days=config.node_certificate.initial_validity_days,
         ),
@@ -383,6 +385,13 @@ def _recover(
         app=prepared.app.app,
         install=install,
     )
+
+
+def _begins_with_first_entry(disk: LedgerDisk) -> bool:
+    try:
+        return bool(disk.read(1, 1))
+    except InvalidLedger:
+        return False
 
 
 def _told(interface: cfg.RpcInterface, address: str) -> RpcInterface:

@@ -1,0 +1,247 @@
+"""Services recovered from their ledgers, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import pytest
+
+from pyccf.crypto import shares
+from pyccf.ledger.entry import parse
+from pyccf.ledger.signature import is_signature
+from pyccf.ledger.snapshot import parse_name
+from pyccf.node.restore import judge
+from support.node import Service
+from support.recovering import Consortium, Recovered
+from support.transcripts import Client, Replay, make_service
+
+PRIVATE = "secrets"
+PUBLIC = "public:open"
+
+
+def put(service: Service, key: str, value: str) -> None:
+    tx = service.node.store.tx()
+    for name in (PRIVATE, PUBLIC):
+        tx.map(name).set(key.encode(), value.encode())
+    service.node.commit(tx)
+
+
+def state(service: Service, names: Iterable[str] = (PRIVATE, PUBLIC)) -> dict[str, Any]:
+    """Content of maps, with the seqnos of their last writes."""
+    maps = service.node.store.maps
+    return {
+        name: {key: (pair.value, pair.version) for key, pair in maps[name].data.items()}
+        for name in names
+        if name in maps
+    }
+
+
+class Former:
+    """A service of three members that was used and is gone; nobody changes it."""
+
+    def __init__(self) -> None:
+        service = make_service()
+        service.tick()
+        replay = Replay(service, {})
+        for i in range(3):
+            signed = replay.sign(f"member{i}", "state_digest", None)
+            member = service.members[i].id
+            path = f"/gov/members/state-digests/{member}"
+            digest = replay.post(f"{path}:update?api-version=2024-07-01", signed)["stateDigest"]
+            body = replay.sign(f"member{i}", "ack", {"stateDigest": digest})
+            replay.post(f"{path}:ack?api-version=2024-07-01", body, 204)
+            service.tick()
+        self.identity = service.parts.service.cert_pem
+        replay.govern(
+            {
+                "name": "transition_service_to_open",
+                "args": {"next_service_identity": self.identity},
+            },
+        )
+        replay.govern({"name": "set_recovery_threshold", "args": {"recovery_threshold": 2}})
+        service.tick()
+        put(service, "a", "one")
+        service.tick()
+        self.snapshot_wanted = service.node.store.version
+        replay.govern({"name": "trigger_snapshot", "args": None})
+        for _ in range(4):
+            service.tick()
+        put(service, "b", "two")
+        replay.govern({"name": "trigger_ledger_rekey", "args": None})
+        put(service, "a", "three")
+        service.tick()
+        self.ledger = tuple(service.ledger)
+        self.snapshots = dict(service.snapshots)
+        self.state = state(service)
+        self.members = [
+            (Client(member.key, member.cert), key)
+            for member, key in zip(service.members, service.member_keys, strict=True)
+        ]
+
+    def consortium(self, service: Service) -> Consortium:
+        return Consortium(service, list(self.members))
+
+
+@cache
+def former() -> Former:
+    return Former()
+
+
+def revive(service: Recovered) -> Consortium:
+    consortium = former().consortium(service)
+    service.tick()
+    consortium.accept(former().identity, service.identity)
+    consortium.restore()
+    return consortium
+
+
+def opened(service: Recovered) -> bool:
+    return service.state == "PartOfNetwork" and service.node.app_open
+
+
+def test_everything_is_there_again() -> None:
+    service = Recovered(former().ledger, former().identity)
+    assert service.state == "PartOfPublicNetwork"
+    assert service.recovery_from == len(former().ledger)
+    assert state(service) == {PUBLIC: former().state[PUBLIC]}
+    revive(service)
+    assert opened(service), service.lines
+    assert service.recovery_from is None
+    assert state(service) == former().state
+    put(service, "c", "four")
+    service.tick()
+    assert service.node.store.read_committed(PRIVATE, b"c") == b"four"
+
+
+def signatures() -> list[int]:
+    """Seqnos of the former service's signatures."""
+    return [n for n, data in enumerate(former().ledger, 1) if is_signature(parse(data))]
+
+
+def test_entries_after_the_last_signature_do_not_count() -> None:
+    *_, before, last = signatures()
+    service = Recovered(former().ledger[: last - 1], former().identity)
+    assert service.recovery_from == before
+    beyond = last - 1 - before
+    if beyond:
+        assert f"{beyond} entries after the last signature do not count" in service.lines
+    revive(service)
+    assert opened(service)
+
+
+@pytest.mark.parametrize("at", [8, 30, 50, 120, -1])
+def test_a_damaged_entry_ends_the_ledger_at_the_signature_before(at: int) -> None:
+    ledger = list(former().ledger)
+    seqno = next(n for n in range(len(ledger) // 2, len(ledger)) if n not in signatures())
+    damaged = bytearray(ledger[seqno - 1])
+    damaged[at] ^= 1
+    ledger[seqno - 1] = bytes(damaged)
+    service = Recovered(ledger, former().identity)
+    before = max(n for n in signatures() if n < seqno)
+    assert service.recovery_from == before
+    assert any("is not valid" in line for line in service.lines)
+    assert service.ledger[:before] == ledger[:before]
+
+
+def test_what_is_no_ledger_of_the_service_is_refused() -> None:
+    other = Service(seed=9)
+    for ledger, words in (
+        (other.ledger, "of another service than"),
+        ([], "There is no ledger to recover"),
+        (former().ledger[:1], "no signature was found"),
+        (former().ledger[1:], "There is no ledger to recover"),
+    ):
+        service = Recovered(ledger, former().identity)
+        assert words in service.stopped
+        assert service.ledger == list(ledger), "nothing was changed"
+        assert service.recovery_from is None
+
+
+def test_a_snapshot_spares_reading_what_is_before_it() -> None:
+    assert former().snapshots
+    for name, data in former().snapshots.items():
+        parsed = parse_name(name)
+        assert parsed is not None
+        found = judge(data, parsed, former().identity)
+        ledger = [b"unread"] * found.seqno + list(former().ledger[found.seqno :])
+        service = Recovered(ledger, former().identity, snapshot=found)
+        assert service.state == "PartOfPublicNetwork", service.lines
+        assert service.call("GET", "/node/state").json["startup_seqno"] == found.seqno
+        assert state(service) == {PUBLIC: former().state[PUBLIC]}
+        service.ledger[: found.seqno] = former().ledger[: found.seqno]
+        revive(service)
+        assert opened(service), service.lines
+        assert state(service) == former().state
+
+
+def test_wrong_shares_are_forgotten_and_the_members_start_over() -> None:
+    service = Recovered(former().ledger, former().identity)
+    service.tick()
+    consortium = former().consortium(service)
+    early = consortium.submit(0, b"x" * 44, 403)
+    assert early["error"]["code"] == "ServiceNotWaitingForRecoveryShares"  # type: ignore[index]
+    consortium.accept(former().identity, service.identity)
+    good = consortium.share(0)
+    assert consortium.submit(0, good)["message"] == "1/2 recovery shares successfully submitted"
+    # The same member again is still one share.
+    assert consortium.submit(0, good)["submittedCount"] == 1
+    for bad in (b"\x07" * 44, b"short", good, b"\xff" * 44):
+        failed = consortium.submit(1, bad, 500)
+        assert failed["error"]["message"] == "Failed to initiate private recovery."  # type: ignore[index]
+        assert any("Failed to initiate private recovery: The shares" in x for x in service.lines)
+        assert consortium.submit(0, good)["submittedCount"] == 1, "all were forgotten"
+    assert consortium.submit(2, consortium.share(2))["submittedCount"] == 2
+    for _ in range(4):
+        service.tick()
+    assert opened(service)
+
+
+def test_shares_of_another_service_open_nothing() -> None:
+    """A service recovered twice: its second life issued other shares than its first."""
+    first = Recovered(former().ledger, former().identity)
+    revive(first)
+    second = Recovered(first.ledger, first.identity, seed=200)
+    second.tick()
+    old = Recovered(former().ledger, former().identity, seed=300)
+    consortium = former().consortium(second)
+    consortium.accept(first.identity, second.identity)
+    stale = former().consortium(old)
+    consortium.submit(0, stale.share(0))
+    consortium.submit(1, stale.share(1), 500)
+    consortium.restore()
+    assert opened(second), second.lines
+    assert state(second) == former().state
+
+
+def test_a_full_key_is_enough_alone() -> None:
+    service = Recovered(former().ledger, former().identity)
+    service.tick()
+    consortium = former().consortium(service)
+    consortium.accept(former().identity, service.identity)
+    limbs = shares.combine([consortium.share(0), consortium.share(1)], 2)
+    told = consortium.submit(2, limbs.full_share())
+    assert told["fullKeySubmitted"] is True
+    assert str(told["message"]).startswith("Full recovery key successfully submitted\nEnd")
+    for _ in range(3):
+        service.tick()
+    assert opened(service)
+
+
+def test_again_and_again() -> None:
+    ledger, identity = list(former().ledger), former().identity
+    for number in range(3):
+        service = Recovered(ledger, identity, seed=400 + number)
+        consortium = former().consortium(service)
+        service.tick()
+        consortium.accept(identity, service.identity)
+        consortium.restore()
+        assert opened(service), service.lines
+        assert service.call("GET", "/node/network").json["recovery_count"] == number + 1
+        put(service, f"life{number}", "x")
+        service.tick()
+        ledger, identity = list(service.ledger), service.identity
+    rows = state(service)[PRIVATE]
+    assert {k: v for k, v in rows.items() if b"life" not in k} == former().state[PRIVATE]
+    assert len(rows) == len(former().state[PRIVATE]) + 3
