@@ -215,12 +215,11 @@ class _Run:
         kinds = [step.propose, step.vote, step.withdraw, step.write]
         if sum(kind is not None for kind in kinds) != 1:
             raise LocalError("A step is exactly one of propose, vote, withdraw and write")
+        _check_fit(step)
         if step.write is not None:
             trial.write(self._rows(step.write))
             self._compare_proposals(step.expect)
             return
-        if not step.by:
-            raise LocalError("A step must say by whom it is taken")
         if step.propose is not None:
             answer = trial.propose(step.by, self._document(step.propose))
             name = step.as_ or f"proposal {len(self._proposals) + 1}"
@@ -342,6 +341,19 @@ class _Run:
         for name, ident in self._named.items():
             text = text.replace(ident, f"${{{name}}}")
         return text.replace(node_identity().node_id, "${node}")
+
+
+def _check_fit(step: Step) -> None:
+    """Refuse what would be passed over in silence, so that no expectation goes untested."""
+    if step.as_ and step.propose is None:
+        raise LocalError("`as` names a new proposal: it belongs to propose")
+    if step.on and step.vote is None:
+        raise LocalError("`on` says which proposal is voted on: it belongs to vote")
+    if step.write is None:
+        if not step.by:
+            raise LocalError("A step must say by whom it is taken")
+    elif step.by or step.expect != Expected(proposals=step.expect.proposals):
+        raise LocalError("What is written is nobody's step: of it, only `proposals` are expected")
 
 
 _NAME = re.compile(r"\$\{(\w+)(?:\.(cert|key))?\}")

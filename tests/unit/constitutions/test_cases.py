@@ -118,6 +118,10 @@ WRONG: list[tuple[list[dict[str, Any]], int, str, str]] = [
     ([{"by": "alice"}], 1, "exactly one of propose, vote", ""),
     ([{"propose": [], "vote": True, "by": "alice"}], 1, "exactly one of propose, vote", ""),
     ([{"propose": []}], 1, "must say by whom", ""),
+    ([propose(), {"vote": True, "by": "bob", "as": "q"}], 2, "`as` names a new proposal", ""),
+    ([{"propose": [], "by": "bob", "on": "q"}], 1, "`on` says which proposal", ""),
+    ([{"write": {}, "by": "bob"}], 1, "nobody's step", ""),
+    ([{"write": {}, "expect": {"state": "Open"}}], 1, "nobody's step", ""),
     ([{"propose": "none.json", "by": "alice"}], 1, "Could not read", ""),
     ([{"propose": [SNAPSHOT], "by": "stranger"}], 1, "InvalidAuthenticationInfo", ""),
 ]  # fmt: skip
