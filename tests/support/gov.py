@@ -15,6 +15,7 @@ from pyccf.api.gov import routes
 from pyccf.api.gov.shares import ShareTaker
 from pyccf.apps.auth import authenticate
 from pyccf.apps.context import Context, HistoricalState, Services, TxStatus
+from pyccf.apps.index import Indexes
 from pyccf.apps.router import Templates
 from pyccf.codec import cbor
 from pyccf.crypto import cosesign
@@ -63,6 +64,10 @@ class NodeFacts:
 
     def historical_drop(self, handle: int) -> bool:
         return False
+
+    @property
+    def indexes(self) -> Indexes:
+        raise AssertionError("governance asks no index")
 
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         raise AssertionError(f"nothing is logged here: {text}")

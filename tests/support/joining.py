@@ -31,12 +31,14 @@ from pyccf.node.outputs import (
     Committed,
     EndRecovery,
     Fetch,
+    LoadSpilled,
     Log,
     Replay,
     Respond,
     SaveSnapshot,
     Send,
     Stop,
+    StoreSpilled,
     Truncate,
 )
 from pyccf.node.restore import Restorable
@@ -244,7 +246,7 @@ class Joining:
                     case SaveSnapshot():
                         self.snapshots[output.name + COMMITTED] = b"".join(output.pieces)
                         self.node.snapshot_saved(output.name, None)
-                    case Committed() | Fetch():
+                    case Committed() | Fetch() | StoreSpilled() | LoadSpilled():
                         pass
                     case _:
                         assert_never(output)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pyccf.apps.auth import authenticate
 from pyccf.apps.context import Context, HistoricalState, TxStatus
+from pyccf.apps.index import Indexes, Strategy
 from pyccf.apps.js.bytecode import refresh_bytecode
 from pyccf.apps.js.registry import JsApp
 from pyccf.apps.router import Mode
@@ -55,6 +56,9 @@ class PastState:
     def is_signature(self) -> bool:
         return False
 
+    def rows(self, name: str) -> Mapping[bytes, bytes | None]:
+        return self._maps.get(name, {})
+
     def tx(self) -> Tx:
         return Tx.over(self._maps, self._txid.seqno, self._txid.view)
 
@@ -70,6 +74,7 @@ class FakeServices:
         """What each of the lines is about."""
         self.states: dict[SeqNo, PastState] = {}
         self.handles: set[int] = set()
+        self._indexes: dict[str, Strategy] = {}
         self.fetched: set[SeqNo] = set()
 
     def last_committed(self) -> TxID:
@@ -114,6 +119,17 @@ class FakeServices:
         known = handle in self.handles
         self.handles.discard(handle)
         return known
+
+    def install(self, strategy: Strategy) -> None:
+        """Offer an index to the application."""
+        self._indexes[strategy.name] = strategy
+
+    @property
+    def indexes(self) -> Indexes:
+        return self  # type: ignore[return-value]
+
+    def find(self, name: str) -> Strategy | None:
+        return self._indexes.get(name)
 
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         self.lines.append((level, tag, text))

@@ -25,12 +25,14 @@ from pyccf.node.outputs import (
     Committed,
     EndRecovery,
     Fetch,
+    LoadSpilled,
     Log,
     Replay,
     Respond,
     SaveSnapshot,
     Send,
     Stop,
+    StoreSpilled,
     Truncate,
 )
 from pyccf.service import genesis
@@ -102,6 +104,7 @@ class Service:
         self.sent: list[Send] = []
         self.calls: list[Call] = []
         self.stopped = ""
+        self.spilled: dict[str, bytes] = {}
         self.disk = disk
         """False: entries are not persisted, so nothing commits."""
         self.now = 0
@@ -176,6 +179,10 @@ class Service:
                         self.recovery_from = output.seqno
                     case EndRecovery():
                         self.recovery_from = None
+                    case StoreSpilled():
+                        self.spilled[output.name] = output.data
+                    case LoadSpilled():
+                        output.reply(self.spilled.get(output.name))
                     case Certificate():
                         self.certificates[output.authority] = output.cert_pem
                     case Log():

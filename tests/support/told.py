@@ -136,6 +136,7 @@ class Backup(Service):
         self.sent = []
         self.calls = []
         self.stopped = ""
+        self.spilled = {}
         self.disk = True
         self.now = primary.now
         self._sessions = 1000 * number

@@ -54,6 +54,15 @@ class NodeFacts(Protocol):
 
     def current_view(self) -> View: ...
 
+    @property
+    def indexes(self) -> IndexFacts: ...
+
+
+class IndexFacts(Protocol):
+    """What is told of a node's indexes."""
+
+    def describe(self) -> list[Json]: ...
+
 
 class ShellFacts(msgspec.Struct, frozen=True):
     """What only the shell knows, asked when a request wants it."""
@@ -261,7 +270,7 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
         return {"self_signed_certificate": shell.self_signed_certificate()}
 
     def strategies(ctx: Context, body: Json) -> Json:
-        return []
+        return node.indexes.describe()
 
     def js_metrics(ctx: Context, body: Json) -> Json:
         return shell.js_metrics(ctx.tx)

@@ -18,6 +18,7 @@ from pyccf.codec.text import dump_json
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 
 if TYPE_CHECKING:
+    from pyccf.apps.index.strategy import Indexes
     from pyccf.apps.router import Endpoint
     from pyccf.http.message import Request
     from pyccf.http.session import Session
@@ -112,6 +113,10 @@ class HistoricalState(Protocol):
 
     @property
     def is_signature(self) -> bool: ...
+    def rows(self, name: str) -> Mapping[bytes, bytes | None]:
+        """What that transaction wrote to one map; None is a removal."""
+        ...
+
     def tx(self) -> Tx:
         """A read-only transaction over exactly what that transaction wrote."""
         ...
@@ -148,6 +153,11 @@ class Services(Protocol):
         ...
 
     def historical_drop(self, handle: int) -> bool: ...
+    @property
+    def indexes(self) -> Indexes:
+        """The indexes of this node."""
+        ...
+
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         """Report one line of an application (levels: debug, info, fail, fatal).
 

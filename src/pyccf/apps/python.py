@@ -29,12 +29,14 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from pyccf.apps.auth import Policy, python_policy
 from pyccf.apps.context import Caller, Context, NeedsHistory, Services
+from pyccf.apps.index import Declared, Indexes, Kind, Strategy
+from pyccf.apps.indexed import AppIndex
 from pyccf.apps.past import PastState
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection, Templates
 from pyccf.apps.typed import RawTable as RawTable
@@ -47,6 +49,9 @@ from pyccf.kv.tx import Tx
 from pyccf.types import Json, TxID
 
 Handler = Callable[..., object]
+K = TypeVar("K")
+V = TypeVar("V")
+S = TypeVar("S", bound=Strategy)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
@@ -153,6 +158,11 @@ class AppContext:
         if not wait or seqnos[-1] > services.last_committed().seqno:
             return None
         raise NeedsHistory(seqnos, f"query of transactions {seqnos[0]} to {seqnos[-1]}")
+
+    @property
+    def indexes(self) -> Indexes:
+        """The indexes of this node, to install and remove some while it runs."""
+        return self._ctx.services.indexes
 
     @property
     def read_txid(self) -> TxID | None:
@@ -299,6 +309,8 @@ class App:
         self.description = description
         self.version = version
         self.schemas: dict[str, Json] = {}
+        self.indexes: list[Callable[[], Strategy]] = []
+        """How the indexes are made that each node keeps for this application."""
         self._templates = Templates()
 
     def endpoint(
@@ -371,6 +383,40 @@ class App:
     def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         """`endpoint` for DELETE."""
         return self.endpoint("DELETE", path, **options)
+
+    @typing.overload
+    def index(self, table: Table[K, V], kind: str | Kind = ...) -> AppIndex[K]: ...
+    @typing.overload
+    def index(self, table: str, kind: str | Kind = ...) -> AppIndex[bytes]: ...
+    def index(
+        self, table: Table[Any, Any] | str, kind: str | Kind = Kind.SEQNOS_BY_KEY
+    ) -> AppIndex[Any]:
+        """Have every node remember which transactions wrote each key of a table.
+
+        A table by its name is indexed by bytes, a `Table` by its keys. Kinds are "seqnos_by_key",
+        and for public tables "seqnos_by_key_bucketed", which keeps most of it on disk. Raises
+        LocalError for a table that this kind cannot index; ValueError for an unknown kind.
+        """
+        named = table if isinstance(table, str) else table.name
+        declared = Declared(named, Kind(kind))
+        declared.make()
+        self.indexes.append(declared.make)
+        return AppIndex(declared, bytes if isinstance(table, str) else table.encode_key)
+
+    def own_index(self, name: str, make: Callable[[], S]) -> Callable[[AppContext], S]:
+        """Have every node keep an index of the application's own.
+
+        `make` makes one for a node, called `name`; the result finds it in a request's node.
+        """
+        self.indexes.append(make)
+
+        def find(ctx: AppContext) -> S:
+            found = ctx.services.indexes.find(name)
+            if found is None:
+                raise LocalError(f"This node keeps no index {name}.")
+            return typing.cast("S", found)
+
+        return find
 
     def endpoints(self) -> list[Endpoint]:
         """Everything registered."""

@@ -44,6 +44,7 @@ from pyccf.node.frontend import (
     encode,
     refusal,
 )
+from pyccf.node.index import DeclaredIndexes, Indexer, Spill
 from pyccf.node.membership import Membership
 from pyccf.node.outputs import (
     Append,
@@ -169,6 +170,13 @@ class Node:
             endorse=endorse_service,
             bytes_max=limits.historical_bytes_max,
         )
+        self.indexes = Indexer(
+            self.historical,
+            lambda: self.consensus.committed,
+            Spill(entropy, lambda output: self._outputs.append(output)),
+            self.log,
+        )
+        self._declared = DeclaredIndexes(store, self.indexes)
         self.state = INITIALIZED
         self.startup_seqno: SeqNo = 0
         self.stop_notice = False
@@ -638,6 +646,9 @@ class Node:
             self._too_late(held, f"within {held.wish.timeout_ms}ms")
         if self.membership.retired:
             self.dismiss("before this node was retired")
+        if self.state == "PartOfNetwork":
+            self._declared.tick()
+            self.indexes.tick()
         self.historical.tick(now)
         for passes in self.conversations:
             passes(now)

@@ -84,6 +84,20 @@ class EndRecovery(msgspec.Struct, frozen=True):
     """The recovered service is open: its ledger files are like any others."""
 
 
+class StoreSpilled(msgspec.Struct, frozen=True):
+    """Keep bytes under a name until this process ends."""
+
+    name: str
+    data: bytes
+
+
+class LoadSpilled(msgspec.Struct, frozen=True):
+    """Read back what was kept under a name; None if it is not there."""
+
+    name: str
+    reply: Callable[[bytes | None], None]
+
+
 class Respond(msgspec.Struct, frozen=True):
     """Deliver the response of a request that had been put off."""
 
@@ -180,6 +194,8 @@ Output: TypeAlias = (
     | Replay
     | BeginRecovery
     | EndRecovery
+    | StoreSpilled
+    | LoadSpilled
     | Respond
     | Certificate
     | Log

@@ -114,6 +114,8 @@ def install_endpoints(
         js_metrics=app.js.metrics,
         entry=parts.entry,
     )
+    for make in app.python.indexes if app.python else ():
+        node.indexes.install(make())
     _add(node.node, node_api.endpoints(node, shell))
     _add(node.node, [join.endpoint(parts)])
     if snapshots is not None:

@@ -38,12 +38,14 @@ from pyccf.node.outputs import (
     Committed,
     EndRecovery,
     Fetch,
+    LoadSpilled,
     Log,
     Replay,
     Respond,
     SaveSnapshot,
     Send,
     Stop,
+    StoreSpilled,
     Truncate,
 )
 from pyccf.observe.log import LogSink
@@ -57,6 +59,7 @@ from pyccf.shell.install import install_endpoints
 from pyccf.shell.listen import Listener
 from pyccf.shell.peer_link import Link
 from pyccf.shell.peers import Peers
+from pyccf.shell.spilled import SpillDirectory
 from pyccf.types import Json, NodeId, UnixSeconds
 
 GC_YOUNG_OBJECTS = 50_000
@@ -82,6 +85,7 @@ class Program:
         self._prepared = prepared
         self._app = prepared.app
         self._disk = prepared.disk
+        self._spilled = SpillDirectory(lambda level, text: sink.log(level, "index", text))
         self._entropy = SystemEntropy()
         self._session_ids = itertools.count(1)
         self._flushing = False
@@ -289,6 +293,10 @@ class Program:
                             self._begin_recovery(output)
                         case EndRecovery():
                             self._disk.complete_recovery()
+                        case StoreSpilled():
+                            self._spilled.store(output.name, output.data)
+                        case LoadSpilled():
+                            output.reply(self._spilled.load(output.name))
                         case Call():
                             self._call(output)
                         case Certificate():

@@ -28,6 +28,7 @@ from pyccf.node.outputs import (
     Committed,
     EndRecovery,
     Fetch,
+    LoadSpilled,
     Log,
     Output,
     Replay,
@@ -35,6 +36,7 @@ from pyccf.node.outputs import (
     SaveSnapshot,
     Send,
     Stop,
+    StoreSpilled,
     Truncate,
 )
 from pyccf.sim.clock import Clock
@@ -108,6 +110,7 @@ class Shell:
         self._world = world
         self._clock = world.clock
         self._frame_bytes_max = frame_bytes_max
+        self._spilled: dict[str, bytes] = {}
         self._held: list[Callable[[], None]] = []
         self._clogged: dict[NodeId, list[tuple[Channel, PeerMessage]]] = {}
         self._rate = 1.0
@@ -123,6 +126,8 @@ class Shell:
             Replay: self._replay,
             BeginRecovery: self._begin_recovery,
             EndRecovery: self._end_recovery,
+            StoreSpilled: self._store_spilled,
+            LoadSpilled: self._load_spilled,
             Respond: self._respond,
             Certificate: self._certificate,
             Log: self._log,
@@ -308,6 +313,13 @@ class Shell:
 
     def _end_recovery(self, output: EndRecovery) -> None:
         self._world.note(self, "its recovery is complete")
+
+    def _store_spilled(self, output: StoreSpilled) -> None:
+        self._spilled[output.name] = output.data
+
+    def _load_spilled(self, output: LoadSpilled) -> None:
+        data = self._spilled.get(output.name)
+        self._clock.after(1, lambda: self.input(lambda: output.reply(data)))
 
     def _respond(self, output: Respond) -> None:
         output.deliver(output.response)

@@ -10,6 +10,7 @@ from pyccf.apps.router import Forwarding, Mode, Redirection
 
 if TYPE_CHECKING:
     from pyccf.apps.auth import Policy
+    from pyccf.apps.index import Declared
     from pyccf.types import Json
 
 
@@ -27,3 +28,5 @@ class Metadata(msgspec.Struct, frozen=True):
     reuse_key: str | None
     record: bool
     """Whether requests that write are kept in the ledger (see `recording`)."""
+    indexes: dict[str, Declared]
+    """Indexes its function may ask, by the names it uses."""

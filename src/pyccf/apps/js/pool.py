@@ -34,12 +34,17 @@ TEMPLATES_MAX: Final = 64
 """Modules for which a ready interpreter is kept (about 0.5 MB each)."""
 
 
+def app_scope(indexed: bool) -> int:
+    """What is offered to an endpoint."""
+    return Scope.APP | Scope.INDEXED if indexed else Scope.APP
+
+
 class Template:
     """An interpreter whose state is put back before each use."""
 
     __slots__ = ("evaluated", "interpreter", "module", "stored")
 
-    def __init__(self, host: Host, scope: Scope, stored: str, *, rooted: bool, trial: bool) -> None:
+    def __init__(self, host: Host, scope: int, stored: str, *, rooted: bool, trial: bool) -> None:
         """Compile; with `trial`, find out whether the body may be run once for all.
 
         `host` must be able to load modules. Raises JsSetupError.
@@ -75,8 +80,13 @@ class Shared:
 
     __slots__ = ("_compiled", "evaluated", "interpreter")
 
+<<<<<<< HEAD
     def __init__(self, host: Host) -> None:
         self.interpreter = Interpreter(host, rows(Scope.APP), per_request=True)
+=======
+    def __init__(self, access: AccessContext, indexed: bool) -> None:
+        self.interpreter = Interpreter(Host(access), rows(app_scope(indexed)), per_request=True)
+>>>>>>> 7f9ecdf (node: indexes of committed transactions, in memory or spilled to disk, declared by applications)
         self._compiled: dict[str, int] = {}
         self.evaluated: dict[str, int] = {}
         """Numbers of modules that can be called, by stored name."""
@@ -103,26 +113,32 @@ class Pool:
     def __init__(self, make_host: Callable[[AccessContext], Host] = Host) -> None:
         self._make_host = make_host
         self._stamp: object = None
-        self._templates: OrderedDict[tuple[str, bool], Template] = OrderedDict()
+        self._templates: OrderedDict[tuple[str, bool, bool], Template] = OrderedDict()
         self._flush: object = None
         self._shared: OrderedDict[str, Shared] = OrderedDict()
 
-    def template(self, stamp: object, stored: str, historical: bool, tx: Tx) -> Template:
+    def template(
+        self, stamp: object, stored: str, historical: bool, indexed: bool, tx: Tx
+    ) -> Template:
         """The interpreter for one fresh run of a module. Raises JsSetupError.
 
-        `stamp` changes whenever modules do. In historical endpoints bodies are run each time: they
-        may look at the state.
+        `stamp` changes whenever modules do; `indexed` offers indexes. In historical endpoints
+        bodies are run each time: they may look at the state.
         """
         if stamp != self._stamp:
             self.drop_templates()
             self._stamp = stamp
-        key = (stored, historical)
+        key = (stored, historical, indexed)
         found = self._templates.get(key)
         if found is None:
             host = self._make_host(AccessContext.APP_RO)
             host.load = loader(tx)
             found = Template(
-                host, Scope.APP, stored, rooted=bytecode_in_use(tx), trial=not historical
+                host,
+                app_scope(indexed),
+                stored,
+                rooted=bytecode_in_use(tx),
+                trial=not historical,
             )
             host.release()
             self._templates[key] = found
@@ -130,14 +146,16 @@ class Pool:
                 self._templates.popitem(last=False)[1].close()
         return found
 
-    def shared(self, flush: object, key: str, access: AccessContext, most: int) -> Shared:
+    def shared(
+        self, flush: object, key: str, access: AccessContext, indexed: bool, most: int
+    ) -> Shared:
         """The interpreter that requests with this key share; dropped when `flush` changes."""
         if flush != self._flush:
             self.drop_shared()
             self._flush = flush
         found = self._shared.get(key)
         if found is None:
-            found = Shared(self._make_host(access))
+            found = Shared(self._make_host(access), indexed)
             self._shared[key] = found
         else:
             self._shared.move_to_end(key)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from pyccf.apps.auth import js_policy
 from pyccf.apps.context import JSON_TYPE, about_request
+from pyccf.apps.index import declared
 from pyccf.apps.js import recording
 from pyccf.apps.js.bytecode import bytecode_in_use, bytecode_size
 from pyccf.apps.js.engine import (
@@ -98,6 +99,7 @@ def parse_metadata(raw: bytes) -> Metadata:
         raise BadMetadata(f'Vector object "{_shown(policies)}" is not an array')
     try:
         auth = tuple(js_policy(policy) for policy in policies)
+        indexes = declared.parse(value.get("indexes"))
     except ValueError as e:
         raise BadMetadata(str(e)) from None
     return Metadata(
@@ -115,6 +117,7 @@ def parse_metadata(raw: bytes) -> Metadata:
         hidden=value.get("openapi_hidden") is True,
         reuse_key=str(reuse["key"]) if isinstance(reuse, dict) else None,
         record=_recorded(value),
+        indexes=indexes,
     )
 
 
@@ -302,18 +305,20 @@ class JsApp:
 class Handler:
     """One exported function as an endpoint."""
 
-    __slots__ = ("_access", "_app", "_function", "_module", "_reuse_key")
+    __slots__ = ("_access", "_app", "_function", "_indexes", "_module", "_reuse_key")
 
     def __init__(self, app: JsApp, metadata: Metadata) -> None:
         self._app = app
         self._module = metadata.module
         self._function = metadata.function
+        self._indexes = metadata.indexes
         writes = metadata.mode is Mode.READWRITE
         self._access = AccessContext.APP_RW if writes else AccessContext.APP_RO
         self._reuse_key = (
             None
             if metadata.reuse_key is None
-            else f"{metadata.reuse_key} ({'rw' if writes else 'ro'})"
+            else f"{metadata.reuse_key} ({'rw' if writes else 'ro'}"
+            f"{', indexed' if metadata.indexes else ''})"
         )
 
     def execute(self, ctx: Context) -> None:
@@ -354,6 +359,7 @@ class Handler:
             (tx.version_of(_MODULES), tx.version_of(_MODULES_VERSION), tx.rollbacks),
             self._module,
             historical is not None,
+            bool(self._indexes),
             tx,
         )
         interpreter = template.interpreter
@@ -364,6 +370,7 @@ class Handler:
         host.tx = tx
         host.machine = ctx.services
         host.metrics = True
+        host.indexes = self._indexes
         body = ctx.request.body
         try:
             if template.evaluated:
@@ -385,6 +392,7 @@ class Handler:
             (tx.version_of(_INTERPRETER_FLUSH), tx.rollbacks),
             key,
             self._access,
+            bool(self._indexes),
             options.max_cached_interpreters,
         )
         interpreter = shared.interpreter
@@ -393,6 +401,7 @@ class Handler:
         host.ctx = ctx
         host.tx = tx
         host.machine = ctx.services
+        host.indexes = self._indexes
         body = ctx.request.body
         try:
             historical = ctx.historical

@@ -18,6 +18,7 @@ from pyccf.kv.maps import Access, AccessContext
 
 if TYPE_CHECKING:
     from pyccf.apps.context import Context, GovernanceOperations, HistoricalState
+    from pyccf.apps.index import Declared
     from pyccf.kv.tx import MapHandle, Tx
     from pyccf.types import UnixSeconds
 
@@ -45,7 +46,17 @@ class HistoricalKv(KvSpace):
 class Host:
     """What the native functions of one interpreter act on."""
 
-    __slots__ = ("access", "ctx", "load", "machine", "metrics", "operations", "tag", "tx")
+    __slots__ = (
+        "access",
+        "ctx",
+        "indexes",
+        "load",
+        "machine",
+        "metrics",
+        "operations",
+        "tag",
+        "tx",
+    )
 
     def __init__(self, access: AccessContext) -> None:
         self.access = access
@@ -58,6 +69,8 @@ class Host:
         self.operations: GovernanceOperations | None = None
         self.load: Callable[[str], bytes | None] = nothing
         """Source of an imported module by its resolved name."""
+        self.indexes: dict[str, Declared] = {}
+        """Indexes the endpoint names."""
         self.metrics = True
         """Whether each call is logged (ccf.enableMetricsLogging)."""
 

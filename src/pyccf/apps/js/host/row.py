@@ -17,12 +17,14 @@ class Style(IntEnum):
 
 
 class Scope(IntEnum):
-    """Where a function is offered: application endpoints, governance reading, `apply`."""
+    """Where a function is offered: application endpoints, governance reading, `apply`, and
+    application endpoints that name indexes."""
 
     APP = 1
     GOV_RO = 2
     GOV_RW = 4
     ALL = 7
+    INDEXED = 8
 
 
 class Row(msgspec.Struct, frozen=True):

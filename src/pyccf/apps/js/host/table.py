@@ -11,11 +11,12 @@ from pyccf.apps.js.host import (
     crypto,
     gov,
     historical,
+    indexes,
     node,
     rpc,
     snp,
 )
-from pyccf.apps.js.host.row import Row, Scope
+from pyccf.apps.js.host.row import Row
 
 ALL: tuple[Row, ...] = (
     *console.ROWS,
@@ -28,10 +29,11 @@ ALL: tuple[Row, ...] = (
     *rpc.ROWS,
     *node.ROWS,
     *snp.ROWS,
+    *indexes.ROWS,
 )
 
 
 @cache
-def rows(scope: Scope) -> tuple[object, ...]:
-    """The native functions of one context."""
+def rows(scope: int) -> tuple[object, ...]:
+    """The native functions of one context, or of several together (`Scope`)."""
     return tuple(row.native() for row in ALL if row.scope & scope)

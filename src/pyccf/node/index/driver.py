@@ -1,0 +1,135 @@
+"""Shows committed transactions to the indexes, each once and in order.
+
+On each tick of a node that is part of the network: the index that is furthest behind decides where
+the next batch begins; each index gets the transactions it asked for. Only what is committed is
+read, through the historical queries, so every transaction is verified before an index sees it and
+none is ever undone. An index whose code fails is set aside with the reason and shown no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pyccf.apps.index import Storage, Strategy
+from pyccf.errors import InvalidLedger, LocalError
+from pyccf.node.historical import Historical, State
+from pyccf.types import Json, SeqNo
+
+BATCH_MAX = 501
+"""Transactions in one batch (spec: historical-and-indexing.md §6.1)."""
+INDEXES_MAX = 64
+"""Indexes of one node."""
+
+_HANDLE = ("index", 0)
+
+
+class Indexer:
+    """All indexes of a node."""
+
+    def __init__(
+        self,
+        historical: Historical,
+        committed: Callable[[], SeqNo],
+        storage: Storage,
+        log: Callable[[str, str, str], None],
+    ) -> None:
+        self._historical = historical
+        self._committed = committed
+        self._storage = storage
+        self._log = log
+        self._indexes: dict[str, Strategy] = {}
+        self._failed: dict[str, str] = {}
+        self._told = ""
+        """The last trouble that was logged."""
+
+    # --- which there are ------------------------------------------------------------------------
+
+    def install(self, strategy: Strategy) -> bool:
+        """Have an index kept from now on; False if one of this name is there already.
+
+        Raises LocalError when there are too many.
+        """
+        if strategy.name in self._indexes:
+            return False
+        if len(self._indexes) >= INDEXES_MAX:
+            raise LocalError(f"A node keeps at most {INDEXES_MAX} indexes.")
+        strategy.attach(self._storage)
+        self._indexes[strategy.name] = strategy
+        return True
+
+    def uninstall(self, name: str) -> bool:
+        """Forget an index; False if there is none of this name."""
+        self._failed.pop(name, None)
+        return self._indexes.pop(name, None) is not None
+
+    def find(self, name: str) -> Strategy | None:
+        """The index of this name."""
+        return self._indexes.get(name)
+
+    def describe(self) -> list[Json]:
+        """What /node/index/strategies shows, by name."""
+        shown: list[Json] = []
+        for name in sorted(self._indexes):
+            try:
+                described = self._indexes[name].describe()
+            except Exception as e:
+                described = {"name": name}
+                self._set_aside(name, e)
+            if name in self._failed:
+                described["failed"] = self._failed[name]
+            shown.append(described)
+        return shown
+
+    # --- how far they are -----------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Time passed: show the next batch to whoever wants it."""
+        if not self._indexes:
+            return
+        wanted: list[SeqNo] = []
+        for name, strategy in list(self._indexes.items()):
+            if name in self._failed:
+                continue
+            try:
+                strategy.tick()
+                following = strategy.next_requested()
+            except Exception as e:
+                self._set_aside(name, e)
+                continue
+            if following is not None:
+                wanted.append(following)
+        committed = self._committed()
+        if not wanted or min(wanted) > committed:
+            return
+        first = min(wanted)
+        try:
+            states = self._historical.request(
+                _HANDLE, range(first, min(first + BATCH_MAX - 1, committed) + 1)
+            )
+        except (LocalError, InvalidLedger) as e:
+            self._tell(f"Indexing waits at transaction {first}: {e.message}")
+            return
+        if states is not None:
+            self._show(states)
+
+    def _show(self, states: Sequence[State]) -> None:
+        for name, strategy in list(self._indexes.items()):
+            if name in self._failed:
+                continue
+            try:
+                for state in states:
+                    if strategy.next_requested() == state.txid.seqno:
+                        strategy.handle(state)
+            except Exception as e:
+                self._set_aside(name, e)
+        self._historical.drop(_HANDLE)
+
+    def _set_aside(self, name: str, error: Exception) -> None:
+        """An index failed: it is asked for nothing more, and the node goes on."""
+        self._failed[name] = type(error).__name__
+        self._tell(f"Index {name} is set aside: {type(error).__name__}: {error}")
+
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            self._log("fail", "index", text)
