@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from pyccf.appdev.dispatch import TXID_HEADER, execute
+from pyccf.appdev.indexes import MemoryIndexes
 from pyccf.apps.context import Caller, Context, HistoricalState, TxStatus
 from pyccf.apps.js.registry import JsApp
 from pyccf.codec.text import dump_json
@@ -78,6 +79,10 @@ class PastState:
             },
         }
 
+    def rows(self, name: str) -> Mapping[bytes, bytes | None]:
+        """The rows of one map."""
+        return self.maps.get(name, {})
+
     def tx(self) -> Tx:
         """The rows, to be read."""
         return Tx.over(self.maps, self.txid.seqno, self.txid.view)
@@ -91,6 +96,7 @@ class MemoryNode:
         self.lines: list[LogLine] = []
         self.states: dict[SeqNo, PastState] = {}
         self.handles: set[int] = set()
+        self.indexes = MemoryIndexes(store, lambda: [s for _, s in sorted(self.states.items())])
         self.fetching = 0
         """How many more times a historical state is not there yet."""
 

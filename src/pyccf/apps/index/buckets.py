@@ -145,7 +145,7 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
             self._read.popitem(last=False)
         era = self._era
         self._storage.load(name, lambda data: self._loaded(era, name, data))
-        return None
+        return self._read.get(name)
 
     def _loaded(self, era: int, name: str, data: bytes | None) -> None:
         if era != self._era or name not in self._read:

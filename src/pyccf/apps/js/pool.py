@@ -80,13 +80,8 @@ class Shared:
 
     __slots__ = ("_compiled", "evaluated", "interpreter")
 
-<<<<<<< HEAD
-    def __init__(self, host: Host) -> None:
-        self.interpreter = Interpreter(host, rows(Scope.APP), per_request=True)
-=======
-    def __init__(self, access: AccessContext, indexed: bool) -> None:
-        self.interpreter = Interpreter(Host(access), rows(app_scope(indexed)), per_request=True)
->>>>>>> 7f9ecdf (node: indexes of committed transactions, in memory or spilled to disk, declared by applications)
+    def __init__(self, host: Host, indexed: bool) -> None:
+        self.interpreter = Interpreter(host, rows(app_scope(indexed)), per_request=True)
         self._compiled: dict[str, int] = {}
         self.evaluated: dict[str, int] = {}
         """Numbers of modules that can be called, by stored name."""
