@@ -20,6 +20,7 @@ import msgspec
 
 from pyccf.appdev.dispatch import Executed, execute
 from pyccf.appdev.governing import run_again, told_by_members
+from pyccf.appdev.indexes import MemoryIndexes
 from pyccf.appdev.memory import PastState
 from pyccf.appdev.past import Moment, Rows, moment, past_rows
 from pyccf.appdev.requests import GivenRequest, request_of
@@ -216,6 +217,12 @@ class _Node:
         self._store = then.store
         self._past = past
         self._steps = steps
+        self.indexes = MemoryIndexes(then.store, self._everything)
+
+    def _everything(self) -> list[HistoricalState]:
+        """All transactions before this one."""
+        found = self._past(1, self._store.version)
+        return [PastState(*found[seqno]) for seqno in sorted(found)]
 
     def last_committed(self) -> TxID:
         """What was ordered before counts as committed."""
