@@ -11,7 +11,7 @@ from typing import Any
 from pyccf import constitutions
 from pyccf.cli.bundle import JsBundle, find_app
 from pyccf.codec import cose
-from replay import deviations
+from replay import deviations, probes
 from replay.driver import MEMBERS, LiveReplay, groups, handshake, people
 from replay.nodes import Nodes
 from replay.recording import Exchange, Recording
@@ -29,6 +29,8 @@ def everything(given: Path, folder: Path, only: set[str]) -> Iterator[FileResult
             yield from network(recording, folder / "shared", shared)
         if "extra" in recording.names and (not only or "extra" in only):
             yield from network(recording, folder / "extra", ["opening", "extra"], tell=["extra"])
+    if _holds_probes(given) and (not only or "js" in only):
+        yield from probes.run(_as_vectors(given, folder))
 
 
 def _wanted(name: str, recording: Recording, only: set[str]) -> bool:
@@ -38,6 +40,21 @@ def _wanted(name: str, recording: Recording, only: set[str]) -> bool:
     order = recording.shared()
     last = max((order.index(one) for one in only if one in order), default=-1)
     return order.index(name) <= last
+
+
+def _holds_probes(given: Path) -> bool:
+    return any((folder / "js").is_dir() for folder in (given, given / "ccf"))
+
+
+def _as_vectors(given: Path, folder: Path) -> Path:
+    """A folder in which the probes lie under `ccf/js`."""
+    if (given / "ccf" / "js").is_dir():
+        return given.resolve()
+    place = folder / "vectors"
+    place.mkdir(parents=True, exist_ok=True)
+    if not (place / "ccf").exists():
+        (place / "ccf").symlink_to(given.resolve(), target_is_directory=True)
+    return place
 
 
 def _transcripts(given: Path) -> Path | None:

@@ -211,7 +211,10 @@ class Replay:
 
     def _certificate(self, pem: str) -> str | None:
         """Our certificate in place of a recorded person's, known by its fingerprint."""
-        ident = certs.fingerprint(pem)
+        try:
+            ident = certs.fingerprint(pem)
+        except ValueError:
+            return None  # bytes of something else that look like one
         for name, client in self.clients.items():
             if self.symbols.get(f"{name}_id") == ident:
                 self.known[pem] = client.cert
