@@ -23,7 +23,7 @@ import click
 import msgspec
 
 from pyccf.cli.actions import ACTIONS, ActionSpec, Flag, Kind
-from pyccf.cli.bundle import PythonApp, find_app
+from pyccf.cli.bundle import JsBundle, PythonApp, find_app
 from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output
@@ -203,7 +203,12 @@ def arguments(spec: ActionSpec, given: dict[str, object]) -> dict[str, Json]:
         value = given.get(flag.name)
         if flag.kind is Kind.TIME and value is None:
             value = certs.time_text(int(time.time()))
-        if flag.kind is Kind.TEXTS:
+        if flag.kind is Kind.BUNDLE:
+            bundle = _bundle(str(value))
+            args[flag.name] = bundle.as_json()
+            if not bundle.compiles:  # as `app deploy` does
+                args["disable_bytecode_cache"] = True
+        elif flag.kind is Kind.TEXTS:
             assert isinstance(value, tuple)
             args[flag.name] = [str(text) for text in value]
         elif value is not None:
@@ -227,16 +232,18 @@ def _read(flag: Flag, value: object) -> Json:
             return _pem(str(value))
         case Kind.POLICY:
             return read_text(str(value))
-        case Kind.BUNDLE:
-            bundle = find_app(Path(str(value)))
-            if isinstance(bundle, PythonApp):
-                raise LocalError(
-                    f"{value} holds a Python application, which is part of the node's program",
-                    hint="Only JavaScript applications are installed by proposal.",
-                )
-            return bundle.as_json()
-        case Kind.TEXT | Kind.TIME | Kind.TEXTS:
+        case Kind.TEXT | Kind.TIME | Kind.TEXTS | Kind.BUNDLE:
             return str(value)
+
+
+def _bundle(folder: str) -> JsBundle:
+    found = find_app(Path(folder))
+    if isinstance(found, PythonApp):
+        raise LocalError(
+            f"{folder} holds a Python application, which is part of the node's program",
+            hint="Only JavaScript applications are installed by proposal.",
+        )
+    return found
 
 
 def _script(name: str) -> str:

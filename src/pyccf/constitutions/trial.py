@@ -36,7 +36,7 @@ from pyccf.service.identity import NodeIdentity, ServiceIdentity, make_node, mak
 from pyccf.service.info import ServiceStatus
 from pyccf.service.members import ACTIVE, RecoveryRole
 from pyccf.service.nodes import NodeEntry, NodeStatus, RpcInterface
-from pyccf.service.operations import Operations, TransactionFlags
+from pyccf.service.operations import PART_OF_NETWORK, Operations, TransactionFlags
 from pyccf.types import Json, MemberId, ProposalId, UnixSeconds
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Trial:
             service=service_identity(),
             entropy=SeededEntropy("operations"),
             unix_time=self._machine.unix_time,
-            node_state=lambda: "PartOfNetwork",
+            node_state=lambda: PART_OF_NETWORK,
             flags=TransactionFlags(),
         )
         self._operations.calls = []

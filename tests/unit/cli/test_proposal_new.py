@@ -177,6 +177,11 @@ def test_kinds_of_flags(run: Run, files: Path) -> None:
     assert made == {"issuer": "i", "auto_refresh": False}
     made = args_of(run, "set_js_app", "--bundle", "app")
     assert made["bundle"]["modules"] == [{"name": "a.js", "module": "export function f() {}"}]
+    assert "disable_bytecode_cache" not in made
+    (files / "app" / "src" / "notes.txt").write_text("no JavaScript")
+    assert args_of(run, "set_js_app", "--bundle", "app")["disable_bytecode_cache"] is True
+    kept = args_of(run, "set_js_app", "--bundle", "app", "--no-disable-bytecode-cache")
+    assert kept["disable_bytecode_cache"] is False
     made = args_of(run, "add_snp_host_data", "--security-policy", "policy.rego")
     assert made["host_data"] == VALUES["host_data"][0]
     made = args_of(run, "add_snp_host_data", "--host-data", "ab")
