@@ -1,48 +1,43 @@
-"""A request to a real service, run again from the ledger it left."""
+"""The recorded opening of a service, replayed against three nodes as processes.
+
+`make replay` plays everything that was recorded.
+"""
 
 from __future__ import annotations
 
-import json
+import socket
 from pathlib import Path
 
-from pyccf.client import Client
-from support.samples import SAMPLES
-from support.sandbox_program import Sandbox, run
+import pytest
+
+from replay import play
+from replay.recording import Recording
+from support.vectors import vectors_dir
+
+EQUAL = 57
+RECORDED = 60
 
 
-def app(folder: Path) -> Path:
-    """The logging sample, with one endpoint that records its requests."""
-    metadata = json.loads((SAMPLES / "logging" / "app.json").read_text())
-    metadata["endpoints"]["/log/private"]["post"]["record_request"] = True
-    made = folder / "app"
-    (made / "src").mkdir(parents=True)
-    (made / "app.json").write_text(json.dumps(metadata))
-    for source in (SAMPLES / "logging" / "src").iterdir():
-        (made / "src" / source.name).write_text(source.read_text())
-    return made
+def free(recording: Recording) -> bool:
+    """Whether the recorded ports can be listened at."""
+    for rows in recording.interfaces().values():
+        for row in rows.values():
+            host, _, port = row["bind_address"].rpartition(":")
+            with socket.socket() as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    trial.bind((host, int(port)))
+                except OSError:
+                    return False
+    return True
 
 
-def test_replay_with_members_keys(tmp_path: Path) -> None:
-    sandbox = Sandbox(tmp_path, "--json", str(app(tmp_path)))
-    try:
-        info = sandbox.info
-        user = info["users"][0]
-        with Client(
-            (info["nodes"][0]["url"],),
-            str(info["service_cert"]),
-            cert=user["cert"],
-            key=user["key"],
-        ) as client:
-            reply = client.post("/app/log/private", json={"id": 1, "msg": "hi"}, wait="commit")
-            assert reply.check().txid is not None
-            seqno = str(reply.txid).split(".")[1]
-    finally:
-        sandbox.stop()
-    keys = [word for member in info["members"] for word in ("--enc-key", member["enc_key"])]
-    replayed = run("app", "replay", str(info["ledgers"][0]), seqno, *keys, cwd=tmp_path)
-    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
-    assert '  records.set(1, "hi")\n' in replayed.stdout
-    assert replayed.stdout.endswith("The request wrote what the ledger says.\n")
-    sealed = run("app", "replay", str(info["ledgers"][0]), seqno, cwd=tmp_path)
-    assert sealed.returncode == 1
-    assert "does not hold the request" in sealed.stderr
+def test_a_service_opens_as_recorded(tmp_path: Path) -> None:
+    recording = Recording(vectors_dir() / "ccf" / "transcripts")
+    if not free(recording):
+        pytest.skip("the recorded ports are in use")
+    (result,) = play.network(recording, tmp_path, ["opening"])
+    unlisted = [one for one in result.outcomes if one.kind == "unlisted"]
+    assert not unlisted
+    assert len(result.outcomes) == RECORDED
+    assert result.count("equal") >= EQUAL
