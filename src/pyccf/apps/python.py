@@ -23,6 +23,7 @@ no answer.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import types
@@ -34,7 +35,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from pyccf.apps.auth import Policy, python_policy
-from pyccf.apps.context import Caller, Context, NeedsHistory, Services
+from pyccf.apps.context import AnswerFollows, Caller, Context, NeedsHistory, Services
+from pyccf.apps.feed import FeedSpec, Format, OpenFeed, check_map
 from pyccf.apps.index import Declared, Indexes, Kind, Strategy
 from pyccf.apps.indexed import AppIndex
 from pyccf.apps.past import PastState
@@ -200,6 +202,15 @@ class AppContext:
         self._ctx.locally_committed = call
 
 
+def _key_filter(
+    table: Table[Any, Any] | str, keys: Callable[[Any], bool] | None
+) -> Callable[[bytes], bool] | None:
+    """What a feed's handler returned, as a question about keys as they stand in the ledger."""
+    if keys is None or isinstance(table, str):
+        return keys
+    return lambda key: keys(table.decode_key(key))
+
+
 def _handle_of(seqnos: Sequence[int]) -> int:
     """A handle that other sets of seqnos hardly have."""
     return int.from_bytes(sha256(repr(seqnos).encode()).digest()[:8], "big")
@@ -217,7 +228,7 @@ def _run(code: Callable[..., object], /, *args: object, **named: object) -> obje
     """
     try:
         return code(*args, **named)
-    except (PyccfError, NeedsHistory):
+    except (PyccfError, NeedsHistory, AnswerFollows):
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or _is_ours(error):
@@ -383,6 +394,44 @@ class App:
     def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         """`endpoint` for DELETE."""
         return self.endpoint("DELETE", path, **options)
+
+    def feed(
+        self,
+        path: str,
+        table: Table[Any, Any] | str,
+        *,
+        format: str | Format | None = None,
+        **options: Any,
+    ) -> Callable[[Handler], Handler]:
+        """Register a change feed: committed writes to a table, as server-sent events.
+
+        The handler decides who may listen: it returns None for all keys, or a function that tells
+        for each key whether it is told; it refuses by raising RpcError. It is asked again from time
+        to time. The rows of a `Table` are told as JSON, those of a table by its name as base64
+        unless `format` says "json" or "text". Further options are those of `endpoint`.
+        """
+        typed = isinstance(table, Table)
+        name = table.name if isinstance(table, Table) else table
+        check_map(name)
+        form = Format(format or (Format.JSON if typed else Format.BASE64))
+
+        def register(handler: Handler) -> Handler:
+            @functools.wraps(handler)
+            def listen(ctx: AppContext, **arguments: object) -> Reply:
+                keys = handler(ctx, **arguments)
+                if keys is not None and not callable(keys):
+                    raise HandlerFailed(f"a feed with {type(keys).__name__} in place of a function")
+                raise OpenFeed(FeedSpec(name, form, _key_filter(table, keys)))
+
+            listen.__annotations__ = {**handler.__annotations__, "return": Reply}
+            self.endpoint(
+                "GET",
+                path,
+                **{"mode": Mode.READONLY, "forwarding": Forwarding.NEVER, **options},
+            )(listen)
+            return handler
+
+        return register
 
     @typing.overload
     def index(self, table: Table[K, V], kind: str | Kind = ...) -> AppIndex[K]: ...

@@ -104,6 +104,10 @@ class Table(Generic[K, V]):
         """A key as it stands in the ledger."""
         return msgspec.json.encode(key)
 
+    def decode_key(self, key: bytes) -> K:
+        """A key of the ledger."""
+        return self._key.decode(key)
+
 
 class TypedTable(Generic[K, V]):
     """A `Table` within one transaction."""

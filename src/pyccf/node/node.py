@@ -23,6 +23,7 @@ from pyccf.apps.context import (
     NeedsHistory,
     TxStatus,
 )
+from pyccf.apps.feed import OpenFeed
 from pyccf.codec.text import b64, dump_json
 from pyccf.consensus.api import Engine
 from pyccf.crypto.entropy import Entropy
@@ -34,6 +35,7 @@ from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
 from pyccf.ledger.history import History
 from pyccf.node import historical as hist
+from pyccf.node.feeds import Feeds
 from pyccf.node.forward import ANYWHERE, Forwarder
 from pyccf.node.frontend import (
     TXID_HEADER,
@@ -210,6 +212,7 @@ class Node:
         self.membership = Membership(self)
         self.snapshots = Snapshotter(self, limits.snapshot_tx_count, limits.snapshot_interval_ms)
         self.forwarder = Forwarder(self)
+        self.feeds = Feeds(self)
         consensus.attach(self.replica)
 
     # --- requests -------------------------------------------------------------------------------
@@ -230,6 +233,11 @@ class Node:
             if refused is None:
                 return None
             outcome = refused
+        except OpenFeed as wanted:
+            refused = self._open_feed(session, request, wanted)
+            if refused is None:
+                return None
+            outcome = refused
         except AnswerFollows:
             return None
         except RpcError as e:
@@ -242,6 +250,17 @@ class Node:
         return encode_response(
             outcome.status, outcome.headers, outcome.body, request.method == "HEAD"
         )
+
+    def _open_feed(self, session: Session, request: Request, wanted: OpenFeed) -> Outcome | None:
+        try:
+            self.feeds.open(session, request, wanted.spec)
+        except RpcError as e:
+            return refusal(e.status, e.code, e.message)
+        return None
+
+    def execute(self, session: Session, request: Request) -> Outcome:
+        """What a request comes to, without answering it."""
+        return self._execute(session, request)
 
     def _execute(self, session: Session, request: Request) -> Outcome:
         path = request.path
@@ -281,6 +300,11 @@ class Node:
                 if refused is None:
                     return
                 outcome = refused
+            except AnswerFollows:
+                # Its place among the answers was taken for one message.
+                outcome = refusal(
+                    501, "NotImplemented", "A feed cannot begin with a look at the past."
+                )
             if outcome.close:
                 session.close_after = True
             if wish is not None and outcome.txid is not None:
@@ -646,10 +670,13 @@ class Node:
             self._too_late(held, f"within {held.wish.timeout_ms}ms")
         if self.membership.retired:
             self.dismiss("before this node was retired")
+            self.feeds.end()
         if self.state == "PartOfNetwork":
             self._declared.tick()
             self.indexes.tick()
         self.historical.tick(now)
+        if len(self.feeds):
+            self.feeds.tick()
         for passes in self.conversations:
             passes(now)
 

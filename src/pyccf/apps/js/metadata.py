@@ -10,6 +10,7 @@ from pyccf.apps.router import Forwarding, Mode, Redirection
 
 if TYPE_CHECKING:
     from pyccf.apps.auth import Policy
+    from pyccf.apps.feed import FeedSpec
     from pyccf.apps.index import Declared
     from pyccf.types import Json
 
@@ -30,3 +31,5 @@ class Metadata(msgspec.Struct, frozen=True):
     """Whether requests that write are kept in the ledger (see `recording`)."""
     indexes: dict[str, Declared]
     """Indexes its function may ask, by the names it uses."""
+    feed: FeedSpec | None
+    """What its callers may listen to, if it is a change feed."""

@@ -14,8 +14,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
+from pyccf.apps import feed
 from pyccf.apps.auth import js_policy
 from pyccf.apps.context import JSON_TYPE, about_request
+from pyccf.apps.feed import FeedSpec, OpenFeed
 from pyccf.apps.index import declared
 from pyccf.apps.js import recording
 from pyccf.apps.js.bytecode import bytecode_in_use, bytecode_size
@@ -100,6 +102,7 @@ def parse_metadata(raw: bytes) -> Metadata:
     try:
         auth = tuple(js_policy(policy) for policy in policies)
         indexes = declared.parse(value.get("indexes"))
+        listens = feed.parse(value.get("feed"))
     except ValueError as e:
         raise BadMetadata(str(e)) from None
     return Metadata(
@@ -118,7 +121,18 @@ def parse_metadata(raw: bytes) -> Metadata:
         reuse_key=str(reuse["key"]) if isinstance(reuse, dict) else None,
         record=_recorded(value),
         indexes=indexes,
+        feed=_as_feed(listens, value),
     )
+
+
+def _as_feed(spec: FeedSpec | None, value: dict[str, Json]) -> FeedSpec | None:
+    """A feed writes nothing, and is served where the client is."""
+    if spec is not None and (value.get("mode"), value.get("forwarding_required")) != (
+        Mode.READONLY.value,
+        Forwarding.NEVER.value,
+    ):
+        raise BadMetadata('A feed needs "mode": "readonly" and "forwarding_required": "never"')
+    return spec
 
 
 def _shown(value: Json) -> str:
@@ -305,13 +319,14 @@ class JsApp:
 class Handler:
     """One exported function as an endpoint."""
 
-    __slots__ = ("_access", "_app", "_function", "_indexes", "_module", "_reuse_key")
+    __slots__ = ("_access", "_app", "_feed", "_function", "_indexes", "_module", "_reuse_key")
 
     def __init__(self, app: JsApp, metadata: Metadata) -> None:
         self._app = app
         self._module = metadata.module
         self._function = metadata.function
         self._indexes = metadata.indexes
+        self._feed = metadata.feed
         writes = metadata.mode is Mode.READWRITE
         self._access = AccessContext.APP_RW if writes else AccessContext.APP_RO
         self._reuse_key = (
@@ -348,6 +363,8 @@ class Handler:
                 _fail(ctx, BAD_HEADER, ())
                 return
             headers = checked
+        if self._feed is not None and 200 <= status < 300:
+            raise OpenFeed(self._feed)
         ctx.status = status
         ctx.headers = headers
         ctx.body = body
