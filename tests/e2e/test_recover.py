@@ -386,3 +386,39 @@ def test_what_cannot_be_recovered_is_refused_and_left_alone(service: Left, tmp_p
     (folder / "node.pid").unlink()
     config["command"]["recover"]["previous_service_identity_file"] = "service_cert.pem"
     assert "is the previous service identity" in refused(folder, config)
+
+
+def test_a_heap_of_files_becomes_a_configuration_that_recovers_it(
+    service: Left, tmp_path: Path
+) -> None:
+    """Files of two hosts, none of which has all of them, in a state."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    for i, file in enumerate(sorted((service.folder / "ledger").iterdir())):
+        shutil.copy(file, (one, two)[i % 2] / file.name)
+    (one / "ledger_1-3.committed").write_bytes(b"rubbish")
+    base = recover_config(tmp_path / "base", service.folder, service.folder / "ledger")
+    (tmp_path / "base.json").write_text(json.dumps(base))
+    words = [
+        *(sys.executable, "-m", "pyccf.cli.main", "recover", "inspect", str(one), str(two)),
+        *("--base", str(tmp_path / "base.json"), "--write", str(tmp_path / "new" / "config.json")),
+    ]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "damaged" in told
+    assert "Found entry" in told, "of the tail, which holds the beginning of another entry"
+    new = tmp_path / "new"
+    with NodeProcess(new) as node:
+        node.wait_ready()
+        folder = service.folder
+        previous = ("--previous-identity", str(new / "previous_service_identity.pem"))
+        pyccf(node, folder, "recover", "accept", *previous)
+        key = str(folder / "member0_enc_privk.pem")
+        pyccf(node, folder, "member", "recover", "--enc-key", key)
+        until(lambda: node.get("/node/ready/app")[0] == 204, "the service to open")
+        assert read(node, "c")["private"] == "last"
+        assert node.stop() == 0
+    judged(new / "ledger")
+    again = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr

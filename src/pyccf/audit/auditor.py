@@ -207,6 +207,11 @@ class Auditor:
             raise self._odd
 
     @property
+    def root(self) -> bytes:
+        """Merkle root over all entries so far."""
+        return self._hill.root()
+
+    @property
     def unsigned(self) -> int:
         """Entries after the last signature."""
         return self.entries - (self.last_signed.seqno if self.last_signed else 0)

@@ -1,8 +1,9 @@
 """`pyccf recover`: bring a service back from its ledger.
 
-A recovery takes three parties: the operator starts a node with the ledger (`pyccf node`, command
-Recover), members accept the new service (`accept`), and members hand in their shares
-(`pyccf member recover`). `status` says what is next. See docs/recovery.md.
+`inspect` looks at whatever files are left. A recovery then takes three parties: the operator starts
+a node with the ledger (`pyccf node`, command Recover), members accept the new service (`accept`),
+and members hand in their shares (`pyccf member recover`). `status` says what is next.
+See docs/recovery.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import click
 import msgspec
 
 from pyccf.cli.governing import decide, tell
+from pyccf.cli.inspecting import inspect_command
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output, pyccf_line
 from pyccf.cli.reading import read_text
@@ -39,6 +41,9 @@ class RecoveryStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 @click.group("recover")
 def command() -> None:
     """Bring a service back from its ledger."""
+
+
+command.add_command(inspect_command)
 
 
 @command.command("status")

@@ -625,6 +625,11 @@ class LedgerDisk:
         count = min(last, holder.first + len(holder.positions) - 1) - first + 1
         return first + fitting(holder, first - holder.first, count, bytes_max) - 1
 
+    def end_of_chunk(self, seqno: SeqNo) -> SeqNo:
+        """The last entry of the chunk that holds an entry; the one before it if none does."""
+        holder = self._holding(seqno)
+        return seqno - 1 if holder is None else holder.first + len(holder.positions) - 1
+
     def missing(self, seqno: SeqNo) -> str:
         """Why there is no entry `seqno`; "" when the ledger just ends before it."""
         if seqno > self.last:

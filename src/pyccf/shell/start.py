@@ -39,7 +39,7 @@ from pyccf.shell.install import AppSource, LoadedApp, load_app
 from pyccf.shell.package import digest_of_code, digest_of_file
 from pyccf.shell.snapshot_files import SnapshotFiles
 from pyccf.shell.startup_snapshot import choose
-from pyccf.types import Json, UnixSeconds
+from pyccf.types import Json, SeqNo, UnixSeconds
 
 
 class Exit(Exception):
@@ -369,12 +369,13 @@ def _recover(
         subject=subject,
         curve=_curve(config),
     )
+    snapshot = choose(prepared.snapshots, previous, log)
     return recover_service(
         RecoveryPlan(
             **{name: getattr(plan, name) for name in NodePlan.__struct_fields__},
             previous_service_identity=previous,
-            snapshot=choose(prepared.snapshots, previous, log),
-            whole_ledger=_begins_with_first_entry(prepared.disk),
+            snapshot=snapshot,
+            whole_ledger=snapshot is None or _is_whole(prepared.disk, snapshot.seqno),
             service_data=prepared.files.service_data,
             node_validity_days=config.node_certificate.initial_validity_days,
         ),
@@ -387,11 +388,18 @@ def _recover(
     )
 
 
-def _begins_with_first_entry(disk: LedgerDisk) -> bool:
+def _is_whole(disk: LedgerDisk, seqno: SeqNo) -> bool:
+    """Whether the ledger is there from its first entry to where a snapshot was taken."""
+    at: SeqNo = 0
     try:
-        return bool(disk.read(1, 1))
+        while at < seqno:
+            last = disk.end_of_chunk(at + 1)
+            if last <= at:
+                return False
+            at = last
     except InvalidLedger:
         return False
+    return True
 
 
 def _told(interface: cfg.RpcInterface, address: str) -> RpcInterface:

@@ -1,0 +1,137 @@
+"""`pyccf recover inspect`: what a heap of ledger and snapshot files is worth, and what to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+import msgspec
+
+from pyccf.audit.heap import FileReport, HeapReport, collect, inspect
+from pyccf.cli.options import json_option
+from pyccf.cli.output import Output, pyccf_line
+from pyccf.cli.reading import parse_json, read_text
+from pyccf.errors import LocalError
+from pyccf.types import Json
+
+TEMPLATE: dict[str, Json] = {
+    "network": {
+        "node_to_node_interface": {"bind_address": "127.0.0.1:0"},
+        "rpc_interfaces": {"main": {"bind_address": "127.0.0.1:0"}},
+    },
+    "output_files": {"rpc_addresses_file": "rpc.json"},
+}
+"""What is filled in without a configuration to begin with."""
+IDENTITY_FILE = "previous_service_identity.pem"
+
+
+@click.command("inspect")
+@click.argument("directories", metavar="DIR...", nargs=-1, required=True)
+@click.option("--write", "config", metavar="FILE", help="Write a configuration that recovers it.")
+@click.option("--base", metavar="FILE", help="For --write: take everything else from this one.")
+@json_option
+def inspect_command(
+    directories: tuple[str, ...], config: str | None, base: str | None, out: Output
+) -> None:
+    """Look at ledger and snapshot files from any number of hosts.
+
+    Says of every file what it is worth, how far the ledger can be recovered and what is missing.
+    No file is changed. With --write, the files of the best chain are copied beside FILE, so that a
+    node started with it recovers as much as can be recovered.
+
+    \b
+        pyccf recover inspect host1/ledger host2/ledger host2/snapshots --write new/config.json
+    """
+    if base is not None and config is None:
+        raise click.UsageError("--base belongs to --write.")
+    found = inspect(directories)
+    out.result(found)
+    _show(found, out)
+    if config is not None:
+        _write(found, Path(config), base, out)
+
+
+def _show(found: HeapReport, out: Output) -> None:
+    rows = [(_range(f), f.verdict.value, f.path, _why(f)) for f in found.files]
+    out.table(("entries", "verdict", "file", "why"), rows, "There are no files.")
+    if found.recoverable is None:
+        out.line("Nothing can be recovered: no chain of entries begins with entry 1.")
+    else:
+        out.fields(
+            [
+                ("recoverable", f"up to {found.recoverable}"),
+                ("entries lost", f"{found.unsigned} (not signed, so never committed)"),
+                ("snapshot", found.snapshot or "none"),
+                ("recovered before", f"{found.recovery_count} time(s)"),
+            ]
+        )
+    for gap in found.missing:
+        out.line(f"Missing: entries {gap.first} to {gap.last}. Look for them on other hosts.")
+
+
+def _range(one: FileReport) -> str:
+    return "" if one.first is None else f"{one.first}-{one.last}"
+
+
+def _why(one: FileReport) -> str:
+    torn = f"its last {one.torn_bytes} bytes are no complete entry" if one.torn_bytes else ""
+    return "; ".join(text for text in (one.reason, torn) if text)
+
+
+def _write(found: HeapReport, config: Path, base: str | None, out: Output) -> None:
+    if found.recoverable is None:
+        raise LocalError("There is nothing to recover, so no configuration was written")
+    folder = config.parent
+    if config.exists():
+        raise LocalError(f"{config} exists already", hint="Name another file for --write.")
+    value = dict(TEMPLATE) if base is None else parse_json(read_text(base), base)
+    if not isinstance(value, dict):
+        raise LocalError(f"{base} does not hold a JSON object")
+    collect(found, folder / "ledger")
+    try:
+        (folder / IDENTITY_FILE).write_text(found.identity)
+        if found.snapshot is not None:
+            (folder / "snapshots").mkdir()
+            shutil.copyfile(found.snapshot, folder / "snapshots" / Path(found.snapshot).name)
+        value |= _recovering(value)
+        config.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    except OSError as error:
+        raise LocalError(f"Could not write {error.filename}: {error.strerror}") from None
+    out.line(f"Written: {config}, and the files it needs beside it. Recover with:")
+    out.line(f"  cd {folder}; " + pyccf_line("node", "--config", config.name))
+    out.line(f"Compare {folder / IDENTITY_FILE} with the certificate you know the service by.")
+
+
+def _recovering(base: dict[str, Json]) -> dict[str, Json]:
+    """The parts of a configuration by which a node recovers what was collected."""
+    command, snapshots = base.get("command"), base.get("snapshots")
+    recover: dict[str, Json] = {"previous_service_identity_file": IDENTITY_FILE}
+    days = 90
+    if isinstance(command, dict) and isinstance(command.get("start"), dict):
+        start = command["start"]
+        assert isinstance(start, dict)
+        given = start.get("initial_service_certificate_validity_days")
+        days = given if isinstance(given, int) else days
+    recover["initial_service_certificate_validity_days"] = days
+    ledger = base.get("ledger")
+    return {
+        "command": {
+            "type": "Recover",
+            "service_certificate_file": "service_cert.pem",
+            "recover": recover,
+        },
+        "ledger": {
+            **(ledger if isinstance(ledger, dict) else {}),
+            "directory": "ledger",
+            "read_only_directories": [],
+        },
+        "snapshots": {
+            **(
+                {k: v for k, v in snapshots.items() if k != "read_only_directory"}
+                if isinstance(snapshots, dict)
+                else {}
+            ),
+            "directory": "snapshots",
+        },
+    }

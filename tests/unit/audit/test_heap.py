@@ -1,0 +1,207 @@
+"""What can be recovered from a heap of files, and what is said of each."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pyccf.audit.heap import FileReport, Gap, HeapReport, Verdict, collect, inspect
+from pyccf.audit.verify import verify
+from pyccf.errors import LocalError
+from pyccf.ledger.entry import Entry
+from pyccf.shell.disk import LedgerDisk
+from support.ledgers import Service
+
+CHUNK = 3000
+
+
+def grow(service: Service, rounds: int) -> None:
+    """More transactions, a signature after every third."""
+    for i in range(rounds):
+        for j in range(3):
+            service.record(b"value %d %d" % (i, j), private=bool(j % 2))
+        service.sign()
+
+
+def small(rounds: int = 6, seed: str = "service") -> Service:
+    service = Service(seed, chunk_size=CHUNK)
+    service.genesis()
+    service.sign()
+    grow(service, rounds)
+    return service
+
+
+def write(folder: Path, entries: list[Entry], *, committed: int | None = None) -> Path:
+    disk = LedgerDisk(folder)
+    disk.append(entries)
+    disk.commit(len(entries) if committed is None else committed)
+    disk.close()
+    return folder
+
+
+def files(folder: Path) -> list[Path]:
+    """Chunks in order."""
+    return sorted(
+        folder.glob("ledger_*"), key=lambda f: int(f.name.split("_")[1].split("-")[0].split(".")[0])
+    )
+
+
+def by_name(report: HeapReport) -> dict[str, FileReport]:
+    """Files by host and name."""
+    return {"/".join(Path(f.path).parts[-2:]): f for f in report.files}
+
+
+def verdicts(report: HeapReport) -> dict[str, Verdict]:
+    return {name: f.verdict for name, f in by_name(report).items()}
+
+
+@pytest.fixture
+def service() -> Service:
+    return small()
+
+
+def test_one_whole_ledger(tmp_path: Path, service: Service) -> None:
+    folder = write(tmp_path / "host", service.entries)
+    assert len(files(folder)) >= 3
+    report = inspect([folder])
+    assert report.recoverable == f"2.{service.last}"
+    assert (report.unsigned, report.missing, report.recovery_count) == (0, (), 0)
+    assert report.identity == service.identity.service_cert
+    assert set(verdicts(report).values()) == {Verdict.USED}
+    assert [Path(link.path).name for link in report.chain] == [f.name for f in files(folder)]
+
+
+def test_each_host_has_something(tmp_path: Path, service: Service) -> None:
+    """No host has all; one went further; one has a torn end; all are needed."""
+    whole = write(tmp_path / "whole", service.entries)
+    names = [f.name for f in files(whole)]
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    for i, name in enumerate(names[:-1]):
+        shutil.copy(whole / name, (one if i % 2 else two) / name)
+    last = (whole / names[-1]).read_bytes()
+    (two / names[-1]).write_bytes(last[:-100])
+    shutil.copy(whole / names[0], one / names[0])
+    shutil.rmtree(whole)
+    report = inspect([tmp_path])
+    assert report.last is not None
+    assert report.last.seqno < service.last, "the last signature was torn"
+    found = by_name(report)
+    assert found[f"two/{names[-1]}"].torn_bytes > 0
+    kept = {f.verdict for f in report.files} - {Verdict.USED, Verdict.COPY}
+    assert kept <= {Verdict.UNPROVEN}
+    assert report.unsigned == (found[f"two/{names[-1]}"].last or 0) - report.last.seqno
+    target = tmp_path / "new" / "ledger"
+    collect(report, target)
+    checked = verify(target)
+    assert checked.ok
+    assert checked.last_valid == report.last
+    assert checked.unsigned == 0
+
+
+def test_what_was_never_committed_loses_to_what_was(tmp_path: Path, service: Service) -> None:
+    """A deposed primary signed entries of its own; the others went on in a later view."""
+    common = list(service.entries)
+    grow(service, 2)
+    deposed = list(service.entries)
+    other = small()
+    assert [e.data for e in other.entries] == [e.data for e in common]
+    other.view = 4
+    grow(other, 1)
+    assert len(deposed) > len(other.entries)
+    a = write(tmp_path / "deposed", deposed, committed=0)
+    b = write(tmp_path / "later", other.entries)
+    report = inspect([a, b])
+    assert report.recoverable == f"4.{other.last}"
+    forked = [f for f in report.files if f.verdict is Verdict.FORKED]
+    assert forked
+    assert all("deposed" in f.path for f in forked)
+    assert f"from entry {len(common) + 1} on" in forked[0].reason
+    collect(report, tmp_path / "new")
+    assert verify(tmp_path / "new").last_valid == report.last
+
+
+def test_a_gap_is_named(tmp_path: Path, service: Service) -> None:
+    folder = write(tmp_path / "host", service.entries)
+    gone = files(folder)[1]
+    first, last = (
+        int(n) for n in gone.name.removeprefix("ledger_").removesuffix(".committed").split("-")
+    )
+    after = files(folder)[2].name
+    gone.unlink()
+    report = inspect([folder])
+    assert report.missing == (Gap(first, last),)
+    assert report.last is not None
+    assert report.last.seqno == first - 1
+    found = by_name(report)[f"host/{after}"]
+    assert found.verdict is Verdict.UNREACHABLE
+    assert found.reason == f"entries {first} to {last} are missing"
+
+
+def test_files_of_others_and_damaged_ones_are_told_apart(tmp_path: Path, service: Service) -> None:
+    good = write(tmp_path / "good", service.entries)
+    bad = tmp_path / "bad"
+    shutil.copytree(good, bad)
+    broken = files(bad)[1]
+    data = bytearray(broken.read_bytes())
+    data[len(data) // 3] ^= 1
+    broken.write_bytes(data)
+    write(tmp_path / "foreign", small(4, "another").entries)
+    (bad / "ledger_900-901.committed.ignored").write_bytes(b"x")
+    (bad / "ledger_900.recovery").write_bytes(files(good)[0].read_bytes()[:-1])
+    (bad / "notes.txt").write_text("hello")
+    report = inspect([tmp_path])
+    assert report.recoverable == f"2.{service.last}"
+    found = verdicts(report)
+    assert found[f"bad/{broken.name}"] is Verdict.DAMAGED
+    assert by_name(report)[f"bad/{broken.name}"].reason
+    assert found["bad/ledger_900-901.committed.ignored"] is Verdict.SET_ASIDE
+    assert found["bad/ledger_900.recovery"] is Verdict.UNFINISHED
+    assert found["bad/notes.txt"] is Verdict.UNKNOWN
+    others = [v for name, v in found.items() if name.startswith("foreign/")]
+    assert set(others) <= {Verdict.FOREIGN, Verdict.UNREACHABLE}
+    assert Verdict.FOREIGN in others
+
+
+def test_damage_everywhere_ends_the_chain_before_it(tmp_path: Path, service: Service) -> None:
+    folder = write(tmp_path / "host", service.entries)
+    broken = files(folder)[1]
+    data = bytearray(broken.read_bytes())
+    data[len(data) // 2] ^= 1
+    broken.write_bytes(data)
+    report = inspect([folder])
+    assert report.last is not None
+    target = tmp_path / "new"
+    collect(report, target)
+    checked = verify(target)
+    assert checked.ok
+    assert checked.last_valid == report.last
+    assert broken.read_bytes() == bytes(data), "nothing is changed"
+    found = by_name(report)[f"host/{broken.name}"]
+    assert found.reason
+
+
+def test_nothing_to_recover(tmp_path: Path) -> None:
+    (tmp_path / "ledger_5-9.committed").write_bytes(b"\0" * 100)
+    (tmp_path / "ledger_1").write_bytes(b"")
+    report = inspect([tmp_path])
+    assert report.recoverable is None
+    assert report.chain == ()
+    assert {f.verdict for f in report.files} == {Verdict.DAMAGED, Verdict.COPY} or all(
+        f.verdict is Verdict.DAMAGED for f in report.files
+    )
+    with pytest.raises(LocalError, match="is not a directory"):
+        inspect([tmp_path / "missing"])
+
+
+def test_nothing_is_written_over(tmp_path: Path, service: Service) -> None:
+    report = inspect([write(tmp_path / "host", service.entries)])
+    target = tmp_path / "new"
+    target.mkdir()
+    (target / "mine").write_text("x")
+    with pytest.raises(LocalError, match="is not empty"):
+        collect(report, target)
+    assert [f.name for f in target.iterdir()] == ["mine"]
