@@ -49,7 +49,6 @@ NEEDS_SECONDS = {
 }
 """Not run: they wait for the real limit; what they show is in tests/unit/apps_js."""
 
-_GLOBALS = "globals the newer engine brings and that depend on nothing outside stay"
 _PARSE = "messages of JSON.parse caught by the script are the engine's own"
 _ORDER = "committed keys come in ascending order, not in that of a hash trie"
 _NAME_CHECKED = "the rights of the table really used are checked (a hole of the original)"
@@ -58,6 +57,9 @@ _FLOAT = "JSON.parse gives floats in this engine, so whole floats must do as sta
 _NO_TOKEN = "a header name that is no token is refused instead of sent"
 _OVERFLOW = "a caught stack overflow is the engine's RangeError (uncaught it is reworded)"
 _STRINGS = "strings are ropes, hardly charged to the heap, with a maximum length"
+UNDER_LOAD = {"string_build.details"}
+"""Equal after all where the machine is so busy that the time limit strikes, as in the original."""
+
 _STAR = "names exported by `export *` can be used as js_function"
 _CYCLE = "modules are always loaded from source, so a cycle runs in that order"
 _REMOVED = "removed on purpose: not in the original, or not deterministic"
@@ -67,8 +69,7 @@ _GLUE = "a header without value does not run into the next one (a defect of the 
 DIFFERENT: dict[str, dict[str, str]] = {
     "globals": {
         "class.ccf_kv['t']": "a handle's prototype is Object.prototype",
-        "globalThis.*": _GLOBALS,
-        "native.typeof_absent": _GLOBALS,
+        "globalThis.order": "the engine makes its globals in another order",
     },
     "converters": {"bufToJsonCompatible.dot": "1. is not accepted as JSON"},
     "kv": {
@@ -122,6 +123,9 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "props.Error": _REMOVED,
         "props.globalThis": _REMOVED,
         "collections.weakref": _REMOVED,
+        "collections.iterator_from": _REMOVED,
+        "array.iter": _REMOVED,
+        "typed.f16": _REMOVED,
         "collections.captureStack": _REMOVED,
         "syntax.tailcall": "the recording had less stack",
         "errors.stack_fmt": _COLUMNS,
@@ -131,9 +135,6 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "throw.error_stack_number": "any value may be assigned to stack, as in the original",
     },
     "request": {"headers.case": _GLUE, "headers.nohost": _GLUE},
-    "governance.validate": {"validate.globalThis.names": _GLOBALS},
-    "governance.resolve": {"resolve.globalThis.names": _GLOBALS},
-    "governance.apply": {"apply.globalThis.names": _GLOBALS},
     "modules.source": {"m/star.js/f": _STAR},
     "modules.bytecode": {
         "m/star.js/f": _STAR,
@@ -317,7 +318,7 @@ class Tally:
 
     def judge(self, name: str, equal: bool, seen: object, wanted: object) -> None:
         reason = _reason(self.file, name)
-        if equal and reason is None:
+        if equal and (reason is None or name in UNDER_LOAD):
             self.same += 1
         elif not equal and reason is not None:
             self.listed += 1

@@ -78,8 +78,8 @@ export function syntax() {
   made.proxy = new Proxy(() => {}, {});
   made.matched = /(?<a>x)/d.exec("x");
   made.strings = String.raw`x`;
-  made.mapIterator = new Map([[1, 1]]).entries();
-  made.matchIterator = "x".matchAll(/x/g);
+  made.map= new Map([[1, 1]]).entries();
+  made.match= "x".matchAll(/x/g);
   made.segment = "x"[Symbol.iterator]();
   made.bigint = Object(1n);
   made.symbol = Object(Symbol("s"));
@@ -104,8 +104,8 @@ def words(text: str) -> list[str]:
 LANGUAGE = words(
     """
     AggregateError Array ArrayBuffer Atomics BigInt BigInt64Array BigUint64Array Boolean
-    DataView Date Error EvalError Float16Array Float32Array Float64Array Function Infinity
-    Int16Array Int32Array Int8Array InternalError Iterator JSON Map Math NaN Number Object
+    DataView Date Error EvalError Float32Array Float64Array Function Infinity
+    Int16Array Int32Array Int8Array InternalError JSON Map Math NaN Number Object
     Promise Proxy RangeError ReferenceError Reflect RegExp Set SharedArrayBuffer String
     Symbol SyntaxError TypeError URIError Uint16Array Uint32Array Uint8Array
     Uint8ClampedArray WeakMap WeakSet decodeURI decodeURIComponent encodeURI

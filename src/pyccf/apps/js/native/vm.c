@@ -964,11 +964,25 @@ GUARDED_ONE(watch)
 
 /* -- making and ending ------------------------------------------------------------------------------ */
 
-/* What the original has not, as far as it would make results depend on more than the input. */
+/* Global names that the original has not: some make results depend on more than the input, and what
+ * a script finds by looking for the others must not depend on who runs it. */
 static const char *const removed[] = {
     "performance", "queueMicrotask", "atob", "btoa", "DOMException", "WeakRef",
     "FinalizationRegistry", "DisposableStack", "AsyncDisposableStack", "SuppressedError",
+    "Iterator", "Float16Array",
 };
+
+/* The global object has no tag of its own in the original. */
+static void untag_global(JSContext *ctx, JSValue global)
+{
+    JSValue symbol = JS_GetPropertyStr(ctx, global, "Symbol");
+    JSValue tag = JS_GetPropertyStr(ctx, symbol, "toStringTag");
+    JSAtom atom = JS_ValueToAtom(ctx, tag);
+    JS_FreeValue(ctx, tag);
+    JS_FreeValue(ctx, symbol);
+    JS_DeleteProperty(ctx, global, atom, 0);
+    JS_FreeAtom(ctx, atom);
+}
 
 static int define_accessor(JSContext *ctx, JSValue object, JSAtom atom, JSGetterMagic *get,
                            JSSetterMagic *set, int magic, int flags, JSValue *getter,
@@ -1023,6 +1037,7 @@ static int furnish(Vm *vm)
         JS_DeleteProperty(ctx, global, atom, 0);
         JS_FreeAtom(ctx, atom);
     }
+    untag_global(ctx, global);
     JSValue atomics = JS_GetPropertyStr(ctx, global, "Atomics");
     vm->notify = JS_GetPropertyStr(ctx, atomics, "notify");
     if (!is_object(vm->notify) ||
