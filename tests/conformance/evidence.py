@@ -27,6 +27,8 @@ REPLAYED: dict[str, str] = {
 }
 """Which module compares the exchanges of a file."""
 PROBED = "vectors/test_js_probes.py"
+PROBED_ELSEWHERE = {"auth": "vectors/test_js_auth_probes.py"}
+"""Which module runs the probes of a file, if it is another."""
 
 
 class Test(NamedTuple):
@@ -147,7 +149,7 @@ def probes(vectors: Path) -> list[Probe]:
     """Every JavaScript probe that one of our tests runs."""
     return [
         Probe(
-            f"{PROBED} ({p['name']})",
+            f"{PROBED_ELSEWHERE.get(path.stem, PROBED)} ({p['name']})",
             str(p["name"]),
             str(p.get("snippet", "")),
             json.dumps(p.get("body")),
