@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pyccf.codec.text import unb64
 from pyccf.crypto import certs
 from replay import http2, joiners
 from replay.nodes import MAIN, Nodes
@@ -36,6 +37,9 @@ from support.transcripts import (
 )
 
 MEMBERS = ("member0", "member1", "member2")
+SHARE_BYTES = 44
+SHARES_MAX = 255
+"""What is longer or shorter, or numbered higher, is no share of anything."""
 DRIFT = 20
 """Transaction ids this near to a known one are understood as relative to it."""
 POLL_S = 0.1
@@ -89,6 +93,8 @@ class LiveReplay(Replay):
         self.lines: dict[str, Line] = {}
         self.speakers: dict[str, http2.Speaker] = {}
         self.folder = Path(tempfile.mkdtemp(dir=nodes.folder))
+        self.shares: dict[str, str] = {}
+        """Recovery shares of members, by name."""
         self.seqnos: dict[int, int] = {}
         """Recorded sequence number → ours."""
         self.written = 0
@@ -154,7 +160,26 @@ class LiveReplay(Replay):
     # --- exchanges ------------------------------------------------------------------------------
 
     def body(self, exchange: Exchange) -> bytes:
-        return super().body(self.joiners.translated(exchange))
+        return super().body(self._with_share(self.joiners.translated(exchange)))
+
+    def _with_share(self, exchange: Exchange) -> Exchange:
+        """The exchange with our recovery share, if it hands in one that was not made up."""
+        told = exchange["request"].get("cose")
+        if told is None or not exchange["request"]["path"].partition("?")[0].endswith(":recover"):
+            return exchange
+        try:
+            payload = json.loads(told["payload"])
+            share = unb64(payload["share"])
+        except (ValueError, KeyError, TypeError):
+            return exchange
+        signer = told["signer"]
+        if len(share) != SHARE_BYTES or int.from_bytes(share[:4], "little") > SHARES_MAX:
+            return exchange
+        if signer not in self.shares:
+            self.shares[signer] = self.nodes.share(signer, self.clients[signer].id)
+        payload["share"] = self.shares[signer]
+        cose = {**told, "payload": json.dumps(payload)}
+        return {**exchange, "request": {**exchange["request"], "cose": cose}}
 
     def send(self, exchange: Exchange) -> Answer:
         if exchange["protocol"].startswith("HTTP/2"):
@@ -209,6 +234,15 @@ class LiveReplay(Replay):
         """Whether what was asked for is still being fetched."""
         fetching = answer.reply is not None and answer.reply.status == 202
         return fetching and exchange["response"].get("status") == 200
+
+    def recover(self) -> None:
+        """All nodes are lost; one recovers the service."""
+        self.hang_up()
+        self.lead = self.nodes.primary()
+        self.nodes.settled(self.written)
+        self.nodes.recover(self.lead)
+        self.lead = 0
+        self.written = 0
 
     def has_app(self) -> bool:
         """Whether a JavaScript application is installed."""
@@ -318,12 +352,14 @@ class LiveReplay(Replay):
             return [self._one_node(v) for v in value]
         if not isinstance(value, dict):
             return value
-        return {
-            key: {node: sorted(ack) for node, ack in v.items()}
-            if key == "acks" and isinstance(v, dict)
-            else self._one_node(v)
-            for key, v in value.items()
-        }
+        return {key: self._momentary(key, v) for key, v in value.items()}
+
+    def _momentary(self, key: str, value: Any) -> Any:
+        if key == "acks" and isinstance(value, dict):
+            return {node: sorted(ack) for node, ack in value.items()}
+        if key == "encryptedShare":
+            return len(value)  # encrypted for keys of our members
+        return self._one_node(value)
 
     def _token(self, token: str) -> str:
         mine = super()._token(token)

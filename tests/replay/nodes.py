@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyccf import constitutions
+from pyccf.codec.text import b64, unb64
 from pyccf.crypto import certs
 from pyccf.crypto.keys import RsaPrivateKey
 from replay import clock
@@ -236,6 +237,41 @@ class Nodes:
     def id(self, number: int) -> str:
         pem = (self._folder(number) / "nodecert.pem").read_text()
         return hashlib.sha256(certs.spki(pem)).hexdigest()
+
+    # --- disaster -------------------------------------------------------------------------------
+
+    def recover(self, survivor: int) -> None:
+        """End all nodes; a new one, in place of the first, recovers from the ledger of one."""
+        before = json.loads(self.ask(survivor, "/node/network")[1])["service_certificate"]
+        self.resume(survivor)
+        ledger = self._folder(survivor) / "ledger"
+        for node in self.running.values():
+            if node.process.poll() is None:
+                node.process.kill()
+            node.process.wait(PATIENCE_S)
+        self.running.clear()
+        folder = self._folder(0)
+        folder.rename(self.folder / "node0.before")
+        if survivor == 0:
+            ledger = self.folder / "node0.before" / "ledger"
+        shutil.copytree(ledger, self._folder(0) / "ledger")
+        (folder / "previous.pem").write_text(before)
+        self._launch(
+            0,
+            {
+                "type": "Recover",
+                "service_certificate_file": "service_cert.pem",
+                "recover": {"previous_service_identity_file": "previous.pem"},
+            },
+        )
+        self._wait_file(0, "service_cert.pem")
+        self.wait(lambda: self.status(0, "/node/ready/gov") == 204, "the recovering node")
+
+    def share(self, member: str, member_id: str) -> str:
+        """A member's recovery share, decrypted with its key."""
+        path = f"/gov/recovery/encrypted-shares/{member_id}?api-version=2024-07-01"
+        told = json.loads(self.ask(0, path)[1])["encryptedShare"]
+        return b64(self.encryption_keys[member].decrypt_oaep(unb64(told)))
 
     # --- what happened to the recorded ones -----------------------------------------------------
 

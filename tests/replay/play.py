@@ -89,7 +89,9 @@ def file(replay: LiveReplay, recording: Recording, name: str) -> FileResult:
     """Play one file."""
     outcomes: list[Outcome] = []
     exchanges = recording.load(name)
-    if needs_app(exchanges) and not replay.has_app():
+    if name == "recovery":
+        replay.recover()
+    elif needs_app(exchanges) and not replay.has_app():
         # A file before this one removed it; that it came back was not recorded.
         bundle = recording.bundle()
         assert bundle is not None, f"{name} needs an application that the recording does not hold"

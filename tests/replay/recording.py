@@ -31,10 +31,11 @@ ORDER = (
     "logging_app",
     "join",
     "failover",
+    "recovery",
 )
 """In which order files share one network; unknown files come before those that hurt it."""
-LAST = ("join", "failover")
-ALONE = ("recovery", "extra")
+LAST = ("join", "failover", "recovery")
+ALONE = ("extra",)
 """Files recorded on a service of their own."""
 
 PLAUSIBLE = 1_700_000_000

@@ -41,9 +41,9 @@ def recording(folder: Path, **files: list[dict[str, Any]]) -> Recording:
 
 
 def test_unknown_files_are_played_before_those_that_hurt(tmp_path: Path) -> None:
-    names = ("opening", "failover", "new_things", "join", "gov", *ALONE)
+    names = ("opening", "recovery", "failover", "new_things", "join", "gov", *ALONE)
     made = recording(tmp_path, **{name: [] for name in names})
-    assert made.shared() == ["opening", "gov", "new_things", "join", "failover"]
+    assert made.shared() == ["opening", "gov", "new_things", "join", "failover", "recovery"]
 
 
 def test_interfaces_are_those_the_service_told(tmp_path: Path) -> None:
