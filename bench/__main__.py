@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from bench import governance, parts, report
+from bench import governance, history, parts, report
 from bench.load import WrkMissing
 from bench.parts import LEDGER_ENTRIES, Plan
 from bench.servers import BENCH
 
-PARTS = ("load", "auth", "growth", "ledger", "governance", "stages")
+PARTS = ("load", "auth", "growth", "ledger", "governance", "history", "stages")
 NEEDS_WRK = ("load", "auth", "growth", "ledger")
 
 
@@ -72,6 +72,7 @@ def main(given: list[str]) -> int:
         growth=parts.growth(plan, _say) if "growth" in only else None,
         ledger=parts.ledger(plan, _say) if "ledger" in only else None,
         governance=governance.measure(_say) if "governance" in only else None,
+        history=history.measure(_say) if "history" in only else None,
         stages=parts.stages(plan, _say) if "stages" in only else None,
     )
     results = msgspec.structs.replace(results, goals=report.goals(results))

@@ -12,6 +12,7 @@ import msgspec
 
 import pyccf
 from bench.governance import FEW, LISTING, MEMBERS, PROPOSALS, Operation
+from bench.history import QUERIES, RANGE, Cost, History
 from bench.load import Figure
 from bench.parts import Growth, LedgerCost, Plan
 from bench.servers import ROOT
@@ -67,6 +68,7 @@ class Results(msgspec.Struct, frozen=True, omit_defaults=True):
     growth: list[Growth] | None = None
     ledger: LedgerCost | None = None
     governance: list[Operation] | None = None
+    history: list[History] | None = None
     stages: dict[str, dict[str, float]] | None = None
     goals: list[Goal] = []
 
@@ -176,6 +178,8 @@ def text(results: Results) -> str:
                 f" {verified.cpu_us_per_entry:>7.2f} CPU µs/entry"
                 f" {verified.memory_peak_bytes / MIB:>7.0f} MiB peak"
             )
+    for past in results.history or ():
+        lines += ["", *_past(past)]
     if results.governance:
         lines += ["", f"Governance, {MEMBERS} members: operations per second of one core"]
         lines.append(f"  {'proposals kept':<24}{FEW:>10}{PROPOSALS:>10}")
@@ -222,3 +226,20 @@ def _row(name: str, figure: Figure, extra: str) -> str:
         f"{figure.p99_ms:>9.2f}{figure.cpu_us:>9.2f}{figure.cpu_share:>7.2f}"
         f"{figure.others_share:>8.2f}{figure.errors:>8}"
     )
+
+
+def _past(past: History) -> list[str]:
+    """Historical queries and an index over one ledger."""
+    title = (
+        f"History, ms of processor time ({past.entries} entries, signed every"
+        f" {past.signed_every}; {QUERIES} receipts)"
+    )
+    lines = [title, f"{'':24}{'p50':>10}{'p95':>10}"]
+    rows: tuple[tuple[str, Cost], ...] = (
+        ("receipt, cold", past.receipt_cold),
+        ("receipt, warm", past.receipt_warm),
+        (f"{RANGE} transactions, cold", past.range_cold),
+        (f"{RANGE} transactions, warm", past.range_warm),
+    )
+    lines += [f"{name:24}{cost.p50:>10.3f}{cost.p95:>10.3f}" for name, cost in rows]
+    return [*lines, f"{'indexed entries/s':24}{past.indexed_per_s:>10.0f}"]

@@ -105,6 +105,10 @@ class LedgerSecrets:
         """Every secret, ascending."""
         return list(self._secrets)
 
+    def earliest(self) -> LedgerSecret | None:
+        """The secret of the smallest version, None when there is none."""
+        return self._secrets[0] if self._secrets else None
+
     def latest(self) -> LedgerSecret:
         """The secret of the greatest version. LocalError when there is none."""
         if not self._secrets:

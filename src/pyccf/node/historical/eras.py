@@ -31,6 +31,9 @@ from pyccf.types import Json, SeqNo, TxID
 ERAS_MAX = 1000
 """Service identities that one ledger may have had."""
 
+CERTIFICATES_MAX = 256
+"""Certificates of nodes of which is remembered what was found out."""
+
 Row = Callable[[str, bytes], "bytes | None"]
 """Reads a row of a table by its key."""
 
@@ -50,10 +53,11 @@ class Proven(Protocol):
 class Era:
     """One service identity, and what led to it."""
 
-    __slots__ = ("cert", "key", "predecessors", "previous_version")
+    __slots__ = ("_endorsed", "cert", "key", "predecessors", "previous_version")
 
     def __init__(self, cert: str, previous_version: SeqNo | None, predecessors: list[bytes]):
         self.cert = cert
+        self._endorsed: dict[str, bool] = {}
         try:
             self.key: PublicKey = key_of(cert)
         except ValueError as e:
@@ -71,7 +75,12 @@ class Era:
         """
         if not signature.cert:
             return self.previous_version is None
-        return endorsed_by(signature.cert, self.cert)
+        known = self._endorsed.get(signature.cert)
+        if known is None:
+            if len(self._endorsed) >= CERTIFICATES_MAX:
+                self._endorsed.clear()
+            known = self._endorsed[signature.cert] = endorsed_by(signature.cert, self.cert)
+        return known
 
 
 class Eras:
@@ -86,6 +95,8 @@ class Eras:
         self._eras: list[Era] = []
         self._certificates: dict[bytes, str] = {}
         self._chain: list[Endorsement] = []
+        self._node_keys: dict[str, PublicKey] = {}
+        """Keys of nodes by their certificates."""
 
     # --- identities -----------------------------------------------------------------------------
 
@@ -165,6 +176,9 @@ class Eras:
         Signatures of the first version of the original do not hold it, the table of nodes does.
         """
         cert = signature.cert or self._cert_in_table(signature)
+        known = self._node_keys.get(cert)
+        if known is not None and known.id == signature.node:
+            return known
         try:
             key = key_of(cert)
         except ValueError as e:
@@ -175,6 +189,9 @@ class Eras:
             raise _bad(
                 signature.seqno, f"carries the certificate of another node than {signature.node}"
             )
+        if len(self._node_keys) >= CERTIFICATES_MAX:
+            self._node_keys.clear()
+        self._node_keys[cert] = key
         return key
 
     def _cert_in_table(self, signature: Signature) -> str:

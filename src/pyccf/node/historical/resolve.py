@@ -142,7 +142,7 @@ class Resolver:
             # A signature does not cover itself: that it was sealed here has to do.
             self._open(entry)
         endorsed = PRESENT if self._eras.is_present(era) else self._endorsements(seqno, era)
-        return State(entry, covering, self._evidence(entry), endorsed, self._open_private)
+        return State(entry, covering, self._evidence, endorsed, self._open_private)
 
     def _endorsements(self, seqno: SeqNo, era: Era) -> Endorsements:
         cose: tuple[bytes, ...] | None = None

@@ -27,8 +27,8 @@ class PastSecrets:
 
     def cipher_at(self, seqno: SeqNo) -> EntryCipher:
         """What sealed the entry at `seqno`; LocalError when that secret is not known (yet)."""
-        own = self._own.all()
-        if own and seqno >= own[0].version:
+        first = self._own.earliest()
+        if first is not None and seqno >= first.version:
             return self._own.at(seqno).cipher
         return self._older.at(seqno).cipher
 
@@ -77,8 +77,7 @@ class PastSecrets:
         self._older.add(LedgerSecret(version, key, stored))
 
     def _earliest(self) -> LedgerSecret | None:
-        known = self._older.all() or self._own.all()
-        return known[0] if known else None
+        return self._older.earliest() or self._own.earliest()
 
 
 def _bad(entry: ParsedEntry, what: str) -> InvalidLedger:

@@ -47,7 +47,7 @@ class State:
     __slots__ = (
         "_covering",
         "_endorsements",
-        "_evidence",
+        "_find_evidence",
         "_open_private",
         "_receipt",
         "parsed",
@@ -58,14 +58,14 @@ class State:
         self,
         parsed: ParsedEntry,
         covering: Covering,
-        evidence: str | None,
+        find_evidence: Callable[[ParsedEntry], str | None],
         endorsements: Endorsements,
         open_private: Callable[[ParsedEntry], Changes],
     ) -> None:
         self.txid = TxID(parsed.view, parsed.seqno)
         self.parsed = parsed
         self._covering = covering
-        self._evidence = evidence
+        self._find_evidence = find_evidence
         self._endorsements = endorsements
         self._open_private = open_private
         self._receipt: dict[str, Json] | None = None
@@ -85,7 +85,10 @@ class State:
         made = self._receipt
         if made is None:
             made = self._receipt = receipts.json_receipt(
-                self.parsed, self._covering, self._evidence, self._endorsements.certificates
+                self.parsed,
+                self._covering,
+                self._find_evidence(self.parsed),
+                self._endorsements.certificates,
             )
         return made
 
@@ -115,7 +118,7 @@ class State:
         if self.is_signature:
             return None
         try:
-            return make(self.parsed, self._covering, self._evidence)
+            return make(self.parsed, self._covering, self._find_evidence(self.parsed))
         except LocalError:
             # Entries from before commit evidence have no such proof.
             return None
