@@ -159,3 +159,98 @@ def test_the_receipt_of_a_signature_is_refused_in_words(service: Service, tmp_pa
     made = receipts.json_receipt(entry, entry, None)
     (found,) = verify(tmp_path, (made, service.identity.service_cert, None))
     assert found == "InvalidReceipt: The receipt of a signature cannot be verified here."
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+REQUESTS = """
+import { Client, Identity, InvalidReceipt, NotCommitted, TooLate } from "./src/index.js";
+const empty = new Uint8Array();
+const json = (value) => new TextEncoder().encode(JSON.stringify(value));
+/** A client of a service that answers by a table, and what it was asked. */
+function made(answers, more = {}) {
+  const asked = [];
+  const carry = async (method, url, headers, body) => {
+    asked.push([method, url, headers, body === undefined ? "" : new TextDecoder().decode(body)]);
+    const [status, told, given] = answers[Math.min(asked.length, answers.length) - 1];
+    return { status, headers: given ?? {}, body: told === undefined ? empty : json(told) };
+  };
+  return [new Client({ url: "https://a.test:1", carry, ...more }), asked];
+}
+const to = (location) => [307, undefined, { location }];
+const name = (promise) => promise.then(() => "fine", (error) => `${error.name}: ${error.message}`);
+const status = (value) => [200, { status: value }, { "content-type": "application/json" }];
+const results = {};
+{
+  const answers = [to("https://b.test/app/x?y=1"), [200, true]];
+  const [client, asked] = made(answers, { token: async () => "t" });
+  results.redirected = [(await client.post("/app/x", { json: 5, wait: "commit" })).json(), asked];
+}
+{
+  const [client] = made([to("http://b.test/app/x")]);
+  results.downgrade = await name(client.get("/app/x"));
+}
+{
+  const [client, asked] = made([to("/again")]);
+  results.circle = [await name(client.get("/app/x")), asked.length];
+}
+{
+  const [client, asked] = made([status("Unknown"), status("Pending"), status("Committed")]);
+  await client.waitForCommit("2.5");
+  results.committed = [asked.length, asked[0][1]];
+}
+{
+  const [client] = made([status("Invalid")]);
+  results.lost = await name(client.waitForCommit("2.5"));
+}
+{
+  let now = 0;
+  const [client] = made([status("Pending")], { now: () => (now += 40) });
+  results.late = await name(client.waitForCommit("2.5", 100));
+}
+{
+  const refusal = { error: { code: "ResourceNotFound", message: "no", details: [1] } };
+  const [client] = made([[404, refusal]]);
+  const error = await client.getNodeState().catch((e) => e);
+  results.refused = [error.status, error.code, error.message, error.details];
+}
+{
+  const [client] = made([[502]]);
+  results.silent = await name(client.getNodeState());
+}
+{
+  const [client] = made([[200, { a: 1 }, { "content-type": "application/json" }]]);
+  const missing = () => client.proposalsGet({});
+  try { missing(); } catch (error) { results.missing = error.message; }
+}
+{
+  const [client, asked] = made([[200, "x", {}]]);
+  await client.getNodeNetworkNodes({ status: "Trusted", host: undefined });
+  results.query = asked.at(-1)[1];
+}
+console.log(JSON.stringify(results));
+"""
+
+
+def test_requests_redirects_and_refusals() -> None:
+    said = run(REQUESTS)
+    answer, asked = said["redirected"]
+    assert answer is True
+    assert [(method, url) for method, url, _, _ in asked] == [
+        ("POST", "https://a.test:1/app/x"),
+        ("POST", "https://b.test/app/x?y=1"),
+    ]
+    for _, _, headers, body in asked:
+        assert headers["authorization"] == "Bearer t"
+        assert headers["x-pyccf-wait"] == "commit"
+        assert body == "5"
+    assert "redirects away from TLS" in said["downgrade"]
+    assert said["circle"][0].startswith("Error: more than 5 redirects")
+    assert said["circle"][1] == 6
+    assert said["committed"] == [3, "https://a.test:1/node/tx?transaction_id=2.5"]
+    assert said["lost"].startswith("NotCommitted: Transaction 2.5")
+    assert said["late"].startswith("TooLate: Transaction 2.5 was not committed within 100 ms")
+    assert said["refused"] == [404, "ResourceNotFound", "no (404 ResourceNotFound)", [1]]
+    assert said["silent"].startswith("ServiceError: No explanation given (502")
+    assert said["missing"] == "a path parameter is missing"
+    assert said["query"] == "https://a.test:1/node/network/nodes?status=Trusted"
