@@ -89,6 +89,20 @@ def parse_envelope(raw: bytes) -> Cose:
     return Cose(sign1.payload or b"", raw, sign1.signature, sign1.headers)
 
 
+def _framed(name: bytes, text: bytes, body: bytes) -> bytes:
+    """The body as a header frames it."""
+    if name == b"transfer-encoding":
+        raise LocalError(
+            "The request's body is chunked", hint="Give the body whole, with its content-length."
+        )
+    if name != b"content-length":
+        return body
+    if not text.isdigit() or int(text) > len(body):
+        told = text.decode("latin-1")
+        raise LocalError(f"The request says {told} bytes of body, {len(body)} are there")
+    return body[: int(text)]
+
+
 def _raw_request(raw: bytes) -> Request:
     head, blank, body = raw.partition(b"\r\n\r\n")
     if not blank:
@@ -106,4 +120,5 @@ def _raw_request(raw: bytes) -> Request:
         if not colon or not name.strip():
             raise LocalError(f"Malformed header line in the request: {line.decode('latin-1')!r}")
         fields += [name.strip(), text.strip()]
+        body = _framed(name.strip().lower(), text.strip(), body)
     return Request.received(words[0].decode("latin-1"), words[1].decode("latin-1"), fields, body)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pyccf import constitutions
-from pyccf.appdev.past import parse_secrets
+from pyccf.appdev.past import moment
 from pyccf.appdev.replay import Replayed, replay
 from pyccf.appdev.requests import parse_request
 from pyccf.apps.js import recording
@@ -161,8 +161,6 @@ def test_a_recorded_request_writes_the_same_again(world: World) -> None:
 def test_what_is_recorded_lets_nobody_act_for_the_caller(world: World) -> None:
     seqno = world.add(1)
     world.save()
-    from pyccf.appdev.past import moment
-
     row = moment(world.folder, seqno, world.secrets).writes[recording.TABLE][recording.KEY]
     assert row is not None
     kept = json.loads(row)
@@ -348,31 +346,3 @@ def test_what_the_command_refuses(
     world.save()
     assert main(["app", "replay", str(world.folder), *words]) == 1
     assert told in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "raw", [b"", b"xyz", b"00" * 31, b"{nope", b'{"0": "' + b"00" * 32 + b'"}']
-)
-def test_secrets_that_are_none_are_not_repeated(raw: bytes) -> None:
-    with pytest.raises(LocalError, match="neither 32 bytes") as caught:
-        parse_secrets(raw)
-    assert raw == b"" or raw.decode() not in caught.value.explain()
-
-
-@pytest.mark.parametrize(
-    ("raw", "told"),
-    [
-        (b"{nope", "not JSON"),
-        (b"[]", "not a JSON object"),
-        (b"{}", "needs method and path"),
-        (b'{"method": "GET", "path": "/x", "headers": 1}', "headers"),
-        (b'{"method": "GET", "path": "/x", "body_base64": "!"}', "not base64"),
-        (b'{"method": "GET", "path": "/x", "caller": 1}', "caller must be"),
-        (b'{"method": "GET", "path": "/x", "caller": "user_cose_sign1"}', "malformed"),
-        (b"hello", "neither JSON nor"),
-        (b"GET /x HTTP/1.1\r\nbroken\r\n\r\n", "Malformed header"),
-    ],
-)
-def test_requests_that_are_none(raw: bytes, told: str) -> None:
-    with pytest.raises(LocalError, match=told):
-        parse_request(raw)
