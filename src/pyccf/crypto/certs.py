@@ -133,9 +133,12 @@ def load(certificate: Certificate) -> x509.Certificate:
     """The certificate as the cryptography library holds it; ValueError when it is none."""
     der = pem_to_der(certificate)
     try:
-        return x509.load_der_x509_certificate(der)
-    except (ValueError, x509.InvalidVersion):
+        loaded = x509.load_der_x509_certificate(der)
+        # The library reads names when they are asked for, and has other errors for odd ones.
+        _ = loaded.subject, loaded.issuer
+    except (ValueError, TypeError, x509.InvalidVersion):
         raise ValueError("not a certificate") from None
+    return loaded
 
 
 def validity(certificate: Certificate) -> tuple[UnixSeconds, UnixSeconds]:

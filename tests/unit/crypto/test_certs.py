@@ -421,3 +421,16 @@ def test_a_version_that_does_not_exist() -> None:
         with pytest.raises(ValueError):
             read(odd)
     assert not certs.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
+
+
+def test_a_name_of_a_kind_that_it_cannot_have() -> None:
+    """A bit string in place of text: the library only notices when the name is read."""
+    name = b"\x06\x03\x55\x04\x03\x0c\x08CCF Node"
+    der = certs.pem_to_der(NODE)
+    assert name in der
+    odd = der.replace(name, name.replace(b"\x0c\x08", b"\x03\x08"))
+    for read in (certs.load, certs.validity, certs.subject, certs.spki):
+        with pytest.raises(ValueError):
+            read(odd)
+    assert not certs.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
+    assert not certs.check_endorsed(NODE, certs.der_to_pem(odd), ignore_time=True, now=NOW)
