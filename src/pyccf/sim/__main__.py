@@ -4,9 +4,10 @@
                             [--keep ACTS] [--transcript FILE] [--no-shrink] [--go-on]
     python -m pyccf.sim scenario FILE...
     python -m pyccf.sim bugs
+    python -m pyccf.sim drill --seeds N [--seed S]
 
-`run` plays N schedules of M acts each, from seed S on (a fresh one if none is given). Exit status
-0: no rule was violated; 1: one was, and the line to replay it is printed; 2: the arguments are
+`run` plays N schedules of M acts each, from seed S on (a fresh one if none is given), `drill` has
+everything die and come back from what is left, a few times for each of N seeds. Exit status 0: no rule was violated; 1: one was, and the line to replay it is printed; 2: the arguments are
 wrong.
 """
 
@@ -19,7 +20,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from pyccf.sim import explore, scenario
+from pyccf.sim import drill, explore, scenario
 from pyccf.sim.bugs import BUGS
 from pyccf.sim.explore import Figures, Outcome
 from pyccf.sim.schedule import THEMES, Schedule, generate
@@ -38,7 +39,40 @@ def main(arguments: list[str]) -> int:
         for name, bug in BUGS.items():
             print(f"{name:40} {bug.about}")
         return 0
+    if options.command == "drill":
+        return _drill(options)
     return _run(options)
+
+
+def _drill(options: argparse.Namespace) -> int:
+    first = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "big")
+    total = drill.DrillFigures()
+    failed = 0
+    began = said = time.monotonic()
+    print(f"drills {first} to {first + options.seeds - 1}", flush=True)
+    for seed in range(first, first + options.seeds):
+        try:
+            total.add(drill.run(seed))
+        except drill.Lost as e:
+            failed += 1
+            print(f"drill {seed}: {e}")
+            print(f"replay: python -m pyccf.sim drill --seeds 1 --seed {seed}", flush=True)
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            print(f"  {_drilled(total, said - began)}", flush=True)
+    print(_drilled(total, time.monotonic() - began))
+    print(f"{failed} failed" if failed else "no rule was violated")
+    return 1 if failed else 0
+
+
+def _drilled(total: drill.DrillFigures, seconds: float) -> str:
+    return (
+        f"{total.drills} drills in {seconds:.0f} s: {total.lives} recoveries of"
+        f" {total.entries} entries, {total.cut_short} of them interrupted by the next disaster,"
+        f" {total.joined} nodes joined meanwhile; {total.files} files, {total.files_lost} lost,"
+        f" {total.files_hurt} torn or damaged; {total.nothing_lost} disasters without loss,"
+        f" {total.unrecoverable} before which no shares were left"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--go-on", action="store_true", help="do not stop at a failing schedule")
     files = commands.add_parser("scenario", help="play scenario files against the engine")
     files.add_argument("files", nargs="+")
+    drills = commands.add_parser("drill", help="kill everything, lose files, recover, repeat")
+    drills.add_argument("--seeds", type=int, default=SEEDS, help="how many drills")
+    drills.add_argument("--seed", type=int, help="the first seed; a fresh one if not given")
     commands.add_parser("bugs", help="list the protocol bugs that can be switched on")
     return parser
 

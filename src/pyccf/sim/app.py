@@ -17,12 +17,14 @@ from collections.abc import Callable
 
 from pyccf.apps.context import Context
 from pyccf.apps.router import Endpoint, Forwarding, Mode
+from pyccf.codec.text import unb64
 from pyccf.crypto import certs
 from pyccf.errors import RpcError
-from pyccf.service import members, tables
+from pyccf.service import members, recovery, tables
 from pyccf.service.identity import ServiceIdentity
 from pyccf.service.nodes import NodeStatus
 from pyccf.service.operations import Operations
+from pyccf.sim import identities
 from pyccf.types import Json, NodeId, UnixSeconds
 
 Unix = Callable[[], UnixSeconds]
@@ -116,6 +118,8 @@ class Governance:
             "remove": self._remove,
             "replace": self._replace,
             "rekey": self._rekey,
+            "accept": self._accept,
+            "share": self._share,
         }
         return [
             Endpoint(verb="POST", path=f"/sim/{name}", execute=act) for name, act in acts.items()
@@ -126,6 +130,19 @@ class Governance:
         for member_id, _ in sorted(tables.objects(ctx.tx, tables.MEMBERS_INFO)):
             members.activate(ctx.tx, member_id)
         self._operations.transition_service_to_open(ctx.tx, None, self._service.cert_pem)
+
+    def _accept(self, ctx: Context) -> None:
+        """Accept the recovered service."""
+        previous = tables.get_text(ctx.tx, tables.PREVIOUS_SERVICE_IDENTITY)
+        self._operations.transition_service_to_open(ctx.tx, previous, self._service.cert_pem)
+
+    def _share(self, ctx: Context) -> None:
+        """The only member opens its recovery share and hands it in."""
+        member = identities.member().member_id
+        sealed = recovery.encrypted_share(ctx.tx, member)
+        share = identities.member_key().decrypt_oaep(unb64(sealed or ""))
+        if self._operations.submit_share(ctx.tx, member, share).enough:
+            self._operations.restore_secrets(ctx.tx)
 
     def _trust(self, ctx: Context) -> None:
         """Trust the nodes named, those of them that are pending."""

@@ -18,6 +18,7 @@ from pyccf.crypto.entropy import SeededEntropy
 from pyccf.node.create import NodePlan, Parts, ServicePlan, start_service
 from pyccf.node.join import JoinTarget, join_service
 from pyccf.node.node import Limits
+from pyccf.node.recover import RecoveryPlan, recover_service
 from pyccf.service import genesis
 from pyccf.service.nodes import RpcInterface
 from pyccf.service.operations import Operations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pyccf.apps.router import Endpoint
     from pyccf.kv.tx import Tx
     from pyccf.node.frontend import Frontend
+    from pyccf.service.identity import ServiceIdentity
     from pyccf.sim.cluster import Cluster, Setup
     from pyccf.sim.shell import Shell
 
@@ -70,10 +72,26 @@ def join(shell: Shell, cluster: Cluster, target: str) -> None:
         _plan(shell, setup),
         JoinTarget(
             address=target,
-            service_cert_pem=identities.service().cert_pem,
+            service_cert_pem=cluster.service_cert,
             retry_timeout=JOIN_RETRY_MS,
         ),
         identities.node(shell.number),
+        entropy=_entropy(shell, setup),
+        started=STARTED,
+        app=None,
+        install=_installer(shell, cluster),
+    )
+
+
+def recover(shell: Shell, cluster: Cluster, previous: str, service: ServiceIdentity) -> None:
+    """The first node of a service that goes on with the ledger on its disk."""
+    setup = cluster.setup
+    recover_service(
+        RecoveryPlan(
+            previous_service_identity=previous, **msgspec.structs.asdict(_plan(shell, setup))
+        ),
+        identities.node(shell.number),
+        service,
         entropy=_entropy(shell, setup),
         started=STARTED,
         app=None,

@@ -20,7 +20,7 @@ import msgspec
 
 from pyccf.http.message import Request
 from pyccf.node.outputs import Answer, Call, Channel
-from pyccf.sim import build, peek
+from pyccf.sim import build, identities, peek
 from pyccf.sim.clock import Clock
 from pyccf.sim.network import Network
 from pyccf.sim.shell import (
@@ -33,6 +33,8 @@ from pyccf.sim.shell import (
 from pyccf.types import Millis, NodeId
 
 if TYPE_CHECKING:
+    from pyccf.ledger.entry import Entry
+    from pyccf.service.identity import ServiceIdentity
     from pyccf.sim.transcript import Transcript
 
 STOPPING: Millis = 200
@@ -58,8 +60,14 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 class Cluster:
     """All nodes of one run, their network and their time."""
 
-    def __init__(self, setup: Setup, transcript: Transcript | None = None) -> None:
+    def __init__(
+        self, setup: Setup, transcript: Transcript | None = None, *, first: int = 0
+    ) -> None:
+        """`first` is the number of the first node: none of a service is numbered twice."""
         self.setup = setup
+        self.first = first
+        self.service_cert = identities.service().cert_pem
+        """What operators know the service by."""
         self.clock = Clock()
         self.network = Network(self.clock, str(setup.seed))
         self.chance = Random(f"{setup.seed} cluster")
@@ -165,6 +173,15 @@ class Cluster:
         self._register(shell)
         return shell
 
+    def recover(self, entries: list[Entry], previous: str, service: ServiceIdentity) -> Shell:
+        """The first node goes on with a ledger, as another service."""
+        shell = self._new_shell()
+        shell.disk.entries = list(entries)
+        self.service_cert = service.cert_pem
+        build.recover(shell, self, previous, service)
+        self._register(shell)
+        return shell
+
     def join(self, target: Shell) -> Shell:
         """A new node asks `target` to be let in."""
         shell = self._new_shell()
@@ -173,7 +190,8 @@ class Cluster:
         return shell
 
     def _new_shell(self) -> Shell:
-        shell = Shell(len(self.shells), self, self.setup.frame_bytes_max)
+        number = self.first + len(self.shells)
+        shell = Shell(number, self, self.setup.frame_bytes_max)
         self.shells.append(shell)
         return shell
 

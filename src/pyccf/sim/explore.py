@@ -111,6 +111,17 @@ class Simulation:
             self.transcript.end(str(violation) if violation else "no rule was violated")
         return Outcome(self._figures(), violation, where)
 
+    def live(self) -> Violation | None:
+        """Form the network and play the schedule, and leave everything as it then is."""
+        try:
+            self._form()
+            self._play()
+        except Violated as e:
+            return e.found
+        except Broken as e:
+            return Violation("ShellContract", (), str(e))
+        return None
+
     def _figures(self) -> Figures:
         judges, network = self.judges, self.cluster.network
         return Figures(

@@ -64,6 +64,18 @@ def service() -> ServiceIdentity:
     return ServiceIdentity(made.key, made.cert_pem, made.subject)
 
 
+def new_service(seed: str) -> ServiceIdentity:
+    """The identity of a service that goes on with the ledger of another."""
+    return make_service(
+        entropy=SeededEntropy(seed), not_before=STARTED, days=VALID_DAYS, curve=CURVE
+    )
+
+
+def member_key() -> RsaPrivateKey:
+    """The key by which the member opens its recovery share."""
+    return _rsa_key()
+
+
 @lru_cache(maxsize=1)
 def member() -> genesis.Member:
     """The only member of a simulated consortium."""
