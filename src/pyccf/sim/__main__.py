@@ -7,8 +7,8 @@
     python -m pyccf.sim drill --seeds N [--seed S]
 
 `run` plays N schedules of M acts each, from seed S on (a fresh one if none is given), `drill` has
-everything die and come back from what is left, a few times for each of N seeds. Exit status 0: no rule was violated; 1: one was, and the line to replay it is printed; 2: the arguments are
-wrong.
+everything die and come back from what is left, a few times for each of N seeds. Exit status 0: no
+rule was violated; 1: one was, and the line to replay it is printed; 2: the arguments are wrong.
 """
 
 from __future__ import annotations
