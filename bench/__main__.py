@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from bench import governance, history, parts, report
+from bench import governance, history, http, parts, report
 from bench.load import WrkMissing
 from bench.parts import LEDGER_ENTRIES, Plan
 from bench.servers import BENCH
 
-PARTS = ("load", "auth", "growth", "ledger", "governance", "history", "stages")
+PARTS = ("load", "auth", "http", "growth", "ledger", "governance", "history", "stages")
 NEEDS_WRK = ("load", "auth", "growth", "ledger")
 
 
@@ -59,6 +59,11 @@ def main(given: list[str]) -> int:
     if shutil.which("wrk") is None and any(part in NEEDS_WRK for part in only):
         print(f"{WrkMissing()}\nWithout it: python -m bench --only stages", file=sys.stderr)
         return 1
+    if shutil.which("h2load") is None and "http" in only:
+        print(
+            f"{http.H2loadMissing()}\nWithout it: choose other parts with --only", file=sys.stderr
+        )
+        return 1
     plan = Plan(
         chosen.seconds, chosen.rounds, chosen.connections, chosen.keys, chosen.ledger_entries
     )
@@ -69,6 +74,7 @@ def main(given: list[str]) -> int:
         plan=plan,
         load=parts.load(plan, _say) if "load" in only else None,
         auth=parts.auth(plan, _say) if "auth" in only else None,
+        http=http.measure(plan.seconds, _say) if "http" in only else None,
         growth=parts.growth(plan, _say) if "growth" in only else None,
         ledger=parts.ledger(plan, _say) if "ledger" in only else None,
         governance=governance.measure(_say) if "governance" in only else None,

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from pyccf.http.message import JSON_TYPE, Request, encode_response
 from pyccf.http.session import Session
+from pyccf.shell.admission import SESSIONS_SOFT
 from pyccf.shell.listen import Listener
 
 BODY = b'{"msg":"Hello world"}'
@@ -76,10 +77,20 @@ def certificate() -> tuple[str, str]:
     ).decode()
 
 
-async def serve(port: int, cert_pem: str, key_pem: str, *, tls: bool) -> dict[str, float]:
+async def serve(
+    port: int, cert_pem: str, key_pem: str, *, tls: bool, http2: bool, sessions: int
+) -> dict[str, float]:
     """Serve until a signal; requests answered and CPU per request in microseconds."""
     handler = Echo()
-    listener = Listener("echo", f"127.0.0.1:{port}", handler, tls=tls)
+    listener = Listener(
+        "echo",
+        f"127.0.0.1:{port}",
+        handler,
+        tls=tls,
+        http2=http2,
+        sessions_soft=sessions,
+        sessions_hard=sessions,
+    )
     if tls:
         listener.set_certificate(cert_pem, key_pem)
     await listener.start()
@@ -108,11 +119,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--cert", type=Path, help="PEM certificate to serve")
     parser.add_argument("--key", type=Path, help="its PEM key")
     parser.add_argument("--plain", action="store_true", help="plain TCP instead of TLS")
+    parser.add_argument("--http2", action="store_true", help="HTTP/2 instead of HTTP/1.1")
+    parser.add_argument("--sessions", type=int, default=SESSIONS_SOFT, help="connections at most")
     chosen = parser.parse_args(arguments)
     if bool(chosen.cert) != bool(chosen.key):
         parser.error("--cert and --key go together")
     pair = (chosen.cert.read_text(), chosen.key.read_text()) if chosen.cert else certificate()
-    result = uvloop.run(serve(chosen.port, *pair, tls=not chosen.plain))
+    serving = serve(
+        chosen.port,
+        *pair,
+        tls=not chosen.plain,
+        http2=chosen.http2,
+        sessions=chosen.sessions,
+    )
+    result = uvloop.run(serving)
     print(json.dumps(result), flush=True)
 
 

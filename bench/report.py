@@ -13,6 +13,7 @@ import msgspec
 import pyccf
 from bench.governance import FEW, LISTING, MEMBERS, PROPOSALS, Operation
 from bench.history import QUERIES, RANGE, Cost, History
+from bench.http import Http
 from bench.load import Figure
 from bench.parts import Growth, LedgerCost, Plan
 from bench.servers import ROOT
@@ -65,6 +66,7 @@ class Results(msgspec.Struct, frozen=True, omit_defaults=True):
     plan: Plan
     load: dict[str, list[Figure]] | None = None
     auth: dict[str, list[Figure]] | None = None
+    http: Http | None = None
     growth: list[Growth] | None = None
     ledger: LedgerCost | None = None
     governance: list[Operation] | None = None
@@ -165,6 +167,18 @@ def text(results: Results) -> str:
         lines += ["", f"Writes by authentication, {connections} connections", _head("of none")]
         for figure in figures:
             lines.append(_row(figure.target, figure, f"{figure.rate / figures[0].rate:.2f}"))
+    if results.http:
+        lines += ["", "HTTP: a bare echo under h2load"]
+        for rate in results.http.rates:
+            lines.append(
+                f"  {rate.protocol:<9} {rate.clients:>4} connections of {rate.streams:>2} at once"
+                f" {rate.rate:>9.0f} req/s {rate.cpu_us:>8.2f} CPU µs  failed {rate.failed}"
+            )
+        for held in results.http.memory:
+            lines.append(
+                f"  {held.protocol:<9} {held.connections:>4} {held.state} connections:"
+                f" {held.bytes_each / 1024:.1f} KiB each"
+            )
     if results.growth:
         lines += ["", f"Growth, {plan.connections[0]} connections", _head("B/key")]
         for size in results.growth:

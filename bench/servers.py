@@ -61,15 +61,17 @@ class _Process:
     ) -> None:
         self.stop()
 
-    def stop(self) -> None:
-        """Stop it and wait."""
+    def stop(self) -> str:
+        """Stop it and wait; what it said last."""
+        if self._process.returncode is not None:
+            return ""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
-            self._process.communicate(timeout=STOP_TIMEOUT_S)
+            return self._process.communicate(timeout=STOP_TIMEOUT_S)[0]
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            return self._process.communicate()[0]
 
     def cpu_s(self) -> float:
         return cpu_s(self.pid)
@@ -78,8 +80,8 @@ class _Process:
 class Echo(_Process):
     """The same answer to everything, over the TLS and HTTP of a node."""
 
-    def __init__(self) -> None:
-        super().__init__([sys.executable, "-m", "bench.echo"])
+    def __init__(self, *options: str) -> None:
+        super().__init__([sys.executable, "-m", "bench.echo", *options])
         self.url = f"https://{self.said['address']}"
 
     def __enter__(self) -> Echo:
