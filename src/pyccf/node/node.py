@@ -670,7 +670,6 @@ class Node:
             self._too_late(held, f"within {held.wish.timeout_ms}ms")
         if self.membership.retired:
             self.dismiss("before this node was retired")
-            self.feeds.end()
         if self.state == "PartOfNetwork":
             self._declared.tick()
             self.indexes.tick()
@@ -681,7 +680,8 @@ class Node:
             passes(now)
 
     def dismiss(self, when: str) -> None:
-        """Answer everybody who still waits: this node will not learn of more commits."""
+        """Answer everybody who still waits or listens: this node learns of no more commits."""
+        self.feeds.end()
         for held in self._waiting.overdue(NEVER):
             self._too_late(held, when)
 

@@ -331,6 +331,14 @@ def test_private_tables_are_told_to_who_may_know() -> None:
     ]
 
 
+def test_feeds_end_with_the_node() -> None:
+    s = service()
+    client = listening(s, "/feed")
+    s.node.dismiss("before this node stopped")
+    assert client.over == "ended"
+    assert len(s.node.feeds) == 0
+
+
 def test_there_are_so_many_listeners_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "FEEDS_MAX", 2)
     s = service()

@@ -17,6 +17,7 @@ from pyccf.node.index.driver import BATCH_MAX, INDEXES_MAX
 from pyccf.service import tables
 from pyccf.types import Json, TxID
 from support.node import Service
+from support.told import Network
 
 records = Table("public:records", key=int, value=str)
 
@@ -238,3 +239,26 @@ def test_indexes_named_by_a_javascript_application() -> None:
     index(s)
     names = [d["name"] for d in s.node.indexes.describe() if isinstance(d, dict)]
     assert names == ["SeqnosByKey records"]
+
+
+# --- on a backup ----------------------------------------------------------------------------------
+
+
+def test_a_backup_indexes_and_tells_what_it_followed() -> None:
+    network = Network(backups=1)
+    backup = network.backups[0]
+    index = SeqnosByKey("public:records")
+    backup.node.indexes.install(index)
+    for i in range(5):
+        tx = network.primary.node.store.tx()
+        tx.map("public:records").set(b"%d" % (i % 2), b"x")
+        network.primary.node.commit(tx)
+    network.replicate(commit=False)
+    for _ in range(4):
+        network.tick(10)
+    assert index.watermark.seqno < network.primary.node.store.version - 4
+    network.sign()
+    for _ in range(4):
+        network.tick(10)
+    assert index.watermark.seqno == network.primary.node.store.version
+    assert len(index.get_all_write_txs(b"0")) == 3
