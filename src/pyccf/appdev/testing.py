@@ -92,6 +92,11 @@ def run_file(
         if failure is not None:
             return FileResult(file, error=failure)
         return FileResult(file, run.all())
+    except _Stopped:
+        return FileResult(file, error=Failure("The engine had to be stopped while it was loaded"))
+    except JsError as e:
+        # The file took away what the library itself is made of.
+        return FileResult(file, error=Failure(f"The test library cannot go on: {e.message}"))
     finally:
         interpreter.vm.close()
 

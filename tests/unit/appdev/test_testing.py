@@ -366,6 +366,7 @@ def test_an_engine_stopped_by_force_ends_the_file(folder: Path) -> None:
         ("import { nope } from '../src/lib.js';", "nope"),
         ("import '../src/broken.js';", "(in src/broken.js)"),
         ("it('x');", "needs a function"),
+        ("Array.prototype.map = null; it('x', () => {});", "library cannot go on: TypeError"),
         ("describe('x', async () => {});", "must not be asynchronous"),
     ],
 )
