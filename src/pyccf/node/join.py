@@ -39,7 +39,7 @@ from pyccf.node.states import (
     PENDING,
     READING_PRIVATE_LEDGER,
 )
-from pyccf.service import tables
+from pyccf.service import recovery, tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
 from pyccf.service.nodes import NodeStatus, join_request
 from pyccf.types import Json, Millis, SeqNo, UnixSeconds
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 PATH = "/node/join"
 CALL_TIMEOUT: Millis = 5000
 RETRY_TIMEOUT: Millis = 1000
+GIVEN_NOTHING_RETRIES = 10
+"""After so many times the retry timeout a node that is given no entries looks for a snapshot."""
 SECRETS_MAX = 1_000_000
 """More ledger secrets than any service ever had."""
 QUOTED_MAX = 4096
@@ -161,16 +163,9 @@ class Joiner:
         self._node = node
         self._snapshot = snapshot
         """Where this node starts from; None: the beginning of the ledger."""
-        self._fetch: SnapshotFetch | None = None
-        if target.fetch is not None:
-            self._fetch = SnapshotFetch(
-                target.fetch,
-                target.address,
-                lambda: parts.service.cert_pem,
-                0 if snapshot is None else snapshot.seqno,
-                node.demand,
-                self._log,
-            )
+        self._fetch = self._new_fetch(target)
+        self._without_since: Millis | None = None
+        """Since when this node takes part without having been given any entry."""
         self._parts = parts
         self._secrets = secrets
         self._config = target
@@ -199,6 +194,9 @@ class Joiner:
                 return
             self._fetched(self._fetch.found)
             self._fetch = None
+        if self._is_given_nothing(now):
+            self._without_since = None
+            self._fetch = self._new_fetch(self._config)
         if self.done or self._asked is not None or now < self._due:
             return
         self._due = now + self._config.retry_timeout
@@ -220,11 +218,43 @@ class Joiner:
             )
         )
 
+    def _new_fetch(self, target: JoinTarget) -> SnapshotFetch | None:
+        """The search for a newer snapshot than this node has, if it is to search."""
+        if target.fetch is None:
+            return None
+        return SnapshotFetch(
+            target.fetch,
+            target.address,
+            lambda: self._parts.service.cert_pem,
+            0 if self._snapshot is None else self._snapshot.seqno,
+            self._node.demand,
+            self._log,
+        )
+
+    def _is_given_nothing(self, now: Millis) -> bool:
+        """Whether this node was let in long ago and got no entry since.
+
+        A primary that itself began with a snapshot has not got what is before that.
+        """
+        node = self._node
+        if self._fetch is not None or node.state != PART_OF_NETWORK or node.store.version:
+            return False
+        if self._without_since is None:
+            self._without_since = now
+        return now - self._without_since >= GIVEN_NOTHING_RETRIES * self._config.retry_timeout
+
     def _fetched(self, found: Fetched | None) -> None:
         """The search for a snapshot is over."""
         if found is not None:
-            self._snapshot = found.restorable
             self._node.demand(SaveSnapshot(found.name, [found.data]))
+            self._snapshot = found.restorable
+            if self._node.state != PENDING and not self._node.store.version:
+                try:
+                    self._begin()
+                except Hopeless as e:
+                    self._give_up(e.message)
+        elif self._node.state != PENDING:
+            return
         elif self._snapshot is None:
             self._log("info", "No snapshot found: Node will replay all historical transactions")
 
@@ -343,6 +373,7 @@ class Joiner:
         at = found.snapshot
         node.consensus.join(at.view, at.seqno, at.starts)
         try:
+            self._learn_secret(found)
             restore_from_snapshot(node, found, self._secrets)
         except (InvalidLedger, LocalError) as e:
             raise Hopeless(
@@ -350,6 +381,18 @@ class Joiner:
                 " Remove it, or let this node fetch another one."
             ) from None
         self._log("info", f"This node starts from the snapshot at {at.txid}")
+
+    def _learn_secret(self, found: Restorable) -> None:
+        """A rekey between the addition of this node and the snapshot told it a ledger secret."""
+        for one in found.public:
+            if one.name == tables.ENCRYPTED_LEDGER_SECRETS:
+                changes = {key: pair.value for key, pair in one.pairs.items()}
+                identity = self._parts.identity
+                secret = recovery.secret_from_rekey(
+                    one.version, changes, identity.node_id, identity.encryption_key
+                )
+                if secret is not None:
+                    self._secrets.add(secret)
 
     def _restored(self, given: HandedOver) -> None:
         """The secrets were restored before this node could be told through the ledger."""

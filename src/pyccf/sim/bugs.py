@@ -18,10 +18,14 @@ from pyccf.consensus.api import Leadership
 from pyccf.consensus.raft import AppendEntries, AppendEntriesResponse, Phase, Raft
 from pyccf.consensus.raft.messages import RequestVoteResponse
 from pyccf.consensus.raft.state import Configuration, Peer
+from pyccf.ledger import snapshot
+from pyccf.ledger.cut import Cut
 from pyccf.ledger.secrets import LedgerSecrets
-from pyccf.node import create
+from pyccf.node import create, fetch_snapshot
 from pyccf.node.node import Node
 from pyccf.node.outputs import Channel
+from pyccf.node.restore import Restorable
+from pyccf.node.snapshots import Snapshotter
 from pyccf.service import tables
 from pyccf.sim.schedule import Schedule, generate
 from pyccf.types import NodeId, SeqNo, TxID, View
@@ -29,6 +33,7 @@ from pyccf.types import NodeId, SeqNo, TxID, View
 if TYPE_CHECKING:
     from pyccf.consensus.api import PeerMessage
     from pyccf.kv.tx import Tx
+    from pyccf.ledger.entry import Entry
 
 Method: TypeAlias = Callable[..., Any]
 Change: TypeAlias = Callable[[Method], Method]
@@ -83,7 +88,14 @@ def _bug(
     def register(change: Change) -> Change:
         assert change.__doc__, "a bug says what it is"
         bug = Bug(
-            name, change.__doc__, owner, method, change, themes or ("everything",), 120, nodes
+            name,
+            change.__doc__,
+            owner,
+            method,
+            change,
+            themes or ("everything",),
+            nodes=nodes,
+            first=first,
         )
         BUGS[name] = bug
         return change
@@ -508,6 +520,33 @@ def _recorded_early(right: Method) -> Method:
 def _secrets_kept(right: Method) -> Method:
     """A ledger secret that was rolled back goes on being used."""
     return lambda self, seqno: None
+
+
+@_bug("snapshot-before-commit", Snapshotter, "signed", "growth", "everything", first=46)
+def _uncommitted_snapshot(right: Method) -> Method:
+    """A snapshot is taken, and handed out, as soon as its signatures are ordered."""
+
+    def signed(self: Snapshotter, entry: Entry) -> None:
+        right(self, entry)
+        node = self._node
+        seqno = entry.seqno
+        if seqno in self._due and node.consensus.can_replicate:
+            self._due.remove(seqno)
+            leaf = node.history.tree.leaf(seqno)
+            starts = node.consensus.view_starts(seqno)
+            key = node.history.secrets.at(seqno).key
+            self._cuts.append(Cut(node.store.freeze(seqno), leaf, starts, key))
+        for evidence in self._evidence:
+            self._hand_out(evidence)
+        self._evidence = []
+
+    return signed
+
+
+@_bug("snapshot-not-verified", fetch_snapshot, "judge", "growth")
+def _not_verified(right: Method) -> Method:
+    """A joiner takes any bytes that look like a snapshot."""
+    return lambda data, name, service_cert: Restorable(snapshot.parse(data))
 
 
 @_bug("status-by-seqno", Node, "tx_status", "elections", "partitions")

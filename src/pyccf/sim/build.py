@@ -13,9 +13,11 @@ import msgspec
 from pyccf.api import common
 from pyccf.api import join as join_api
 from pyccf.api import node as node_api
+from pyccf.api import snapshot as snapshot_api
 from pyccf.consensus.raft import RaftSettings
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.node.create import NodePlan, Parts, ServicePlan, start_service
+from pyccf.node.fetch_snapshot import FetchPlan
 from pyccf.node.join import JoinTarget, join_service
 from pyccf.node.node import Limits
 from pyccf.node.recover import RecoveryPlan, recover_service
@@ -43,6 +45,7 @@ HOST_DATA = "ab" * 32
 CHUNK_SIZE_BYTES = 20_000
 FORWARDING_TIMEOUT_MS = 1000
 JOIN_RETRY_MS = 200
+FETCH = FetchPlan(attempts_max=2, retry_interval=100)
 
 
 def start(shell: Shell, cluster: Cluster) -> None:
@@ -74,6 +77,7 @@ def join(shell: Shell, cluster: Cluster, target: str) -> None:
             address=target,
             service_cert_pem=cluster.service_cert,
             retry_timeout=JOIN_RETRY_MS,
+            fetch=FETCH if setup.fetch else None,
         ),
         identities.node(shell.number),
         entropy=_entropy(shell, setup),
@@ -119,6 +123,7 @@ def _plan(shell: Shell, setup: Setup) -> NodePlan:
         limits=Limits(
             signature_tx_count=setup.signature_tx_count,
             signature_delay_ms=setup.signature_delay,
+            snapshot_tx_count=setup.snapshot_tx_count,
         ),
         raft=RaftSettings(
             message_timeout=setup.message_timeout,
@@ -154,6 +159,7 @@ def _installer(shell: Shell, cluster: Cluster) -> Callable[[Parts], None]:
         governance = app.Governance(operations, parts.service, node.unix_time, cluster.may_change)
         _add(node.node, node_api.endpoints(node, facts))
         _add(node.node, [join_api.endpoint(parts)])
+        _add(node.node, snapshot_api.endpoints(node, shell.disk.snapshots))
         _add(node.node, common.endpoints(node, _no_document))
         _add(node.gov, governance.endpoints())
         _add(node.app, app.application())

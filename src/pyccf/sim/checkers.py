@@ -198,7 +198,13 @@ class Judges:
             if was is not None and shadow.log is was.log and seen == shadow.glance:
                 continue
             shadow.glance = seen
-            replica = invariants.observe(raft, shadow.log, shadow.reconfigurations, shadow.recorded)
+            replica = invariants.observe(
+                raft,
+                shadow.log,
+                shadow.reconfigurations,
+                shadow.recorded,
+                base=shell.disk.base,
+            )
             if was is not None and replica == was:
                 continue
             self._check_lengths(shell, raft.last)

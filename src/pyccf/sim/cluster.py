@@ -22,6 +22,7 @@ from pyccf.http.message import Request
 from pyccf.node.outputs import Answer, Call, Channel
 from pyccf.sim import build, identities, peek
 from pyccf.sim.clock import Clock
+from pyccf.sim.disk import Broken
 from pyccf.sim.network import Network
 from pyccf.sim.shell import (
     Shell,
@@ -30,7 +31,7 @@ from pyccf.sim.shell import (
     peer_certificate,
     unreachable,
 )
-from pyccf.types import Millis, NodeId
+from pyccf.types import Millis, NodeId, SeqNo
 
 if TYPE_CHECKING:
     from pyccf.ledger.entry import Entry
@@ -55,6 +56,11 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     batch_entries: int = 20
     window: int = 1000
     pre_vote: bool = True
+    snapshot_tx_count: int = 10_000
+    decay: float = 0.1
+    """Of how many snapshots a bit is flipped on the disk."""
+    fetch: bool = True
+    """Whether newcomers ask for a snapshot."""
 
 
 class Cluster:
@@ -71,6 +77,7 @@ class Cluster:
         self.clock = Clock()
         self.network = Network(self.clock, str(setup.seed))
         self.chance = Random(f"{setup.seed} cluster")
+        self._decay = Random(f"{setup.seed} decay")
         self.shells: list[Shell] = []
         self.by_id: dict[NodeId, Shell] = {}
         self.by_rpc: dict[str, Shell] = {}
@@ -163,6 +170,21 @@ class Cluster:
         if not serving or (found in serving and self.chance.random() < 0.5):
             return found
         return self.chance.choice(serving)
+
+    def decayed(self, data: bytes) -> bytes:
+        """A snapshot as the disk gives it back, now and then with one bit flipped."""
+        chance = self._decay
+        if chance.random() >= self.setup.decay:
+            return data
+        at = chance.randrange(len(data))
+        return data[:at] + bytes((data[at] ^ 1 << chance.randrange(8),)) + data[at + 1 :]
+
+    def ledger_upto(self, seqno: SeqNo) -> list[Entry]:
+        """What is committed up to `seqno`: as any node has it that knows it committed."""
+        for shell in self.shells:
+            if shell.disk.committed >= seqno:
+                return shell.disk.entries[:seqno]
+        raise Broken(f"a ledger was to begin at {seqno}, where nothing is committed")
 
     # --- nodes ----------------------------------------------------------------------------------
 

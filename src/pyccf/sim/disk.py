@@ -11,11 +11,39 @@ from __future__ import annotations
 from collections import deque
 
 from pyccf.ledger.entry import Entry
+from pyccf.ledger.snapshot import parse_name
 from pyccf.types import Millis, SeqNo
 
 
 class Broken(Exception):
     """A node asked its shell for something that must never be asked for."""
+
+
+class Shelf:
+    """The committed snapshots of one node."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def save(self, name: str, data: bytes) -> None:
+        """Write a snapshot."""
+        if name in self.files:
+            raise Broken(f"snapshot {name} was written twice")
+        self.files[name] = data
+
+    def newest(self, since: SeqNo = 0) -> str | None:
+        """Name of the newest one that is after `since`."""
+        seqnos = {name: found.seqno for name in self.files if (found := parse_name(name))}
+        newest = max(seqnos, key=lambda name: seqnos[name], default=None)
+        return newest if newest is not None and seqnos[newest] > since else None
+
+    def size(self, name: str) -> int | None:
+        """Its size; None when there is none of that name."""
+        return len(self.files[name]) if name in self.files else None
+
+    def read(self, name: str, start: int, end: int) -> bytes:
+        """Its bytes start..end-1."""
+        return self.files[name][start:end]
 
 
 class Disk:
@@ -29,19 +57,17 @@ class Disk:
         self.lag: Millis = 0
         """How long it takes until a write is told to be done."""
         self._writing: deque[tuple[Millis, SeqNo]] = deque()
-        self.snapshots: dict[str, bytes] = {}
-        """Committed snapshots by name, in the order in which they were written."""
+        self.snapshots = Shelf()
 
-    def begin(self, seqno: SeqNo) -> None:
-        """The ledger begins after `seqno`."""
-        if self.entries or seqno:
-            raise Broken(f"a ledger with {len(self.entries)} entries was to begin after {seqno}")
+        self.base: SeqNo = 0
+        """Where it began with a snapshot: what is before, the judges know and the node does not."""
 
-    def save(self, name: str, data: bytes) -> None:
-        """Write a snapshot."""
-        if name in self.snapshots:
-            raise Broken(f"snapshot {name} was written twice")
-        self.snapshots[name] = data
+    def begin(self, before: list[Entry]) -> None:
+        """The ledger begins after these entries, which this node never gets."""
+        if self.entries:
+            raise Broken(f"a ledger with {len(self.entries)} entries was to begin anew")
+        self.entries = before
+        self.base = self.committed = len(before)
 
     @property
     def last(self) -> SeqNo:
@@ -83,6 +109,8 @@ class Disk:
 
     def read(self, first: SeqNo, last: SeqNo) -> list[bytes]:
         """Entries first..last as far as they are there."""
+        if first <= self.base:
+            return []
         return [entry.data for entry in self.entries[first - 1 : last]]
 
     def written(self, now: Millis) -> SeqNo | None:

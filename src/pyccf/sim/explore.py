@@ -251,7 +251,14 @@ class Simulation:
         return self.judges.agreed.last
 
     def _converged(self, committed: int) -> bool:
-        members: list[Shell] = [shell for shell in self.cluster.members() if shell.staying]
+        primary = self.cluster.primary()
+        base = primary.disk.base if primary is not None else 0
+        # Who fell behind the snapshot that the primary began with must be replaced.
+        members: list[Shell] = [
+            shell
+            for shell in self.cluster.members()
+            if shell.staying and not 0 < shell.node.consensus.last < base
+        ]
         engines = [shell.node.consensus for shell in members]
         return (
             bool(engines)

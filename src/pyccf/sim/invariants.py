@@ -90,6 +90,8 @@ class Replica(msgspec.Struct, frozen=True):
     peers: Mapping[NodeId, Progress] = {}
     first: SeqNo = 1
     """Seqno of log[0]; more than 1 for a log that begins at a snapshot (its own entry included)."""
+    base: SeqNo = 0
+    """Where this node began with a snapshot; its log is completed by what others have before."""
 
     @property
     def last(self) -> SeqNo:
@@ -200,6 +202,7 @@ def observe(
     reconfigurations: Iterable[Nodes],
     recorded: Iterable[Nodes] = (),
     first: SeqNo = 1,
+    base: SeqNo = 0,
 ) -> Replica:
     """An engine as the rules see it, with the log of the node around it.
 
@@ -219,6 +222,7 @@ def observe(
         votes=frozenset(n for votes in engine.votes.values() for n in votes),
         peers={p.id: Progress(p.sent, p.match) for p in engine.peers.values()},
         first=first,
+        base=base,
     )
 
 
@@ -267,6 +271,10 @@ def log_configuration_consistent(r: Replica) -> Found:
     expected = list(r.reconfigurations)
     while len(expected) > 1 and expected[1].seqno <= r.committed:
         expected.pop(0)
+    begun = r.base and r.configs and r.configs[0].seqno <= r.base
+    if begun and expected and expected[0].seqno <= r.configs[0].seqno:
+        # A snapshot tells who decides, and when that was last looked at, not since when.
+        expected[0] = Nodes(r.configs[0].seqno, expected[0].ids)
     if list(r.configs) != expected:
         yield Violation(
             "LogConfigurationConsistentInv",
@@ -362,7 +370,8 @@ def retirement_completed(r: Replica) -> Found:
                 f"{node_id} has completed its retirement and is in an active configuration",
             )
         # A log that begins at a snapshot may never have known it as a peer.
-        if r.leadership is Leadership.LEADER and r.first == 1 and node_id not in (r.id, *r.peers):
+        whole = r.first == 1 and not r.base
+        if r.leadership is Leadership.LEADER and whole and node_id not in (r.id, *r.peers):
             yield Violation(
                 "RetiredPeersRetained", (r.id,), f"{node_id} was dropped before it could know"
             )

@@ -462,6 +462,9 @@ def generate(seed: int, steps: int, nodes: int | None = None, theme: str | None 
         batch_entries=chance.choice((2, 5, 20)),
         window=chance.choice((4, 20, 1000)),
         pre_vote=pre_vote,
+        # Chosen apart, so that the schedules of seeds known to meet something stay what they are.
+        snapshot_tx_count=Random(f"snapshots {seed}").choice((3, 10, 30, 100)),
+        fetch=Random(f"fetch {seed}").random() < 0.7,
     )
     script = _Script(chance, setup)
     figures = [figure for figure, _ in THEMES[chosen]]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from pyccf.crypto import certs
 from pyccf.http.message import Request
 from pyccf.http.session import Session
+from pyccf.ledger.snapshot import COMMITTED
 from pyccf.node.outputs import (
     Answer,
     Append,
@@ -42,10 +43,11 @@ from pyccf.node.outputs import (
 from pyccf.sim.clock import Clock
 from pyccf.sim.disk import Disk
 from pyccf.sim.identities import STARTED, host
-from pyccf.types import Millis, NodeId
+from pyccf.types import Millis, NodeId, SeqNo
 
 if TYPE_CHECKING:
     from pyccf.consensus.api import PeerMessage
+    from pyccf.ledger.entry import Entry
     from pyccf.node.create import Parts
     from pyccf.node.node import Node
 
@@ -87,6 +89,14 @@ class World(Protocol):
 
     def note(self, shell: Shell, text: str) -> None:
         """Something happened that a reader of the run may want to see."""
+        ...
+
+    def decayed(self, data: bytes) -> bytes:
+        """What becomes of a snapshot on the disk."""
+        ...
+
+    def ledger_upto(self, seqno: SeqNo) -> list[Entry]:
+        """What is committed up to `seqno`, where a snapshot was taken."""
         ...
 
 
@@ -289,10 +299,11 @@ class Shell:
         self.disk.commit(output.seqno)
 
     def _begin(self, output: Begin) -> None:
-        self.disk.begin(output.seqno)
+        self.disk.begin(self._world.ledger_upto(output.seqno))
 
     def _save(self, output: SaveSnapshot) -> None:
-        self.disk.save(output.name, b"".join(output.pieces))
+        data = self._world.decayed(b"".join(output.pieces))
+        self.disk.snapshots.save(output.name + COMMITTED, data)
         self.node.snapshot_saved(output.name, None)
 
     def _fetch(self, output: Fetch) -> None:

@@ -60,10 +60,16 @@ class Raft(Progress):
         self._become_leader()
 
     def join(self, view: View, last: SeqNo, starts: list[SeqNo]) -> None:
-        """Follow an existing service from `last` on, 0 or the seqno of a snapshot (§9.6)."""
+        """Follow an existing service from `last` on, 0 or the seqno of a snapshot (§9.6).
+
+        May be said again, with a snapshot, as long as there is no entry: views heard of meanwhile
+        count.
+        """
+        assert self.last == 0, "only a node without a ledger begins with one"
         self.last = self.committed = self.disk = last
         self.views.initialise(starts)
-        self._become_aware_of_new_term(view)
+        if view >= self.view:
+            self._become_aware_of_new_term(view)
 
     # --- ordering -------------------------------------------------------------------------------
 
