@@ -36,7 +36,7 @@ from pyccf.ledger.signature import is_signature
 from pyccf.service import tables
 from pyccf.shell.disk import LedgerDisk
 from pyccf.sim import app, explore, fast, identities
-from pyccf.sim.cluster import Cluster
+from pyccf.sim.cluster import Cluster, Setup
 from pyccf.sim.schedule import generate
 from pyccf.types import Millis, SeqNo
 
@@ -125,7 +125,9 @@ class Drill:
 
     def _first_life(self) -> _Remains:
         """A network that was used and hurt, with the simulator's judges looking on."""
-        simulation = explore.Simulation(generate(self.seed, ACTS))
+        schedule = generate(self.seed, ACTS)
+        schedule = msgspec.structs.replace(schedule, setup=_from_the_beginning(schedule.setup))
+        simulation = explore.Simulation(schedule)
         outcome = simulation.live()
         if outcome is not None:
             raise Lost(f"the network failed before the disaster: {outcome}")
@@ -136,7 +138,7 @@ class Drill:
     def _life(self, life: int, entries: list[Entry], previous: str, *, last: bool) -> _Remains:
         """A service that goes on with what was collected."""
         chance = self._chance
-        setup = generate(self.seed, 1).setup
+        setup = _from_the_beginning(generate(self.seed, 1).setup)
         setup = msgspec.structs.replace(setup, seed=self.seed * 100 + life)
         cluster = Cluster(setup, first=self._nodes)
         service = identities.new_service(f"{self.seed} life {life}")
@@ -370,3 +372,8 @@ def run(seed: int) -> DrillFigures:
             return Drill(seed, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _from_the_beginning(setup: Setup) -> Setup:
+    """Every node has the whole ledger: what is lost is what a drill takes away."""
+    return msgspec.structs.replace(setup, fetch=False, snapshot_tx_count=10_000)
