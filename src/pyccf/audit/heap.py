@@ -21,6 +21,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -28,11 +29,12 @@ from pyccf.audit.auditor import Auditor
 from pyccf.audit.files import ChunkFile, ChunkReader, StrPath
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.ledger import chunk, snapshot
-from pyccf.ledger.entry import parse
+from pyccf.ledger.entry import HEADER_SIZE, PREFIX_SIZE, parse, parse_header
 from pyccf.types import SeqNo, TxID
 
 HASH_BYTES = 32
-COPY_BYTES = 1 << 20
+ENTRY_BYTES_MAX = 1 << 30
+"""Longer than any entry; what claims more is not looked for."""
 CHAINS_MAX = 10_000
 """Places in a chain from which continuations are tried."""
 
@@ -134,14 +136,27 @@ class _Chunk:
         return self.name.first
 
     def entries(self, start: SeqNo) -> Iterator[bytes]:
-        """Entries from `start` on, as far as they can be read."""
-        with ChunkReader(ChunkFile(self.path, self.name)) as reader:
-            try:
-                for seqno, data in enumerate(reader.entries(), self.name.first):
-                    if seqno >= start:
-                        yield data
-            except InvalidLedger:
-                return
+        """Entries from `start` on, as far as they follow each other, whatever the table says."""
+        with self.path.open("rb") as file:
+            file.seek(chunk.FIRST_OFFSET)
+            seqno = self.name.first
+            while (data := _next_entry(file, seqno)) is not None:
+                if seqno >= start:
+                    yield data
+                seqno += 1
+
+
+def _next_entry(file: BinaryIO, seqno: SeqNo) -> bytes | None:
+    """The entry that begins here if it is whole and of this seqno."""
+    prefix = file.read(PREFIX_SIZE)
+    if len(prefix) < PREFIX_SIZE or int.from_bytes(prefix[24:32], "little") != seqno:
+        return None
+    try:
+        _, length = parse_header(prefix[:HEADER_SIZE])
+    except InvalidLedger:
+        return None
+    data = prefix + file.read(min(length, ENTRY_BYTES_MAX) - PREFIX_SIZE)
+    return data if len(data) == length else None
 
 
 class _Chain(msgspec.Struct):
@@ -243,10 +258,11 @@ class _Heap:
     def _scan(self, one: _Chunk) -> None:
         """How far a file can be read."""
         report = one.report
+        one.end += sum(1 for _ in one.entries(one.first))
         with ChunkReader(ChunkFile(one.path, one.name)) as reader:
             try:
                 for _ in reader.entries():
-                    one.end += 1
+                    pass
             except InvalidLedger as error:
                 one.fault = error.message
             report.torn_bytes = reader.torn
@@ -357,7 +373,7 @@ class _Heap:
         report = one.report
         report.verdict = Verdict.USED
         if one is not chain.files[-1] or one.end <= chain.end:
-            report.reason = one.fault
+            report.reason = f"its entries are good: {one.fault}" if one.fault else ""
             return
         why = self._faults.get(str(one.path)) or one.fault or "no signature follows them"
         report.reason = f"entries {chain.end + 1} to {one.end} do not count: {why}"
@@ -504,13 +520,21 @@ def collect(report: HeapReport, folder: StrPath) -> list[str]:
     return names
 
 
+def _is_sound(one: _Chunk) -> bool:
+    """Whether a file is a committed chunk as it should be, table and all."""
+    with ChunkReader(ChunkFile(one.path, one.name)) as reader:
+        try:
+            return one.name.committed and sum(1 for _ in reader.entries()) > 0
+        except InvalidLedger:
+            return False
+
+
 def _collect(link: Link, folder: Path, *, last: bool) -> str:
     path = Path(link.path)
     name = chunk.parse_name(path.name)
     assert name is not None, "only ledger files are part of a chain"
     one = _Chunk(path, name, b"")
-    whole = name.committed and (name.first, name.last) == (link.first, link.last)
-    if whole:
+    if (name.first, name.last) == (link.first, link.last) and _is_sound(one):
         (folder / path.name).write_bytes(path.read_bytes())
         return path.name
     positions = array("I")

@@ -61,7 +61,7 @@ def _show(found: HeapReport, out: Output) -> None:
         out.fields(
             [
                 ("recoverable", f"up to {found.recoverable}"),
-                ("entries lost", f"{found.unsigned} (not signed, so never committed)"),
+                ("entries lost", f"{found.unsigned} that no signature covers which is left"),
                 ("snapshot", found.snapshot or "none"),
                 ("recovered before", f"{found.recovery_count} time(s)"),
             ]
