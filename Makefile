@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 HOT    := $(shell sed -n 's|^    "\(src/pyccf/.*\.py\)",.*|\1|p' setup.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz fuzz-bytes bitrot replay conform sanitize-js clean
+.PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz fuzz-bytes bitrot replay conform sanitize-js drill clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ bench-network: $(STAMP)  ## measure a network of four nodes; writes bench/result
 
 soak-network: $(STAMP)  ## kill the primary 50 times under load; takes a few minutes
 	PYCCF_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_faults_soak.py $(ARGS)
+
+drill: $(STAMP)    ## 20 disasters with real processes, 1,000 simulated ones; takes half an hour
+	PYCCF_DRILLS=$(or $(DRILLS),20) $(BIN)/python -m pytest tests/e2e/test_drill.py $(ARGS)
+	$(BIN)/python -m pyccf.sim drill --seeds $(or $(SEEDS),1000)
 
 fuzz: $(STAMP)     ## CASES=17000 damaged and forged messages between nodes for each property
 	PYCCF_FUZZ_CASES=$(or $(CASES),17000) $(BIN)/python -m pytest tests/property/test_peer_frames.py tests/property/test_join.py $(ARGS)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +18,11 @@ from pyccf.audit.verify import verify
 from pyccf.client import Client, ServiceError
 from pyccf.client.types import Action
 from pyccf.crypto import certs
-from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
+from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.ledger import receipt as receipts
 from pyccf.shell.hardware import SystemEntropy
 from support.process import NodeProcess, make_config
+from support.recovery_commands import client, pyccf, until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -78,52 +78,9 @@ class Left(NamedTuple):
     receipt: dict[str, Any]
 
 
-def member_keys(folder: Path) -> None:
-    """Give the member that `make_config` made an encryption key that is known."""
-    key = RsaPrivateKey.generate()
-    (folder / "member0_enc_privk.pem").write_text(key.pem())
-    (folder / "member0_enc_pubk.pem").write_text(key.public.pem())
-
-
-def client(node: NodeProcess, keys: Path) -> Client:
-    host, port = node.address()
-    return Client(
-        [f"https://{host}:{port}"],
-        str(node.folder / "service_cert.pem"),
-        cert=str(keys / "member0_cert.pem"),
-        key=str(keys / "member0_privk.pem"),
-    )
-
-
-def until(done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
-def pyccf(node: NodeProcess, keys: Path, *words: str, status: int = 0) -> Any:
-    """What a command of a member prints; its error text when it is to fail."""
-    host, port = node.address()
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pyccf.cli.main", *words, "--json"),
-            *("--url", f"https://{host}:{port}"),
-            *("--service-cert", str(node.folder / "service_cert.pem")),
-            *("--cert", str(keys / "member0_cert.pem"), "--key", str(keys / "member0_privk.pem")),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return json.loads(done.stdout) if status == 0 else done.stderr
-
-
 def begin(folder: Path) -> NodeProcess:
     """A new open service with the register application."""
     config = make_config(folder)
-    member_keys(folder)
     config["node_certificate"] = {"initial_validity_days": 10}
     (folder / "config.json").write_text(json.dumps(config))
     node = NodeProcess(folder)

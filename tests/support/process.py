@@ -33,7 +33,9 @@ def make_config(folder: Path, **changes: Any) -> dict[str, Any]:
     )
     (folder / "member0_cert.pem").write_text(cert)
     (folder / "member0_privk.pem").write_text(key.pem())
-    (folder / "member0_enc_pubk.pem").write_text(RsaPrivateKey.generate().public.pem())
+    encryption_key = RsaPrivateKey.generate()
+    (folder / "member0_enc_privk.pem").write_text(encryption_key.pem())
+    (folder / "member0_enc_pubk.pem").write_text(encryption_key.public.pem())
     (folder / "constitution.js").write_text(constitutions.text("sandbox"))
     config: dict[str, Any] = {
         "network": {
