@@ -17,7 +17,7 @@ from pyccf.errors import LocalError
 
 @click.group("app")
 def command() -> None:
-    """Install an application, show the one that runs, test one."""
+    """Install an application, show the one that runs, test one, replay its requests."""
 
 
 command.add_command(app_test.command)

@@ -11,7 +11,7 @@ _COMMANDS = {
     "sandbox": ("sandbox", "Start a service on this machine, ready to use."),
     "network": ("network", "See how the nodes stand; let nodes in and out."),
     "key": ("key", "Make keys and certificates."),
-    "app": ("app", "Install an application, show the one that runs, test one."),
+    "app": ("app", "Install an application, test one, replay its requests."),
     "proposal": ("proposal", "Propose, vote, and see how proposals stand."),
     "constitution": ("constitution", "See the sample constitutions, and test one's own."),
     "member": ("member", "See the members, become active, hand in shares."),
