@@ -183,6 +183,9 @@ class Listener:
         try:
             states = historical.request(handle, range(self._told + 1, last + 1))
             if states is None:
+                trouble = historical.missing(SeqNo(self._told + 1))
+                if trouble is not None:
+                    raise trouble
                 return
             for state in states:
                 self._push(feeds.event(self._spec, state.txid, state.rows(self._spec.map)))

@@ -670,10 +670,10 @@ class Node:
             self._too_late(held, f"within {held.wish.timeout_ms}ms")
         if self.membership.retired:
             self.dismiss("before this node was retired")
+        self.historical.tick(now)
         if self.state == "PartOfNetwork":
             self._declared.tick()
-            self.indexes.tick()
-        self.historical.tick(now)
+            self.indexes.tick(now)
         if len(self.feeds):
             self.feeds.tick()
         for passes in self.conversations:

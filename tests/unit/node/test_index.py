@@ -13,7 +13,7 @@ from pyccf.apps.index import SeqnosByKey, SeqnosByKeyBucketed, VisitEachEntryInM
 from pyccf.apps.index.buckets import BUCKETS_MAX
 from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.errors import LocalError
-from pyccf.node.index.driver import BATCH_MAX, INDEXES_MAX
+from pyccf.node.index.driver import AGAIN_MS, BATCH_MAX, INDEXES_MAX
 from pyccf.service import tables
 from pyccf.types import Json, TxID
 from support.node import Service
@@ -175,7 +175,30 @@ def test_a_damaged_ledger_holds_up_indexes_but_not_the_node() -> None:
     assert any("Indexing waits" in log.text for log in s.logs)
     write(s, 1, "y")
     s.ledger[seqno - 1] = kept
-    s.tick(2000)
+    s.tick(AGAIN_MS + 1000)
+    index(s)
+    assert s.call("GET", "/app/writes/1").status == 200
+
+
+def test_a_ledger_that_is_not_there_is_asked_for_now_and_then() -> None:
+    s = service()
+    write(s, 1, "x")
+    asked: list[tuple[int, int]] = []
+    deliver = s.node.fetched
+
+    def fetched(first: int, last: int, entries: list[bytes], damage: None = None) -> None:
+        asked.append((first, last))
+        deliver(first, last, [] if first < 3 else entries, damage)
+
+    s.node.fetched = fetched  # type: ignore[method-assign]
+    s.tick()
+    index(s, 50)
+    assert len(asked) <= 3
+    assert [log.text for log in s.logs if log.tag == "index"] == [
+        "Indexing waits at transaction 1: Entry 1 is not in the ledger directories of this node."
+    ]
+    s.node.fetched = deliver  # type: ignore[method-assign]
+    s.tick(AGAIN_MS + 1000)
     index(s)
     assert s.call("GET", "/app/writes/1").status == 200
 

@@ -147,6 +147,11 @@ class Historical:
             found.append(state)
         return found
 
+    def missing(self, seqno: SeqNo) -> PyccfError | None:
+        """Why a state could not be had lately, for whoever would rather not ask again and again."""
+        failed = self._failed.get(seqno)
+        return None if failed is None else failed[1]
+
     def get(self, handle: Handle, seqno: SeqNo, what: str) -> State:
         """One state. Raises NeedsHistory, naming it `what`, while it is being read."""
         found = self.request(handle, (seqno,))

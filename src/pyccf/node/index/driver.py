@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pyccf.apps.index import Storage, Strategy
-from pyccf.errors import InvalidLedger, LocalError
+from pyccf.errors import InvalidLedger, LocalError, PyccfError
 from pyccf.node.historical import Historical, State
-from pyccf.types import Json, SeqNo
+from pyccf.types import Json, Millis, SeqNo
 
 BATCH_MAX = 501
 """Transactions in one batch (spec: historical-and-indexing.md §6.1)."""
 INDEXES_MAX = 64
 """Indexes of one node."""
+AGAIN_MS: Millis = 10_000
+"""How long nothing is read after the ledger could not be read."""
 
 _HANDLE = ("index", 0)
 
@@ -39,6 +41,7 @@ class Indexer:
         self._log = log
         self._indexes: dict[str, Strategy] = {}
         self._failed: dict[str, str] = {}
+        self._waits_until: Millis = 0
         self._told = ""
         """The last trouble that was logged."""
 
@@ -82,9 +85,9 @@ class Indexer:
 
     # --- how far they are -----------------------------------------------------------------------
 
-    def tick(self) -> None:
+    def tick(self, now: Millis) -> None:
         """Time passed: show the next batch to whoever wants it."""
-        if not self._indexes:
+        if not self._indexes or now < self._waits_until:
             return
         wanted: list[SeqNo] = []
         for name, strategy in list(self._indexes.items()):
@@ -107,10 +110,20 @@ class Indexer:
                 _HANDLE, range(first, min(first + BATCH_MAX - 1, committed) + 1)
             )
         except (LocalError, InvalidLedger) as e:
-            self._tell(f"Indexing waits at transaction {first}: {e.message}")
+            self._wait(now, first, e)
             return
         if states is not None:
             self._show(states)
+            return
+        trouble = self._historical.missing(first)
+        if trouble is not None:
+            self._wait(now, first, trouble)
+
+    def _wait(self, now: Millis, first: SeqNo, trouble: PyccfError) -> None:
+        """The ledger cannot be read on: try again later, perhaps somebody brings the files."""
+        self._historical.drop(_HANDLE)
+        self._waits_until = now + AGAIN_MS
+        self._tell(f"Indexing waits at transaction {first}: {trouble.message}")
 
     def _show(self, states: Sequence[State]) -> None:
         for name, strategy in list(self._indexes.items()):
