@@ -338,8 +338,10 @@ def test_only_skip_todo_each_and_names(folder: Path) -> None:
 def test_a_test_fails_with_a_reason_and_the_next_one_runs(
     folder: Path, body: str, message: str, line: bool
 ) -> None:
+    # Only what never ends is cut short: the machine may be busy.
+    limit = 300 if message.startswith("Took") else 5000
     bad, good = results(
-        folder, f"it('bad', () => {{ {body} }}); it('good', () => {{}});", timeout_ms=300
+        folder, f"it('bad', () => {{ {body} }}); it('good', () => {{}});", timeout_ms=limit
     )
     assert (bad.status, good.status) == ("failed", "passed")
     assert bad.error is not None
