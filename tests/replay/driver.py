@@ -13,12 +13,14 @@ import re
 import ssl
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pyccf.codec.text import unb64
 from pyccf.crypto import certs
+from pyccf.crypto.keys import Curve
 from replay import http2, joiners
 from replay.nodes import MAIN, Nodes
 from replay.recording import Exchange, Recording, moment
@@ -28,7 +30,6 @@ from support.transcripts import (
     DAY_S,
     OUR_HOST_DATA,
     PEOPLE,
-    RECORDED_HOST_DATA,
     Answer,
     Client,
     Replay,
@@ -36,7 +37,6 @@ from support.transcripts import (
     make_client,
 )
 
-MEMBERS = ("member0", "member1", "member2")
 SHARE_BYTES = 44
 SHARES_MAX = 255
 """What is longer or shorter, or numbered higher, is no share of anything."""
@@ -58,16 +58,12 @@ _SEQNO = re.compile(r"((?:from_seqno|to_seqno)=)(\d+)(?!\d)")
 _TXID = re.compile(r"(\d+)\.(\d+)")
 
 
-def people(now: int) -> dict[str, Client]:
+def people(names: Iterable[str], now: int) -> dict[str, Client]:
     """Everybody who speaks in a recording, with certificates that count from now."""
-    found = {
-        name: make_client(name, curve, begins, now) for name, (curve, begins) in PEOPLE.items()
+    usual = (Curve.P384, -1)
+    return {
+        name: make_client(name, *PEOPLE.get(name, usual), now) for name in sorted({*PEOPLE, *names})
     }
-    for name in MEMBERS:
-        found[name] = make_client(name, PEOPLE["member3"][0], -1, now)
-    for name in ("joiner", "joiner2"):
-        found[name] = make_client(name, PEOPLE["member3"][0], -1, now)
-    return found
 
 
 class _Us:
@@ -100,7 +96,7 @@ class LiveReplay(Replay):
         self.written = 0
         self.now = recording.began()
         us = _Us(self, nodes)
-        us.members = [clients[name] for name in MEMBERS]
+        us.members = [clients[name] for name in recording.founders()]
         super().__init__(us, recording.symbols)  # type: ignore[arg-type]
         self.clients.update(clients)
         for name, client in clients.items():
@@ -109,7 +105,9 @@ class LiveReplay(Replay):
             (self.folder / f"{name}.pem").write_text(client.key.pem() + client.cert)
         for number, recorded in enumerate(recording.node_ids()):
             self.known[recorded] = nodes.id(number)
-        self.known[RECORDED_HOST_DATA] = self._host_data()
+        theirs = recording.host_data()
+        if theirs is not None:
+            self.known[theirs] = self._host_data()
         for node_id in recording.strangers():
             # Of a service whose ids nobody wrote down: some node of it.
             self.known.setdefault(node_id, nodes.id(0))
@@ -160,7 +158,10 @@ class LiveReplay(Replay):
     # --- exchanges ------------------------------------------------------------------------------
 
     def body(self, exchange: Exchange) -> bytes:
-        return super().body(self._with_share(self.joiners.translated(exchange)))
+        made = super().body(self._with_share(self.joiners.translated(exchange)))
+        for recorded, mine in self.nodes.moved.items():
+            made = made.replace(recorded.encode(), mine.encode())
+        return made
 
     def _with_share(self, exchange: Exchange) -> Exchange:
         """The exchange with our recovery share, if it hands in one that was not made up."""
@@ -299,6 +300,8 @@ class LiveReplay(Replay):
 
     def ours(self, text: str) -> str:
         named = _SNAPSHOT.sub(lambda m: self.known.get(m[0], m[0]), super().ours(text))
+        for recorded, mine in self.nodes.moved.items():
+            named = named.replace(recorded, mine)
         return _SEQNO.sub(lambda m: f"{m[1]}{self._seqno(int(m[2]))}", named)
 
     def learn(self, recorded: str, mine: str) -> None:

@@ -33,11 +33,11 @@ class Joiners:
         self.known = known
         self.keys: dict[str, Client] = {}
         """Recorded node id → the client of ours that stands in for it."""
-        for name in ("joiner", "joiner2"):
+        for name, client in clients.items():
             ident = symbols.get(f"{name}_id")
-            if ident is not None and name in clients:
-                self.keys[ident] = clients[name]
-                known[ident] = PublicKey.from_certificate(certs.pem_to_der(clients[name].cert)).id
+            if ident is not None and name.startswith("joiner"):
+                self.keys[ident] = client
+                known[ident] = PublicKey.from_certificate(certs.pem_to_der(client.cert)).id
 
     def translated(self, exchange: Exchange) -> Exchange:
         """The exchange with our keys in its body, if it is a request to join."""

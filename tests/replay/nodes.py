@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
 import ssl
 import sys
 import time
@@ -42,6 +43,8 @@ class Nodes:
         self.encryption_keys = {name: RsaPrivateKey.generate() for name in members}
         self.interfaces = recording.interfaces()
         self.held = recording.held_addresses()
+        self.moved: dict[str, str] = {}
+        """Recorded addresses between nodes that are taken → ours."""
         self.service_name = recording.service_name()
         self.signed_names = recording.signed_names()
         self.running: dict[int, NetworkNode] = {}
@@ -116,7 +119,7 @@ class Nodes:
         folder = self._folder(number)
         config = {
             "network": {
-                "node_to_node_interface": {"bind_address": self.held.get(number, "127.0.0.1:0")},
+                "node_to_node_interface": {"bind_address": self._between(number)},
                 "rpc_interfaces": self.interfaces[number],
             },
             "node_certificate": {"initial_validity_days": CERTIFICATE_DAYS},
@@ -132,6 +135,21 @@ class Nodes:
         (folder / "config.json").write_text(json.dumps(config))
         (folder / PACKAGE_FILE).write_bytes(PACKAGE)
         self.running[number] = NetworkNode(folder, number, self._place())
+
+    def _between(self, number: int) -> str:
+        """Where a node listens for others: the recorded address, if nobody has it now."""
+        wanted = self.held.get(number)
+        if wanted is None or wanted in self.moved:
+            return self.moved.get(wanted or "", "127.0.0.1:0")
+        host, _, port = wanted.rpartition(":")
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, int(port)))
+            except OSError:
+                trial.bind((host, 0))
+                self.moved[wanted] = f"{host}:{trial.getsockname()[1]}"
+        return self.moved.get(wanted, wanted)
 
     def _place(self) -> Place:
         command = (sys.executable, str(Path(clock.__file__)), str(self.clock.resolve()))

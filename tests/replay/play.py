@@ -12,7 +12,7 @@ from pyccf import constitutions
 from pyccf.cli.bundle import JsBundle, find_app
 from pyccf.codec import cose
 from replay import deviations, probes
-from replay.driver import MEMBERS, LiveReplay, groups, handshake, people
+from replay.driver import LiveReplay, groups, handshake, people
 from replay.nodes import Nodes
 from replay.recording import Exchange, Recording
 from replay.report import FileResult, Outcome
@@ -68,8 +68,9 @@ def network(
     recording: Recording, folder: Path, names: list[str], tell: list[str] | None = None
 ) -> Iterator[FileResult]:
     """Start a network and play files on it, in order."""
-    clients = people(recording.began())
-    nodes = Nodes(recording, folder, {name: clients[name] for name in MEMBERS})
+    founders = recording.founders()
+    clients = people({*recording.people(), *founders, *USERS}, recording.began())
+    nodes = Nodes(recording, folder, {name: clients[name] for name in founders})
     try:
         nodes.start()
         replay = LiveReplay(recording, nodes, clients)
@@ -183,7 +184,8 @@ STAND_IN = _found
 
 def _tool_signed(replay: LiveReplay, recording: Recording) -> None:
     """Bodies that another tool signed: the recording tells the bytes, not the signer."""
-    members = {recording.symbols.get(f"{name}_id"): name for name in MEMBERS}
+    founders = recording.founders()
+    members = {recording.symbols.get(f"{name}_id"): name for name in founders}
     for exchange in recording.exchanges():
         asked = exchange["request"]
         typed = any(v == "application/cose" for _, v in asked.get("headers", []))
@@ -194,7 +196,7 @@ def _tool_signed(replay: LiveReplay, recording: Recording) -> None:
                 continue
             signer = members.get(kid.decode("latin-1"))
             if signer is None and "tool" in exchange["name"]:
-                signer = MEMBERS[0]
+                signer = founders[0]
             if signer is not None:
                 replay.signers[exchange["name"]] = signer
 

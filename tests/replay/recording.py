@@ -72,6 +72,29 @@ class Recording:
         for name in sorted(self.names):
             yield from self.load(name)
 
+    def people(self) -> set[str]:
+        """Names of everybody who speaks or signs."""
+        asked = [exchange["request"] for exchange in self.exchanges()]
+        names = {one.get("client", "none") for one in asked}
+        names |= {one["cose"].get("signer", "none") for one in asked if "cose" in one}
+        return names - {"none"}
+
+    def founders(self) -> list[str]:
+        """Members from the beginning on: those who sign while the service is opening."""
+        asked = [e["request"] for e in self.load("opening")] if "opening" in self.names else []
+        signers = {one["cose"].get("signer", "") for one in asked if "cose" in one}
+        return sorted(name for name in signers if name.startswith("member")) or ["member0"]
+
+    def host_data(self) -> str | None:
+        """Digest of the recorded program, as the policy of who may join names it."""
+        for exchange in self.exchanges():
+            if exchange["request"].get("path", "").startswith("/gov/service/join-policy"):
+                told = json.loads(exchange["response"].get("body") or "{}")
+                listed = told.get("virtual", {}).get("hostData", [])
+                if listed:
+                    return str(listed[0])
+        return None
+
     def bundle(self) -> dict[str, Any] | None:
         """The application that was installed while the service was opening."""
         path = self.folder / "probe_app.json"
