@@ -8,6 +8,7 @@ raced with that are recognised by their names and notes.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -373,6 +374,11 @@ class LiveReplay(Replay):
 
     def _body_differences(self, exchange: Exchange, reply: Reply) -> list[str]:
         found = super()._body_differences(exchange, reply)
+        if found and exchange["request"]["path"].startswith("/node/snapshot/"):
+            # Bytes of a snapshot of our service; so many of them as were asked for.
+            told = base64.b64decode(exchange["response"].get("body_base64", ""))
+            if told and len(told) == len(reply.body):
+                return []
         theirs = self.ours(exchange["response"].get("body", ""))
         if found and QUOTED in theirs:
             ours = reply.body.decode()
