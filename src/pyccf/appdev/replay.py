@@ -147,6 +147,11 @@ def replay(
             hint="Give it with --request, or have the endpoint record its requests from now on.",
         )
     tx = then.store.tx()
+    if not tx.map(tables.ENDPOINTS).size():
+        raise LocalError(
+            f"No JavaScript application was installed when {then.txid} was made",
+            hint="Applications in Python are part of the node's program, not of the ledger.",
+        )
     session = Session(1, "replay", peer_cert)
     app = JsApp(log_exceptions=True, make_host=host_maker(steps))
     done = execute(app, known.request, tx, node, session, known.caller)

@@ -232,6 +232,13 @@ def test_without_secrets_public_tables_are_compared(world: World) -> None:
     assert done.answer.body == b"2"
 
 
+def test_without_an_application_there_is_nothing_to_run(world: World) -> None:
+    given = parse_request(b'{"method": "POST", "path": "/app/add"}')
+    with pytest.raises(LocalError, match="No JavaScript application was installed") as caught:
+        world.replay(2, given=given)
+    assert "Python" in caught.value.explain()
+
+
 # -- requests of members --------------------------------------------------------------------------
 
 
