@@ -177,7 +177,7 @@ def text(results: Results) -> str:
         for held in results.http.memory:
             lines.append(
                 f"  {held.protocol:<9} {held.connections:>4} {held.state} connections:"
-                f" {held.bytes_each / 1024:.1f} KiB each"
+                f" {held.bytes_each / 1024:.1f} KiB each, failed {held.failed}"
             )
     if results.growth:
         lines += ["", f"Growth, {plan.connections[0]} connections", _head("B/key")]
