@@ -44,6 +44,7 @@ class Recovered(Service):
         self.certificates = {}
         self.sent = []
         self.snapshots = {}
+        self.spilled = {}
         self.calls = []
         self.stopped = ""
         self.disk = True
