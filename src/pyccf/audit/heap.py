@@ -35,6 +35,8 @@ from pyccf.types import SeqNo, TxID
 HASH_BYTES = 32
 ENTRY_BYTES_MAX = 1 << 30
 """Longer than any entry; what claims more is not looked for."""
+PATCHES_MAX = 100
+"""Damaged entries of one file that are looked for in others."""
 CHAINS_MAX = 10_000
 """Places in a chain from which continuations are tried."""
 
@@ -92,6 +94,8 @@ class Link(msgspec.Struct, frozen=True):
     path: str
     first: SeqNo
     last: SeqNo
+    others: dict[SeqNo, str] = {}
+    """Entries that are damaged in this file, and the files they are taken from instead."""
 
 
 class HeapReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -134,6 +138,10 @@ class _Chunk:
     @property
     def first(self) -> SeqNo:
         return self.name.first
+
+    def entry(self, seqno: SeqNo) -> bytes:
+        """One entry, which is there."""
+        return next(self.entries(seqno))
 
     def entries(self, start: SeqNo) -> Iterator[bytes]:
         """Entries from `start` on, as far as they follow each other, whatever the table says."""
@@ -300,27 +308,63 @@ class _Heap:
         return sorted(found, key=lambda longer: (longer.rank, longer.files[-1].end > longer.end))
 
     def _extend(self, chain: _Chain, one: _Chunk) -> _Chain | None:
-        """The chain up to the last signature in a file that holds; None if there is none."""
-        auditor = copy.deepcopy(chain.auditor)
+        """The chain up to the last signature in a file that holds; None if there is none.
+
+        An entry that a signature shows to be damaged is taken from another file, if one has it.
+        """
         self._faults.pop(str(one.path), None)
-        for data in one.entries(chain.end + 1):
-            try:
-                auditor.feed(parse(data))
-            except InvalidLedger as error:
-                self._faults[str(one.path)] = error.message
+        others: dict[SeqNo, _Chunk] = {}
+        while True:
+            auditor, fault = self._feed(chain, one, others)
+            if fault is None or len(others) >= PATCHES_MAX:
                 break
+            better = self._another(one, fault.seqno or 0, chain.end, others)
+            if better is None:
+                break
+            others[fault.seqno or 0] = better
+        if fault is not None:
+            self._faults[str(one.path)] = fault.message
         proven = 0 if auditor.last_signed is None else auditor.last_signed.seqno
         if proven <= chain.end:
             return None
-        if proven < auditor.entries or str(one.path) in self._faults:
+        if proven < auditor.entries or fault is not None:
             # Entries after that signature left traces: once more, only so far.
-            auditor = copy.deepcopy(chain.auditor)
-            for data in one.entries(chain.end + 1):
-                auditor.feed(parse(data))
-                if auditor.entries == proven:
-                    break
-        link = Link(str(one.path), chain.end + 1, proven)
+            auditor, _ = self._feed(chain, one, others, proven)
+        link = Link(
+            str(one.path),
+            chain.end + 1,
+            proven,
+            {n: str(other.path) for n, other in others.items() if n <= proven},
+        )
         return _Chain(auditor, (*chain.files, one), (*chain.links, link))
+
+    def _feed(
+        self, chain: _Chain, one: _Chunk, others: dict[SeqNo, _Chunk], until: SeqNo = 0
+    ) -> tuple[Auditor, InvalidLedger | None]:
+        """Have the entries of a file judged, up to the first that is not good."""
+        auditor = copy.deepcopy(chain.auditor)
+        for seqno, data in enumerate(one.entries(chain.end + 1), chain.end + 1):
+            other = others.get(seqno)
+            try:
+                auditor.feed(parse(data if other is None else other.entry(seqno)))
+            except InvalidLedger as error:
+                return auditor, error
+            if seqno == until:
+                break
+        return auditor, None
+
+    def _another(
+        self, one: _Chunk, seqno: SeqNo, end: SeqNo, others: dict[SeqNo, _Chunk]
+    ) -> _Chunk | None:
+        """Another file with another version of an entry; None when there is none to be tried."""
+        if seqno <= end or seqno in others or not one.first <= seqno <= one.end:
+            return None
+        bad = one.entry(seqno)
+        for other in self._chunks:
+            has_it = other is not one and other.first <= seqno <= other.end
+            if has_it and other.entry(seqno) != bad:
+                return other
+        return None
 
     # --- verdicts -----------------------------------------------------------------------------
 
@@ -360,20 +404,20 @@ class _Heap:
     def _digests_of(self, chain: _Chain) -> bytearray:
         """SHA-256 of each entry of the chain, end to end."""
         digests = bytearray()
-        for one in chain.files:
-            seqno = len(digests) // HASH_BYTES + 1
-            for data in one.entries(seqno):
-                if seqno > chain.end:
-                    break
+        for link in chain.links:
+            for data in _entries_of(link):
                 digests += hashlib.sha256(data).digest()
-                seqno += 1
         return digests
 
     def _judge_used(self, one: _Chunk, chain: _Chain) -> None:
         report = one.report
         report.verdict = Verdict.USED
         if one is not chain.files[-1] or one.end <= chain.end:
-            report.reason = f"its entries are good: {one.fault}" if one.fault else ""
+            patched = [n for link in chain.links if link.path == report.path for n in link.others]
+            if patched:
+                report.reason = f"but for entries {patched}, which are damaged and taken elsewhere"
+            elif one.fault:
+                report.reason = f"its entries are good: {one.fault}"
             return
         why = self._faults.get(str(one.path)) or one.fault or "no signature follows them"
         report.reason = f"entries {chain.end + 1} to {one.end} do not count: {why}"
@@ -520,6 +564,22 @@ def collect(report: HeapReport, folder: StrPath) -> list[str]:
     return names
 
 
+def _entries_of(link: Link) -> Iterator[bytes]:
+    """The entries that a file gives to the chain."""
+    one = _chunk_at(link.path)
+    for seqno, data in enumerate(one.entries(link.first), link.first):
+        if seqno > link.last:
+            break
+        other = link.others.get(seqno)
+        yield data if other is None else _chunk_at(other).entry(seqno)
+
+
+def _chunk_at(path: str) -> _Chunk:
+    name = chunk.parse_name(Path(path).name)
+    assert name is not None, "only ledger files are part of a chain"
+    return _Chunk(Path(path), name, b"")
+
+
 def _is_sound(one: _Chunk) -> bool:
     """Whether a file is a committed chunk as it should be, table and all."""
     with ChunkReader(ChunkFile(one.path, one.name)) as reader:
@@ -530,11 +590,10 @@ def _is_sound(one: _Chunk) -> bool:
 
 
 def _collect(link: Link, folder: Path, *, last: bool) -> str:
-    path = Path(link.path)
-    name = chunk.parse_name(path.name)
-    assert name is not None, "only ledger files are part of a chain"
-    one = _Chunk(path, name, b"")
-    if (name.first, name.last) == (link.first, link.last) and _is_sound(one):
+    one = _chunk_at(link.path)
+    path, name = one.path, one.name
+    whole = (name.first, name.last) == (link.first, link.last) and not link.others
+    if whole and _is_sound(one):
         (folder / path.name).write_bytes(path.read_bytes())
         return path.name
     positions = array("I")
@@ -544,9 +603,7 @@ def _collect(link: Link, folder: Path, *, last: bool) -> str:
     )
     with made.open("xb") as file:
         file.write(chunk.encode_header(0))
-        for seqno, data in enumerate(one.entries(link.first), link.first):
-            if seqno > link.last:
-                break
+        for data in _entries_of(link):
             positions.append(at)
             at += file.write(data)
         if not last:

@@ -10,6 +10,7 @@ import pytest
 from pyccf.audit.heap import FileReport, Gap, HeapReport, Verdict, collect, inspect
 from pyccf.audit.verify import verify
 from pyccf.errors import LocalError
+from pyccf.ledger.chunk import parse_name
 from pyccf.ledger.entry import Entry
 from pyccf.shell.disk import LedgerDisk
 from support.ledgers import Service
@@ -182,6 +183,31 @@ def test_damage_everywhere_ends_the_chain_before_it(tmp_path: Path, service: Ser
     assert broken.read_bytes() == bytes(data), "nothing is changed"
     found = by_name(report)[f"host/{broken.name}"]
     assert found.reason
+
+
+def test_two_damaged_copies_make_a_good_one(tmp_path: Path, service: Service) -> None:
+    one = write(tmp_path / "one", service.entries)
+    two = tmp_path / "two"
+    shutil.copytree(one, two)
+    name = files(one)[1].name
+    begin = parse_name(name)
+    assert begin is not None
+    for folder, seqno in ((one, begin.first), (two, begin.first + 1)):
+        entry = service.entries[seqno - 1].data
+        data = (folder / name).read_bytes()
+        at = data.index(entry) + len(entry) - 5
+        (folder / name).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    report = inspect([tmp_path])
+    assert report.recoverable == f"2.{service.last}"
+    (link,) = (link for link in report.chain if link.path.endswith(name))
+    assert len(link.others) == 1
+    collect(report, tmp_path / "new")
+    checked = verify(tmp_path / "new")
+    assert checked.ok
+    assert checked.last_valid == report.last
+    alone = inspect([one])
+    assert alone.last is not None
+    assert alone.last.seqno < begin.first
 
 
 def test_nothing_to_recover(tmp_path: Path) -> None:
