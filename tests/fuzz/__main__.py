@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import faulthandler
 import json
+import os
 import random
 import resource
 import subprocess
@@ -92,8 +93,10 @@ def run_here(name: str, seconds: int, corpus: Path, plain: bool) -> int:
     def one(data: bytes) -> None:
         nonlocal count
         count += 1
-        if count % 2000 == 0:
+        if count % 500 == 0 and time.monotonic() - started > seconds:
             report(name, count, started, corpus)
+            # Without the interpreter's own end, which libFuzzer's threads do not survive.
+            os._exit(0)
         try:
             target.run(data)
         except target.errors:
@@ -105,7 +108,7 @@ def run_here(name: str, seconds: int, corpus: Path, plain: bool) -> int:
 
     options = [
         sys.argv[0],
-        f"-max_total_time={seconds}",
+        f"-max_total_time={seconds + 60}",
         f"-timeout={INPUT_S_MAX}",
         f"-rss_limit_mb={MEMORY_MB_MAX}",
         f"-max_len={INPUT_SIZE_MAX}",
