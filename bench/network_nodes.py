@@ -119,6 +119,13 @@ class Network:
         with self.client(node) as client:
             return client.last_committed().seqno
 
+    def govern(self, action: Action) -> None:
+        """Have an action accepted. Raises RuntimeError."""
+        with self.client() as client:
+            proposal, _ = decide(client, [action], [self._member])
+        if proposal.proposal_state != "Accepted":
+            raise RuntimeError(f"{action.name} was not accepted: {proposal}")
+
     def settle(self) -> SeqNo:
         """Wait until all nodes have committed all there is; the last seqno."""
         deadline = time.monotonic() + PATIENCE_S
@@ -138,13 +145,19 @@ class Network:
             found = client.consensus().acks.get(node_id)
         return found.seqno if found else 0
 
-    def join(self) -> tuple[Node, NodeId]:
-        """A further node, trusted but not yet caught up."""
+    def join(self, *, fetch: bool = False) -> tuple[Node, NodeId]:
+        """A further node, trusted but not yet caught up; `fetch`: it begins with a snapshot."""
         number = len(self.nodes)
         node = Node(f"node{number}", self._folder / f"node{number}", self._settings)
         target = self.primary.url.removeprefix("https://")
         self._service.nodes.append(node)
-        node.start(join_config(0, target, self._service.service_cert), self._app)
+        config = join_config(0, target, self._service.service_cert)
+        command = config["command"]
+        assert isinstance(command, dict), "how to join"
+        join = command["join"]
+        assert isinstance(join, dict), "whom to ask"
+        join["fetch_recent_snapshot"] = fetch
+        node.start(config, self._app)
         self._wait(node.listens, node)
         cert = node.folder / "node.pem"
         self._wait(cert.exists, node)

@@ -138,7 +138,8 @@ def scan(read: Callable[[int, int], bytes], size: int) -> Scan:
     """Find the entries of an incomplete chunk of `size` bytes.
 
     `read(offset, n)` gives up to n bytes. Stops at the first header or body that does not fit into
-    the remaining bytes; what is before is valid. Raises InvalidLedger at a header no entry has.
+    the remaining bytes, and at the table of the entries before; what is before is valid. Raises
+    InvalidLedger at a header no entry has.
     """
     positions = array("I")
     at = FIRST_OFFSET
@@ -149,7 +150,14 @@ def scan(read: Callable[[int, int], bytes], size: int) -> Scan:
         if header == bytes(ENTRY_HEADER_SIZE):
             # A crash may leave a tail that was allocated but never written.
             break
-        _, length = parse_header(header)
+        try:
+            _, length = parse_header(header)
+        except InvalidLedger:
+            table = encode_table(positions)[: size - at]
+            if size - at == len(table) and read(at, size - at) == table:
+                # Written when the chunk was completed; where it is was not written any more.
+                break
+            raise
         if at + length > size:
             break
         positions.append(at)

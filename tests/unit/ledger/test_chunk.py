@@ -98,6 +98,20 @@ def test_scanning_stops_at_space_never_written() -> None:
     assert (list(found.positions), found.end) == ([8], 8 + len(entry))
 
 
+@pytest.mark.parametrize("written", [8, 5, 12])
+def test_scanning_stops_at_a_table_that_nobody_points_to(written: int) -> None:
+    """The chunk was completed up to its header: entries first, then the table, cut or whole."""
+    entries = [e.data for e in small_service(3).entries[:3]]
+    body = bytes(8) + b"".join(entries)
+    positions = [8, 8 + len(entries[0]), 8 + len(entries[0]) + len(entries[1])]
+    data = body + chunk.encode_table(positions)[:written]
+    found = chunk.scan(lambda o, n: data[o : o + n], len(data))
+    assert (list(found.positions), found.end) == (positions, len(body))
+    other = body + b"\7" * 12
+    with pytest.raises(InvalidLedger, match="format version 7"):
+        chunk.scan(lambda o, n: other[o : o + n], len(other))
+
+
 def test_scanning_refuses_what_is_no_entry() -> None:
     data = bytes(8) + b"\x07" * 100
     with pytest.raises(InvalidLedger, match="format version 7"):
