@@ -178,7 +178,7 @@ class Node:
             Spill(entropy, lambda output: self._outputs.append(output)),
             self.log,
         )
-        self._declared = DeclaredIndexes(store, self.indexes)
+        self._declared = DeclaredIndexes(store, self.indexes, self.log)
         self.state = INITIALIZED
         self.startup_seqno: SeqNo = 0
         self.stop_notice = False

@@ -285,3 +285,18 @@ def test_a_backup_indexes_and_tells_what_it_followed() -> None:
         network.tick(10)
     assert index.watermark.seqno == network.primary.node.store.version
     assert len(index.get_all_write_txs(b"0")) == 3
+
+
+def test_an_application_that_names_too_many_indexes_does_not_stop_the_node() -> None:
+    s = service(App())
+    many: dict[str, Json] = {
+        f"e{i:02}": {f"x{j}": {"map": f"m{i}.{j}"} for j in range(30)} for i in range(3)
+    }
+    declare(s, **many)
+    index(s)
+    assert len(s.node.indexes.describe()) == INDEXES_MAX
+    assert len([log for log in s.logs if log.tag == "index" and "at most" in log.text]) == 1
+    declare(s, e00={}, e01={}, e02={"y": {"map": "last"}})
+    index(s)
+    names = [d["name"] for d in s.node.indexes.describe() if isinstance(d, dict)]
+    assert names == ["SeqnosByKey last"]

@@ -6,8 +6,11 @@ endpoint tells its callers what is wrong with it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyccf.apps.index import declared
 from pyccf.codec.text import load_json
+from pyccf.errors import LocalError
 from pyccf.kv.store import Store
 from pyccf.node.index.driver import Indexer
 from pyccf.service import tables
@@ -16,9 +19,12 @@ from pyccf.service import tables
 class DeclaredIndexes:
     """Keeps the indexes of a node in step with what the application names."""
 
-    def __init__(self, store: Store, indexer: Indexer) -> None:
+    def __init__(
+        self, store: Store, indexer: Indexer, log: Callable[[str, str, str], None]
+    ) -> None:
         self._store = store
         self._indexer = indexer
+        self._log = log
         self._read_at = 0
         self._installed: set[str] = set()
 
@@ -33,8 +39,13 @@ class DeclaredIndexes:
             self._indexer.uninstall(name)
             self._installed.discard(name)
         for name, one in wanted.items():
-            if self._indexer.install(one.make()):
-                self._installed.add(name)
+            try:
+                if self._indexer.install(one.make()):
+                    self._installed.add(name)
+            except LocalError as e:
+                # The application goes on without: endpoints that need it say so.
+                self._log("fail", "index", f"{name} and what comes after it: {e.message}")
+                return
 
     def _wanted(self) -> dict[str, declared.Declared]:
         found: dict[str, declared.Declared] = {}
