@@ -180,6 +180,26 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     assert past.historical.drop(("app", 30))
 
 
+def test_one_state_is_served_whatever_its_size() -> None:
+    past = past_of(small_service(60), bytes_max=1)
+    assert len(past.states([5], ("app", 1))) == 1
+    assert len(past.states([6], ("app", 2))) == 1
+    assert not past.historical.holds(("app", 1))
+
+
+def test_a_fault_counts_for_what_was_being_read() -> None:
+    past = past_of(small_service(60))
+    historical = past.historical
+    assert historical.request(("app", 1), [5]) is None
+    assert historical.request(("app", 2), [40]) is None
+    first, last = past.reads.pop(0)
+    historical.drop(("app", 1))
+    historical.fetched(first, last, [], InvalidLedger("it is damaged"))
+    assert historical.missing(40) is None
+    past.settle()
+    assert historical.request(("app", 2), [40]) is not None
+
+
 def test_who_asks_for_more_than_fits_is_sent_away() -> None:
     past = past_of(small_service(60), bytes_max=cache.CACHE_SHARE * 4096)
     got: list[PyccfError | None] = []

@@ -14,6 +14,7 @@ from pyccf.apps.index.buckets import BUCKETS_MAX
 from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.errors import LocalError
 from pyccf.node.index.driver import AGAIN_MS, BATCH_MAX, INDEXES_MAX
+from pyccf.node.node import Limits
 from pyccf.service import tables
 from pyccf.types import Json, TxID
 from support.node import Service
@@ -300,3 +301,21 @@ def test_an_application_that_names_too_many_indexes_does_not_stop_the_node() -> 
     index(s)
     names = [d["name"] for d in s.node.indexes.describe() if isinstance(d, dict)]
     assert names == ["SeqnosByKey last"]
+
+
+def test_entries_too_large_for_the_cache_are_indexed_in_smaller_batches() -> None:
+    s = Service(app=App(), limits=Limits(historical_bytes_max=200_000), install=lambda parts: [])
+    s.open_app()
+    by_key = SeqnosByKey("public:records")
+    s.node.indexes.install(by_key)
+    for _ in range(20):
+        tx = s.node.store.tx()
+        tx.map("public:records").set(b"key", bytes(10_000))
+        s.node.commit(tx)
+    tx = s.node.store.tx()
+    tx.map("public:records").set(b"key", bytes(100_000))
+    s.node.commit(tx)
+    s.tick()
+    index(s, 100)
+    assert by_key.watermark.seqno == s.committed
+    assert len(by_key.get_all_write_txs(b"key")) == 21

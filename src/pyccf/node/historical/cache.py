@@ -105,6 +105,8 @@ class Historical:
         """Numbers of those who wait for a state."""
         self._turning = False
         self._reading: tuple[SeqNo, SeqNo] | None = None
+        self._reading_for: SeqNo = 0
+        """The state that what is being read is needed for."""
         self._budget = TURN_MAX
         self._complained: set[str] = set()
 
@@ -158,6 +160,10 @@ class Historical:
         if found is None:
             raise NeedsHistory((seqno,), what)
         return found[0]
+
+    def holds(self, handle: Handle) -> bool:
+        """Whether a handle is known: it was neither dropped nor had to make room."""
+        return handle in self._held
 
     def drop(self, handle: Handle) -> bool:
         """Forget a handle; True if it was known."""
@@ -239,14 +245,13 @@ class Historical:
         self._turn()
 
     def _fail_reading(self, first: SeqNo, damage: PyccfError | None) -> None:
-        """An entry could not be read: what is worked on now cannot be had."""
+        """An entry could not be read: what it was needed for cannot be had."""
         error = damage or Unavailable(
             f"Entry {first} is not in the ledger directories of this node.",
             hint="Give the node the missing ledger files, for example in a read-only directory.",
         )
-        seqno = next(iter(self._wanted), None)
-        if seqno is not None:
-            self._fail(seqno, error)
+        if self._reading_for in self._wanted:
+            self._fail(self._reading_for, error)
 
     def _turn(self) -> None:
         """Make states of what was read, in the order asked for, and have more read."""
@@ -283,6 +288,7 @@ class Historical:
             last = min(last, seqno + SLICE_MAX - 1)
         self._budget -= last - first + 1
         self._reading = first, last
+        self._reading_for = seqno
         self._fetch(first, last)
 
     def _run_from(self, seqno: SeqNo) -> SeqNo:
@@ -361,9 +367,15 @@ class Historical:
         self._turn()
 
     def _shrink(self) -> None:
-        """Forget handles used least recently until the rest fits."""
+        """Forget handles used least recently until the rest fits.
+
+        A single state is kept whatever its size: it could never be had otherwise.
+        """
         while self._bytes > self._bytes_max and self._held:
-            self.drop(next(iter(self._held)))
+            handle, held = next(iter(self._held.items()))
+            if len(self._held) == len(held.seqnos) == 1:
+                return
+            self.drop(handle)
 
 
 def check(seqnos: Sequence[SeqNo]) -> None:

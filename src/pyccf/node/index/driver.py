@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pyccf.apps.index import Storage, Strategy
 from pyccf.errors import InvalidLedger, LocalError, PyccfError
 from pyccf.node.historical import Historical, State
+from pyccf.node.historical.batch import Batch
 from pyccf.types import Json, Millis, SeqNo
 
 BATCH_MAX = 501
@@ -42,6 +43,7 @@ class Indexer:
         self._indexes: dict[str, Strategy] = {}
         self._failed: dict[str, str] = {}
         self._waits_until: Millis = 0
+        self._batch = Batch(BATCH_MAX)
         self._told = ""
         """The last trouble that was logged."""
 
@@ -105,9 +107,10 @@ class Indexer:
         if not wanted or min(wanted) > committed:
             return
         first = min(wanted)
+        count = self._batch.asks(self._historical.holds(_HANDLE))
         try:
             states = self._historical.request(
-                _HANDLE, range(first, min(first + BATCH_MAX - 1, committed) + 1)
+                _HANDLE, range(first, min(first + count - 1, committed) + 1)
             )
         except (LocalError, InvalidLedger) as e:
             self._wait(now, first, e)
@@ -122,6 +125,7 @@ class Indexer:
     def _wait(self, now: Millis, first: SeqNo, trouble: PyccfError) -> None:
         """The ledger cannot be read on: try again later, perhaps somebody brings the files."""
         self._historical.drop(_HANDLE)
+        self._batch.ends(taken=False)
         self._waits_until = now + AGAIN_MS
         self._tell(f"Indexing waits at transaction {first}: {trouble.message}")
 
@@ -136,6 +140,7 @@ class Indexer:
             except Exception as e:
                 self._set_aside(name, e)
         self._historical.drop(_HANDLE)
+        self._batch.ends(taken=True)
 
     def _set_aside(self, name: str, error: Exception) -> None:
         """An index failed: it is asked for nothing more, and the node goes on."""
