@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING
 from pyccf.apps import feed as feeds
 from pyccf.apps.context import AnswerFollows, NeedsHistory, TxStatus
 from pyccf.apps.feed import FeedSpec, OpenFeed
+from pyccf.apps.router import Mode
 from pyccf.errors import PyccfError, RpcError
 from pyccf.http.message import query_parameters
+from pyccf.node.frontend import ForPrimary
+from pyccf.node.historical.batch import Batch
 from pyccf.types import Millis, SeqNo, TxID
 
 if TYPE_CHECKING:
@@ -134,6 +137,7 @@ class Listener:
         self._rest = b""
         """Bytes of an event that wait for the client."""
         self._full = False
+        self._batch = Batch(BATCH_MAX)
         self._quiet_since = node.now
         self._checked_at = node.now
         self._flow: Flow
@@ -169,7 +173,7 @@ class Listener:
             return
         committed = self._node.consensus.committed
         if committed > self._told:
-            self._tell(min(committed, self._told + BATCH_MAX))
+            self._tell(committed)
         if now - self._quiet_since >= HEARTBEAT_MS and not self._full:
             self._push(self._heartbeat())
 
@@ -178,8 +182,9 @@ class Listener:
         self._flow.end()
         self._feeds.close(self._number)
 
-    def _tell(self, last: SeqNo) -> None:
+    def _tell(self, committed: SeqNo) -> None:
         historical, handle = self._node.historical, ("feed", self._number)
+        last = min(committed, self._told + self._batch.asks(historical.holds(handle)))
         try:
             states = historical.request(handle, range(self._told + 1, last + 1))
             if states is None:
@@ -202,6 +207,7 @@ class Listener:
             self._feeds.close(self._number)
             return
         historical.drop(handle)
+        self._batch.ends(taken=True)
 
     def _heartbeat(self) -> bytes:
         """Says that the feed is alive and, once there is one, from where to go on."""
@@ -210,6 +216,13 @@ class Listener:
 
     def _may_listen(self) -> bool:
         """Whether the endpoint still lets this client listen."""
+        path = self._request.path
+        if path.startswith("/app/"):
+            path = path[4:]
+        endpoint = self._node.app.endpoint(self._request.method, path)
+        if endpoint is None or endpoint.mode is not Mode.READONLY:
+            # The application was replaced: what is there now was not asked for.
+            return False
         try:
             self._node.execute(self._session, self._request)
         except OpenFeed:
@@ -217,7 +230,7 @@ class Listener:
         except NeedsHistory:
             # The handler did let it listen without looking back.
             return False
-        except (AnswerFollows, RpcError):
+        except (AnswerFollows, ForPrimary, RpcError):
             return False
         return False
 

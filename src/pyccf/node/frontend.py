@@ -76,6 +76,19 @@ class Frontend:
         compile_template(endpoint.path)
         self.templates.add(endpoint)
 
+    def endpoint(self, verb: str, path: str) -> Endpoint | None:
+        """Which endpoint a request is for by now; None for none, or several."""
+        tx = self._node.store.tx()
+        try:
+            found = self.app.lookup(tx, verb, path) if self.app is not None else None
+            if found is None:
+                found = self.templates.find(verb, path)
+        except (AmbiguousPath, ValueError):
+            return None
+        finally:
+            tx.close()
+        return None if found is None else found[0]
+
     def execute(
         self, session: Session, request: Request, path: str, rules: InterfaceRules
     ) -> Outcome:

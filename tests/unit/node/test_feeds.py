@@ -16,6 +16,7 @@ from pyccf.errors import LocalError, RpcError
 from pyccf.http.message import Request
 from pyccf.http.session import Session, Source
 from pyccf.node import feeds
+from pyccf.node.node import Limits
 from pyccf.service import tables
 from pyccf.types import Json, TxID
 from support.node import Person, Reply, Service
@@ -90,8 +91,9 @@ def make_app() -> App:
     return app
 
 
-def service(app: Any = None) -> Service:
+def service(app: Any = None, limits: Limits | None = None) -> Service:
     made = Service(
+        limits=limits,
         app=app or make_app(),
         install=lambda parts: [("app", common.endpoints(parts.node, lambda ctx: {}))],
     )
@@ -432,3 +434,39 @@ def test_a_feed_of_a_javascript_application() -> None:
     wrong = listen(s, "/wrong")
     assert isinstance(wrong, Reply)
     assert "A feed needs" in wrong.json["error"]["message"]
+
+
+@pytest.mark.parametrize("leads", [True, False])
+@pytest.mark.parametrize("mode", ["readwrite", "readonly"])
+def test_a_feed_whose_endpoint_became_another_one_ends(
+    mode: str, leads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = service()
+    client = listening(s, "/feed")
+    replaced = App()
+    ran: list[str] = []
+
+    @replaced.get("/feed", mode=mode, forwarding="always")
+    def other(ctx: AppContext) -> None:
+        ran.append(mode)
+        if mode == "readwrite":
+            records(ctx).set(1, "x")
+
+    s.node.app.app = replaced
+    if not leads:
+        monkeypatch.setattr(type(s.node.consensus), "can_replicate", False)
+    before = s.node.store.version
+    s.tick(feeds.RECHECK_MS)
+    assert client.over == "ended"
+    assert mode == "readonly" or ran == []
+    assert s.node.store.version <= before + 1
+
+
+def test_a_feed_of_more_than_the_cache_holds_goes_on() -> None:
+    s = service(limits=Limits(historical_bytes_max=100_000))
+    txids = [write(s, {i: "x" * 9_000}) for i in range(20)]
+    s.tick()
+    clients = [listening(s, "/feed?since=start") for _ in range(3)]
+    pass_time(s, 120)
+    for client in clients:
+        assert [txid for txid, _ in client.events] == txids
