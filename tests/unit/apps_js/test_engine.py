@@ -73,7 +73,7 @@ def test_limits(limits: Limits, text: str, message: str, timed_out: bool) -> Non
 
 def test_more_stack_than_the_thread_has_is_never_used() -> None:
     interpreter = _interpreter()
-    interpreter.limit(Limits(stack_bytes=1 << 40))
+    interpreter.limit(Limits(stack_bytes=1 << 40, time_ms=60_000))
     deep = "function g(n) { return n + g(n + 1); } return g(0)"
     with pytest.raises(JsError, match="stack overflow"):
         _eval(interpreter, deep)
