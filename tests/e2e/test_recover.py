@@ -178,8 +178,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Left:
     with begin(folder) as node:
         txid = write(node, "a", "before")
         early = receipt(node, txid)
+        begins = certs.time_text(int(time.time()) - 60)
         with client(node, folder) as member:
+            validity = {"valid_from": begins, "validity_period_days": 20}
             member.submit([Action("trigger_ledger_rekey", None)])
+            member.submit([Action("set_service_certificate_validity", validity)])
+            member.submit([Action("set_all_nodes_certificate_validity", validity)])
         write(node, "b", "after the rekey")
         until(lambda: read(node, "b")["private"] == "after the rekey", "the write")
         receipt(node, write(node, "c", "last"))
