@@ -32,14 +32,21 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 
-from pyccf.codec.text import load_json
+from pyccf.codec.text import dump_json, load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt
-from pyccf.kv import content
-from pyccf.kv.changes import UNIT
+from pyccf.kv import content, wire
+from pyccf.kv.changes import UNIT, Changes
 from pyccf.kv.content import MapContent
 from pyccf.ledger import receipt as receipts
 from pyccf.ledger import signature
-from pyccf.ledger.entry import DIGEST_SIZE, FORMAT_VERSION, HEADER_SIZE, PREFIX_SIZE, EntryType
+from pyccf.ledger.entry import (
+    DIGEST_SIZE,
+    FORMAT_VERSION,
+    HEADER_SIZE,
+    PREFIX_SIZE,
+    EntryType,
+    encode_public_header,
+)
 from pyccf.ledger.receipt import Proven
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.ledger.signature import Signature
@@ -248,6 +255,29 @@ def verify(snapshot: Snapshot, service_cert_pem: str) -> Proven:
             f" at {snapshot.seqno}."
         )
     return proven
+
+
+def check_evidence(snapshot: Snapshot, proven: Proven, secrets: LedgerSecrets) -> None:
+    """Check that the transaction of the receipt recorded the snapshot and did nothing else.
+
+    That it has the snapshot's digest among its claims is not enough: an application may let its
+    users claim what they like. Everything in an evidence transaction is known, so it is made again
+    here, which takes the ledger secret of its seqno. Raises InvalidLedger, or LocalError for an
+    unknown secret.
+    """
+    assert proven.txid is not None, "`verify` saw to it"
+    view, seqno = proven.txid
+    value: Json = {"hash": snapshot.digest.hex(), "version": snapshot.seqno}
+    rows: Changes = {SNAPSHOT_EVIDENCE: {UNIT: dump_json(value)}}
+    cipher = secrets.cipher_at(seqno)
+    evidence = sha256(cipher.evidence(view, seqno).encode()).digest()
+    domain = encode_public_header(seqno, snapshot.digest, evidence) + wire.encode(rows)[0]
+    iv = seqno.to_bytes(8, "little") + view.to_bytes(4, "little")
+    tag = cipher.seal_parts(iv, b"", domain)
+    word = FORMAT_VERSION | (PREFIX_SIZE - HEADER_SIZE + len(domain)) << 16
+    entry = PREFIX.pack(word, tag, seqno, view, len(domain)) + domain
+    if sha256(entry).digest() != proven.write_set_digest:
+        raise _bad(f"transaction {view}.{seqno}, which its receipt is of, did not record it")
 
 
 def history_of(snapshot: Snapshot, public: list[MapContent]) -> tuple[Signature, Tree]:

@@ -26,6 +26,7 @@ from pyccf.crypto.keys import PrivateKey
 from pyccf.errors import InvalidLedger, LocalError, RemoteError
 from pyccf.kv.changes import MapChanges
 from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret
+from pyccf.ledger.snapshot import check_evidence
 from pyccf.node.create import NodePlan, Parts, assemble
 from pyccf.node.fetch_snapshot import Fetched, FetchPlan, SnapshotFetch
 from pyccf.node.node import Node
@@ -374,6 +375,9 @@ class Joiner:
         node.consensus.join(at.view, at.seqno, at.starts)
         try:
             self._learn_secret(found)
+            if node.state == PENDING and found.proven is not None:
+                # Handed out after the snapshot was fetched, the secrets are those of its evidence.
+                check_evidence(at, found.proven, self._secrets)
             restore_from_snapshot(node, found, self._secrets)
         except (InvalidLedger, LocalError) as e:
             raise Hopeless(

@@ -17,6 +17,7 @@ from pyccf.ledger import snapshot as snapshots
 
 if TYPE_CHECKING:
     from pyccf.kv.content import MapContent
+    from pyccf.ledger.receipt import Proven
     from pyccf.ledger.secrets import LedgerSecrets
     from pyccf.ledger.signature import Signature
     from pyccf.ledger.snapshot import Snapshot, SnapshotName
@@ -40,6 +41,7 @@ def judge(data: bytes, name: SnapshotName, service_cert_pem: str) -> Restorable:
             f" {name.seqno} and {name.evidence}."
         )
     restorable = Restorable(snapshot)
+    restorable.proven = proven
     signed = restorable.signature
     try:
         node_key = certs.public_key(signed.cert)
@@ -60,6 +62,8 @@ class Restorable:
         self.signature: Signature = signed
         """The signature transaction that the snapshot was taken at."""
         self.tree: Tree = tree
+        self.proven: Proven | None = None
+        """What its receipt proves, if that was judged."""
 
     @property
     def seqno(self) -> SeqNo:

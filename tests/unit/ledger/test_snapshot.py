@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
+from pyccf.ledger import receipt as receipts
 from pyccf.ledger import snapshot
+from pyccf.ledger.entry import parse as parse_entry
 from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.ledger.snapshot import SnapshotName, parse, parse_name, verify
 from pyccf.service.identity import make_service as make_identity
+from pyccf.types import TxID
 from support.node import STARTED, Service
 from support.snapshots import OPEN, SECRET, make_service, take
 
@@ -121,11 +125,43 @@ def test_an_entry_is_no_snapshot(service: Service) -> None:
 
 
 def test_claims_of_an_application_are_no_evidence(service: Service, data: bytes) -> None:
-    """A receipt must be of a later transaction than the snapshot."""
+    """A user who may claim any digest gets a receipt for a snapshot made up by himself."""
+    size = parse(data).size
+    forged = bytearray(data[:size])
+    at = forged.index(b"vvvvvvvv3")
+    forged[at : at + 9] = b"wwwwwwww3"
+    digest = sha256(forged).digest()
+    tx = service.node.store.tx()
+    tx.map("records").set(b"claim", b"mine")
+    entry = service.node.order(tx, digest)
+    service.tick()
+    receipt = receipts.json_receipt(
+        parse_entry(entry.data),
+        parse_entry(service.ledger[entry.seqno]),
+        service.node.history.evidence(TxID(entry.view, entry.seqno)),
+    )
+    found = parse(bytes(forged) + json.dumps(receipt).encode())
+    proven = verify(found, service.parts.service.cert_pem)
+    with pytest.raises(InvalidLedger, match="which its receipt is of, did not record it"):
+        snapshot.check_evidence(found, proven, service.parts.secrets)
+
+
+def test_real_evidence_holds(service: Service, data: bytes) -> None:
+    found = parse(data)
+    proven = verify(found, service.parts.service.cert_pem)
+    snapshot.check_evidence(found, proven, service.parts.secrets)
+    with pytest.raises(InvalidLedger, match="did not record it"):
+        snapshot.check_evidence(found, proven, LedgerSecrets([LedgerSecret(1, bytes(32))]))
+
+
+def test_evidence_must_come_after_the_snapshot(service: Service, data: bytes) -> None:
     receipt = parse(data).receipt
     components = receipt["leaf_components"]
     assert isinstance(components, dict)
     early = dict(receipt)
     early["leaf_components"] = {**components, "commit_evidence": f"ce:2.1:{'0' * 64}"}
     with pytest.raises(InvalidReceipt):
-        verify(parse(data[: parse(data).size] + json.dumps(early).encode()), OTHER.cert_pem)
+        verify(
+            parse(data[: parse(data).size] + json.dumps(early).encode()),
+            service.parts.service.cert_pem,
+        )
