@@ -128,6 +128,8 @@ class SnapshotFetch:
                     self._redirected(answer.headers.get("location", ""))
                 case 206:
                     self._take(answer)
+                case 404 if self._path.partition("?")[0] != PATH:
+                    raise Unusable(f"{self._address} does not have that snapshot any more")
                 case 404:
                     self._log("info", f"No snapshot to fetch from {self._address}")
                     self._end()

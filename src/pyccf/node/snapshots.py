@@ -59,6 +59,8 @@ class Snapshotter:
         self._tx_count = max(tx_count, INTERVAL_MIN)
         self._interval = interval_ms
         self._taken_at: Millis = 0
+        self._taken: SeqNo = 0
+        """Where the last one was due, whatever for."""
         self.enabled = True
         """Not while a service is being recovered."""
         self._requested = False
@@ -73,6 +75,7 @@ class Snapshotter:
     def begin(self, seqno: SeqNo) -> None:
         """This node starts from a snapshot at `seqno`."""
         self._regular = [seqno]
+        self._taken = seqno
 
     def request(self) -> None:
         """Take one at the next signature."""
@@ -89,6 +92,7 @@ class Snapshotter:
             self._regular.append(seqno)
         self._requested = False
         self._taken_at = self._node.now
+        self._taken = seqno
         self._due.append(seqno)
         return True
 
@@ -96,8 +100,7 @@ class Snapshotter:
         """Whether the time is up, and something happened since."""
         if self._interval is None or self._node.now - self._taken_at < self._interval:
             return False
-        last = max(self._regular[-1], self._due[-1] if self._due else 0)
-        return seqno - last >= INTERVAL_MIN
+        return seqno - max(self._regular[-1], self._taken) >= INTERVAL_MIN
 
     def signed(self, entry: Entry) -> None:
         """This node ordered a signature: the proof of evidence that had none."""
@@ -115,6 +118,7 @@ class Snapshotter:
     def rollback(self, seqno: SeqNo) -> None:
         """Entries after `seqno` never happened."""
         self._requested = False
+        self._taken = min(self._taken, seqno)
         while len(self._regular) > 1 and self._regular[-1] > seqno:
             self._regular.pop()
         while self._due and self._due[-1] > seqno:

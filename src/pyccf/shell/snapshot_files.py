@@ -151,7 +151,7 @@ class SnapshotFiles:
         return os.path.basename(target)
 
     def _remove(self, name: str) -> None:
-        with _guard(self._path(name), "remove"):
+        with _guard(self._path(name), "remove"), suppress(FileNotFoundError):
             self._files.remove(self._path(name))
 
     # --- reading ------------------------------------------------------------------------------
@@ -208,7 +208,9 @@ class SnapshotFiles:
             if match is None:
                 continue
             path = os.path.join(directory, name)
-            with _guard(path, "open"):
+            size = 0
+            # One that was pruned meanwhile is not there.
+            with _guard(path, "open"), suppress(FileNotFoundError):
                 size = self._files.size_of(path)
             if size:
                 main = directory is self.directory

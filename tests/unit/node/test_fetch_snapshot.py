@@ -225,3 +225,20 @@ def test_a_node_that_started_from_a_snapshot_refuses_who_is_older(service: Servi
     joiner = joining(service, None)
     assert joiner.ask(service).json["error"]["code"] == "StartupSeqnoIsOld"
     assert "StartupSeqnoIsOld" in joiner.stopped
+
+
+def test_one_that_was_removed_meanwhile_is_looked_for_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_snapshot, "RANGE", 10_000)
+    joiner = joining(service)
+    for _ in range(2):
+        call = next_call(joiner)
+        call.reply(serve(service, call))
+        joiner.pump()
+    newer, data = take(service)
+    service.snapshots.clear()
+    service.snapshots[newer] = data
+    fetch(service, joiner)
+    assert joiner.snapshots == {newer: data}
+    assert any("does not have that snapshot any more" in line for line in joiner.lines)

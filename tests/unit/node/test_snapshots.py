@@ -185,3 +185,15 @@ def test_disabled_while_recovering() -> None:
     assert service.snapshots == {}
     service.node.snapshots.enabled = True
     take(service)
+
+
+def test_a_snapshot_by_time_alone_causes_no_other() -> None:
+    service = fast(interval_ms=1000)
+    record(service, 1)
+    settle(service, 30)
+    taken = len(service.snapshots)
+    length = len(service.ledger)
+    assert taken
+    settle(service, 30)
+    assert len(service.snapshots) == taken
+    assert len(service.ledger) == length

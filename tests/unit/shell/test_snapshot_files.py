@@ -7,6 +7,7 @@ import pytest
 
 from pyccf.errors import LocalError, StorageError
 from pyccf.shell import snapshot_files
+from pyccf.shell.files import Files
 from pyccf.shell.snapshot_files import SnapshotFiles
 from support.failing import FailingFiles
 
@@ -145,3 +146,18 @@ def test_every_call_that_may_fail(main: Path, how: str) -> None:
             again.save("snapshot_1_2", PIECES)
         if how != "crash":
             assert not [n for n in names(directory) if not n.endswith(".committed")]
+
+
+def test_one_that_is_pruned_while_somebody_looks(main: Path) -> None:
+    class Vanishing(Files):
+        def size_of(self, path: str) -> int:
+            if path.endswith("_2.committed"):
+                self.remove(path)
+            return super().size_of(path)
+
+    files = SnapshotFiles(main, files=Vanishing())
+    files.save("snapshot_5_6", PIECES)
+    for look in (files.newest, lambda: files.size("snapshot_5_6.committed"), files.candidates):
+        files.save("snapshot_1_2", PIECES)
+        assert look()
+        assert names(main) == ["snapshot_5_6.committed"]
