@@ -519,13 +519,19 @@ class _Heap:
             return None
         for identity in reversed(chain.auditor.identities):
             try:
-                snapshot.verify(found, identity.cert)
+                proven = snapshot.verify(found, identity.cert)
             except InvalidReceipt as error:
                 report.verdict, report.reason = Verdict.FOREIGN, error.message
                 continue
             if identity is not chain.auditor.identities[-1]:
                 report.verdict = Verdict.SUPERSEDED
                 report.reason = "an earlier service took it"
+                return None
+            assert proven.txid is not None, "a snapshot's receipt names its evidence"
+            if (name.seqno, name.evidence) != (found.seqno, proven.txid.seqno):
+                # A node refuses it, too.
+                report.verdict = Verdict.DAMAGED
+                report.reason = f"it is of {found.seqno} with evidence at {proven.txid.seqno}"
                 return None
             report.verdict, report.reason = Verdict.USABLE, ""
             return found.txid

@@ -83,24 +83,33 @@ def _write(found: HeapReport, config: Path, base: str | None, out: Output) -> No
     if found.recoverable is None:
         raise LocalError("There is nothing to recover, so no configuration was written")
     folder = config.parent
-    if config.exists():
-        raise LocalError(f"{config} exists already", hint="Name another file for --write.")
+    for path in (config, folder / IDENTITY_FILE, folder / "snapshots"):
+        if path.exists():
+            raise LocalError(
+                f"{path} exists already",
+                hint="Nothing is ever written over: name a file in a new folder for --write.",
+            )
     value = dict(TEMPLATE) if base is None else parse_json(read_text(base), base)
     if not isinstance(value, dict):
         raise LocalError(f"{base} does not hold a JSON object")
     collect(found, folder / "ledger")
     try:
-        (folder / IDENTITY_FILE).write_text(found.identity)
+        _create(folder / IDENTITY_FILE, found.identity.encode())
         if found.snapshot is not None:
             (folder / "snapshots").mkdir()
             shutil.copyfile(found.snapshot, folder / "snapshots" / Path(found.snapshot).name)
         value |= _recovering(value)
-        config.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        _create(config, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     except OSError as error:
         raise LocalError(f"Could not write {error.filename}: {error.strerror}") from None
     out.line(f"Written: {config}, and the files it needs beside it. Recover with:")
     out.line(f"  cd {folder}; " + pyccf_line("node", "--config", config.name))
     out.line(f"Compare {folder / IDENTITY_FILE} with the certificate you know the service by.")
+
+
+def _create(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
 
 
 def _recovering(base: dict[str, Json]) -> dict[str, Json]:
