@@ -78,9 +78,10 @@ class Left(NamedTuple):
     receipt: dict[str, Any]
 
 
-def begin(folder: Path) -> NodeProcess:
-    """A new open service with the register application."""
+def begin(folder: Path, **changes: Any) -> NodeProcess:
+    """A new open service with an application that has a private table."""
     config = make_config(folder)
+    config["output_files"] |= changes
     config["node_certificate"] = {"initial_validity_days": 10}
     (folder / "config.json").write_text(json.dumps(config))
     node = NodeProcess(folder)
@@ -383,3 +384,33 @@ def test_a_heap_of_files_becomes_a_configuration_that_recovers_it(
     again = subprocess.run(words, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+def test_with_a_sealed_secret_no_shares_are_needed(tmp_path: Path) -> None:
+    folder, again = tmp_path / "service", tmp_path / "again"
+    folder.mkdir()
+    with begin(folder, sealed_ledger_secret_location="sealed") as node:
+        write(node, "a", "before")
+        with client(node, folder) as member:
+            member.submit([Action("trigger_ledger_rekey", None)])
+        receipt(node, write(node, "b", "after the rekey"))
+        assert "INSECURE: ledger secrets are sealed" in (folder / "out.txt").read_text()
+    sealed = sorted((folder / "sealed").iterdir())
+    assert len(sealed) == 2
+    assert all(file.stat().st_mode & 0o077 == 0 for file in sealed)
+    config = recover_config(again, folder, folder / "ledger")
+    config["command"]["recover"]["previous_sealed_ledger_secret_location"] = "sealed"
+    (again / "sealed").mkdir()
+    assert "No sealed ledger secret in sealed can be opened" in refused(again, config)
+    (again / "node.pid").unlink()
+    shutil.rmtree(again / "sealed")
+    shutil.copytree(folder / "sealed", again / "sealed")
+    with NodeProcess(again) as node:
+        node.wait_ready()
+        previous = ("--previous-identity", str(again / "previous.pem"))
+        pyccf(node, folder, "recover", "accept", *previous)
+        until(lambda: node.get("/node/ready/app")[0] == 204, "the service to open")
+        assert read(node, "a")["private"] == "before"
+        assert read(node, "b")["private"] == "after the rekey"
+        assert node.stop() == 0
+    judged(again / "ledger")

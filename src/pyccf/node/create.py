@@ -13,7 +13,7 @@ secrets are rolled back with the history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -149,6 +149,8 @@ class Parts(msgspec.Struct):
     private: PrivateRecovery | None = None
     """Of a node that recovers, or may have joined one that does."""
 
+    sealed: Mapping[SeqNo, bytes] = {}
+    """Secrets of the service that is recovered which this machine kept, by version."""
     whole_ledger: bool = False
     """Whether other nodes may begin with the first entry though this one began later."""
 

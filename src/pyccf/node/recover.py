@@ -14,7 +14,7 @@ Refused, ending the program: a ledger without any provable entry, or of another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,6 +59,8 @@ class RecoveryPlan(NodePlan, frozen=True, kw_only=True):
     """Where to begin to read, if not with the first entry."""
     whole_ledger: bool = True
     """Whether the ledger is there from its first entry on, for nodes that join meanwhile."""
+    sealed: Mapping[SeqNo, bytes] = {}
+    """Secrets of the former service that this machine kept, by version."""
     cose_issuer: str = ""
     cose_subject: str = ""
     """Used when the ledger holds no COSE signature that says."""
@@ -93,6 +95,7 @@ def recover_service(
     recovery = PublicRecovery(parts, plan, previous.der, started)
     parts.private = PrivateRecovery(parts, plan.snapshot)
     parts.whole_ledger = plan.whole_ledger
+    parts.sealed = plan.sealed
     recovery.begin()
     return parts
 

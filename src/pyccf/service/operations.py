@@ -9,7 +9,7 @@ reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -80,10 +80,13 @@ class Operations:
         node_state: Callable[[], str],
         flags: TransactionFlags,
         past: Callable[[], Sequence[PastSecret]] = tuple,
+        sealed: Callable[[], Mapping[SeqNo, bytes]] = dict,
     ) -> None:
         """`node_state` gives the start-up state by its name in `/node/state`, `past` what the
-        ledger of a service that recovers says about past secrets."""
+        ledger of a service that recovers says about past secrets, `sealed` those secrets that this
+        machine kept, by version."""
         self._past = past
+        self._sealed = sealed
         self._secrets = secrets
         self._service = service
         self._entropy = entropy
@@ -157,7 +160,7 @@ class Operations:
             )
         state = self._node_state()
         if state == PART_OF_PUBLIC_NETWORK:
-            restore.await_shares(tx)
+            self._await_secrets(tx)
             return
         if state != PART_OF_NETWORK:
             raise LocalError(f"Node in state {state} cannot open service")
@@ -171,6 +174,23 @@ class Operations:
         info.set_status(tx, ServiceStatus.OPEN)
         recovery.endorse_previous_identity(tx, self._service, self._unix_time())
         self._flags.raise_(tx, Flag.SNAPSHOT)
+
+    def _await_secrets(self, tx: Tx) -> None:
+        """A recovered service was accepted: with a secret that this machine kept it needs no
+        shares."""
+        sealed = self._sealed()
+        if not sealed:
+            restore.await_shares(tx)
+            return
+        past = self._past()
+        latest = sealed.get(past[-1].next_version) if past else None
+        if latest is None:
+            raise LocalError(
+                "None of the sealed ledger secrets is the latest one of the service that is"
+                " recovered"
+            )
+        restore.await_shares(tx, restore.LOCAL_UNSEALING)
+        restore.broadcast(tx, restore.walk_back(past, latest, self._secrets), self._entropy)
 
     # --- recovery -----------------------------------------------------------------------------
 

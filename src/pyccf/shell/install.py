@@ -105,6 +105,7 @@ def install_endpoints(
         node_state=lambda: node.state,
         flags=node.flags,
         past=parts.past,
+        sealed=lambda: parts.sealed,
     )
     shell = node_api.ShellFacts(
         sessions=sessions,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from pyccf.attest import virtual
-from pyccf.errors import InvalidLedger, PyccfError, StorageError
+from pyccf.errors import InvalidLedger, LocalError, PyccfError, StorageError
 from pyccf.http.limits import HttpLimits
 from pyccf.http.message import Request
 from pyccf.http.session import Session
@@ -50,7 +50,7 @@ from pyccf.node.outputs import (
 )
 from pyccf.observe.log import LogSink
 from pyccf.shell import config as cfg
-from pyccf.shell import start
+from pyccf.shell import sealing, start
 from pyccf.shell.config import ExitCode, NodeConfig
 from pyccf.shell.config_schema import HTTP2
 from pyccf.shell.fetch import fetch
@@ -60,7 +60,7 @@ from pyccf.shell.listen import Listener
 from pyccf.shell.peer_link import Link
 from pyccf.shell.peers import Peers
 from pyccf.shell.spilled import SpillDirectory
-from pyccf.types import Json, NodeId, UnixSeconds
+from pyccf.types import Json, NodeId, SeqNo, UnixSeconds
 
 GC_YOUNG_OBJECTS = 50_000
 """Objects made and not freed between two looks of the collector at the youngest ones."""
@@ -94,6 +94,8 @@ class Program:
         """The end has come: no more time passes for the node."""
         self._exit_code = int(ExitCode.OK)
         self._terminations = 0
+        self._sealed: SeqNo = 0
+        """Version of the ledger secret that was sealed last."""
         self._credentials: tuple[str, str] | None = None
         """Certificates of this node and of the service that peers know us by."""
         self._calls: set[asyncio.Task[None]] = set()
@@ -308,6 +310,7 @@ class Program:
                         case _:
                             assert_never(output)
             self._identify()
+            self._seal()
             self._peers.turn_done()
         except StorageError as e:
             self._fail(e)
@@ -415,6 +418,26 @@ class Program:
             *credentials,
             parts.entry.node_to_node_published_address,
         )
+
+    def _seal(self) -> None:
+        """Keep the ledger secret in use for a restart on this machine, once it is committed."""
+        directory = self.config.output_files.sealed_ledger_secret_location
+        if not directory or self._node.state not in TAKES_PART:
+            return
+        committed = self._node.consensus.committed
+        for secret in reversed(self._parts.secrets.all()):
+            if self._sealed < secret.version <= committed + 1:
+                if not self._sealed:
+                    self.sink.log("fail", "", sealing.WARNING.format(directory))
+                self._sealed = secret.version
+                host_data = self._prepared.host_data
+                try:
+                    path = sealing.seal(directory, secret, host_data, self._entropy)
+                except LocalError as e:
+                    self.sink.log("fail", "", f"{e.message}; it takes shares to recover")
+                else:
+                    self.sink.log("info", "", f"Sealed the ledger secret in {path}")
+                return
 
     def _sessions(self) -> dict[str, Json]:
         metrics = {name: listener.metrics() for name, listener in self.listeners.items()}

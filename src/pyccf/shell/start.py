@@ -32,6 +32,7 @@ from pyccf.service.identity import NodeIdentity, make_node, make_service
 from pyccf.service.members import RecoveryRole
 from pyccf.service.nodes import RpcInterface
 from pyccf.shell import config as cfg
+from pyccf.shell import sealing
 from pyccf.shell.config import ExitCode, NodeConfig
 from pyccf.shell.config_schema import HTTP1, HTTP2, StartupFiles
 from pyccf.shell.disk import LedgerDisk
@@ -143,11 +144,6 @@ def _check_recovery(config: NodeConfig) -> None:
                 f"command.service_certificate_file: {target} is the previous service identity.",
                 hint="The identity of the recovered service is written there. Name another file.",
             )
-    if recover.previous_sealed_ledger_secret_location:
-        raise ConfigError(
-            "command.recover.previous_sealed_ledger_secret_location: this platform has nothing to"
-            " unseal secrets with."
-        )
 
 
 def _holds_anything(directory: str) -> bool:
@@ -370,11 +366,14 @@ def _recover(
         curve=_curve(config),
     )
     snapshot = choose(prepared.snapshots, previous, log)
+    kept = recover.previous_sealed_ledger_secret_location
+    sealed = sealing.unseal(kept, prepared.host_data, log) if kept else {}
     return recover_service(
         RecoveryPlan(
             **{name: getattr(plan, name) for name in NodePlan.__struct_fields__},
             previous_service_identity=previous,
             snapshot=snapshot,
+            sealed=sealed,
             whole_ledger=snapshot is None or _is_whole(prepared.disk, snapshot.seqno),
             service_data=prepared.files.service_data,
             node_validity_days=config.node_certificate.initial_validity_days,
