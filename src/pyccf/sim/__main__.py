@@ -69,7 +69,8 @@ def _drilled(total: drill.DrillFigures, seconds: float) -> str:
     return (
         f"{total.drills} drills in {seconds:.0f} s: {total.lives} recoveries of"
         f" {total.entries} entries, {total.cut_short} of them interrupted by the next disaster,"
-        f" {total.joined} nodes joined meanwhile; {total.files} files, {total.files_lost} lost,"
+        f" {total.joined} nodes joined meanwhile, {total.successions} primaries died before the"
+        f" opening; {total.files} files, {total.files_lost} lost,"
         f" {total.files_hurt} torn or damaged; {total.nothing_lost} disasters without loss,"
         f" {total.unrecoverable} before which no shares were left"
     )

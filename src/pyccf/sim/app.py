@@ -138,6 +138,8 @@ class Governance:
 
     def _share(self, ctx: Context) -> None:
         """The only member opens its recovery share and hands it in."""
+        if self._operations.recovers_already:
+            raise RpcError(403, "NodeAlreadyRecovering", "The shares were there before.")
         member = identities.member().member_id
         sealed = recovery.encrypted_share(ctx.tx, member)
         share = identities.member_key().decrypt_oaep(unb64(sealed or ""))

@@ -49,6 +49,7 @@ ACTS = 12
 ALIVE_MAX: Millis = 60_000
 """How long anything may take that must happen."""
 PAUSE: Millis = 20
+PATIENCE: Millis = 3000
 WRITES_MAX = 12
 MAPS = (app.CHAIN, app.ROWS)
 
@@ -74,6 +75,8 @@ class DrillFigures(msgspec.Struct):
     cut_short: int = 0
     """Recoveries that were themselves interrupted by the next disaster."""
     joined: int = 0
+    successions: int = 0
+    """Primaries that died between the last share and the opening."""
 
     def add(self, other: DrillFigures) -> None:
         """Sum up."""
@@ -154,17 +157,18 @@ class Drill:
             remains.recovered_from = started
             remains.service_cert = previous
             return remains
-        for _ in range(chance.choice((0, 0, 1, 2))):
+        for _ in range(chance.choice((0, 0, 1, 2, 2))):
             cluster.join(first)
             self.figures.joined += 1
         self._until(cluster, lambda: self._together(cluster), "the joining of nodes")
         self._govern(cluster, "accept")
         self._govern(cluster, "share")
-        self._until(
-            cluster,
-            lambda: all(shell.node.app.open for shell in cluster.shells),
-            "the opening of the recovered service",
-        )
+        if len(cluster.shells) > 2 and chance.random() < 0.5:
+            # Whoever is primary then must open the service.
+            self.figures.successions += 1
+            self._wait(cluster, chance.randrange(300))
+            first = self._kill_primary(cluster)
+        self._insist(cluster)
         self._check_state(cluster, entries, ended)
         for _ in range(chance.randrange(1, WRITES_MAX)):
             self._write(cluster)
@@ -183,6 +187,33 @@ class Drill:
             [entry.data for entry in best.disk.entries[:committed]],
             cluster.service_cert,
         )
+
+    def _insist(self, cluster: Cluster) -> None:
+        """Members look whether the service opens, and do it all again if what they did is lost."""
+        retry = [cluster.clock.now + PATIENCE]
+
+        def opened() -> bool:
+            if all(shell.node.app.open for shell in cluster.alive):
+                return True
+            primary = cluster.primary()
+            if primary is not None and cluster.clock.now >= retry[0]:
+                retry[0] = cluster.clock.now + PATIENCE
+                for act in ("accept", "share"):
+                    self._send(primary, f"/gov/sim/{act}", b"", [])
+            return False
+
+        self._until(cluster, opened, "the opening of the recovered service")
+
+    def _kill_primary(self, cluster: Cluster) -> Shell:
+        """The primary dies; one that goes on."""
+        primary = cluster.primary()
+        if primary is not None:
+            cluster.crash(primary)
+        return cluster.alive[0]
+
+    def _wait(self, cluster: Cluster, ms: Millis) -> None:
+        end = cluster.clock.now + ms
+        self._until(cluster, lambda: cluster.clock.now >= end, "time to pass")
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -319,8 +350,8 @@ class Drill:
 
     def _check_state(self, cluster: Cluster, entries: list[Entry], ended: SeqNo) -> None:
         """The tables are what the ledger says, on every node."""
-        expected = _replayed(entries, cluster.shells[0].parts.secrets)
-        for shell in cluster.shells:
+        expected = _replayed(entries, cluster.alive[0].parts.secrets)
+        for shell in cluster.alive:
             maps = shell.node.store.maps
             found = {
                 name: {k: p.value for k, p in maps[name].data.items()} if name in maps else {}
