@@ -299,23 +299,28 @@ def known(service: Service) -> list[str]:
     return sorted(n for n, _ in tables.objects(service.node.store.tx(), tables.NODES_INFO))
 
 
-def exchange(service: Service, joiner: Joining, *, rounds: int = 30) -> None:
-    """Let time pass for both, with every message between them arriving."""
+def exchange(service: Service, joiner: Joining, *, rounds: int = 30, base: int = 0) -> None:
+    """Let time pass for both, with every message between them arriving.
+
+    `base`: entries up to there are not in the service's ledger, and what needs them is not sent.
+    """
     for _ in range(rounds):
         service.tick(HEARTBEAT)
         joiner.tick(HEARTBEAT)
         while service.sent or joiner.sent:
-            _carry(service.node, service.sent, service.ledger, joiner.node)
+            _carry(service.node, service.sent, service.ledger, joiner.node, base)
             joiner.pump()
             _carry(joiner.node, joiner.sent, joiner.ledger, service.node)
             service.pump()
 
 
-def _carry(sender: Node, sent: list[Send], ledger: list[bytes], to: Node) -> None:
+def _carry(sender: Node, sent: list[Send], ledger: list[bytes], to: Node, base: int = 0) -> None:
     while sent:
         send = sent.pop(0)
         if send.to != to.node_id or not to.accepts_peer(sender.node_id):
             continue
         message = send.message
+        if message.first <= min(message.last, base):
+            continue
         entries = b"".join(ledger[message.first - 1 : message.last])
         to.receive(sender.node_id, send.channel, message.encode() + entries)

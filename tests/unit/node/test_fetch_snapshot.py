@@ -242,3 +242,28 @@ def test_one_that_was_removed_meanwhile_is_looked_for_again(
     fetch(service, joiner)
     assert joiner.snapshots == {newer: data}
     assert any("does not have that snapshot any more" in line for line in joiner.lines)
+
+
+def test_one_that_is_given_nothing_looks_for_a_snapshot(service: Service) -> None:
+    """It was let in without one; the primary has not got what is before its own snapshot."""
+    kept = dict(service.snapshots)
+    service.snapshots.clear()
+    joiner = joining(service)
+    fetch(service, joiner)
+    service.snapshots.update(kept)
+    joiner.ask(service)
+    assert joiner.began == 0
+    base = max(snapshot.parse(data).seqno for data in kept.values())
+    for _ in range(300):
+        exchange(service, joiner, rounds=1, base=base)
+        while joiner.calls:
+            call = joiner.calls.pop(0)
+            if call.method == "GET":
+                call.reply(serve(service, call))
+                joiner.pump()
+            else:
+                joiner.calls.insert(0, call)
+                joiner.ask(service)
+    assert joiner.began == base
+    assert joiner.node.store.committed == service.node.store.committed > base
+    assert content_of(joiner.node.store) == content_of(service.node.store)
