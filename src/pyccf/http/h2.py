@@ -18,12 +18,13 @@ from collections.abc import Mapping
 
 import msgspec
 from h2.config import H2Configuration
-from h2.connection import ConnectionState, H2Connection
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
+    PingAckReceived,
     PingReceived,
     PriorityUpdated,
     RemoteSettingsChanged,
@@ -36,12 +37,18 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
-from hyperframe.frame import GoAwayFrame, SettingsFrame
+from hyperframe.frame import Frame, GoAwayFrame, SettingsFrame
 
 from pyccf.http.failure import ParseFailure, refused_body
 from pyccf.http.h2_frames import BadFrame, FrameGuard
 from pyccf.http.h2_heads import Malformed, Reply, response_head, take_head
-from pyccf.http.limits import NUISANCE_MAX, RESET_COST, TINY_WINDOW, HttpLimits
+from pyccf.http.limits import (
+    NUISANCE_MAX,
+    RESET_COST,
+    SILENT_FORGIVEN,
+    TINY_WINDOW,
+    HttpLimits,
+)
 from pyccf.http.message import Request, encode_error
 from pyccf.http.methods import METHODS
 
@@ -70,6 +77,13 @@ _NO_FINAL_STATUS = encode_error(
 class _Library(H2Connection):
     MAX_CLOSED_STREAMS = STREAMS_REMEMBERED
 
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        """The client makes no more requests; what it began goes on (RFC 9113 6.8).
+
+        The library would neither hear nor say anything more, and forget what it has not said yet.
+        """
+        return [], [ConnectionTerminated()]
+
 
 class Arrived(msgspec.Struct, frozen=True):
     """A complete request."""
@@ -83,14 +97,13 @@ class Arrived(msgspec.Struct, frozen=True):
 class _Receiving:
     """A request that is not complete yet."""
 
-    __slots__ = ("body", "body_size", "fields", "method", "path", "size")
+    __slots__ = ("body", "fields", "method", "path", "size")
 
     def __init__(self, method: str, path: str, fields: list[bytes], size: int) -> None:
         self.method = method
         self.path = path
         self.fields = fields
-        self.body: list[bytes] = []
-        self.body_size = 0
+        self.body = bytearray()
         self.size = size
 
 
@@ -117,6 +130,7 @@ class Server:
         self._cancelled: list[int] = []
         self._held = 0
         self._nuisance = 0
+        self._silent = 0
         self._greeted = False
         self._raw = b""
         self.waiting = 0
@@ -135,14 +149,20 @@ class Server:
         if self.closing:
             return []
         try:
+            known = self._guard.frames
             self._guard.check(data)
             if not self._greeted:
                 self._greeted = self._guard.greeted
                 if self._greeted:
                     self._raw += _settings(self._limits)
-            self._take_events(self._library.receive_data(data))
+            events = self._library.receive_data(data)
+            self._take_events(events)
+            self._listen_for_silence(self._guard.frames - known, events)
         except (BadFrame, ProtocolError):
             self._close("parsing")
+            # The library says nothing more either.
+            self._sending.clear()
+            self.waiting = 0
         arrived = list(self._arrived.values())
         self._arrived.clear()
         self._trim_tables()
@@ -159,13 +179,28 @@ class Server:
 
     def relax(self) -> None:
         """Some time passed (about a second): what a client did before is forgiven."""
-        self._nuisance = 0
+        self._nuisance = self._silent = 0
 
     def _take_events(self, events: list[Event]) -> None:
         for event in events:
-            self._happened(event)
-            if self.closing:
-                return
+            if not self.closing:
+                self._happened(event)
+            elif isinstance(event, StreamReset):
+                assert event.stream_id is not None
+                self._unsend(event.stream_id)  # for the library, that stream is no more
+
+    def _listen_for_silence(self, frames: int, events: list[Event]) -> None:
+        """Frames about streams that are over, and the like: the library passes over them.
+
+        A few are nobody's fault. A frame that is not complete yet counts until it is.
+        """
+        told = requests = 0
+        for event in events:
+            told += not isinstance(event, StreamEnded)
+            requests += isinstance(event, RequestReceived)
+        self._silent = max(0, self._silent + frames - told - SILENT_FORGIVEN * requests)
+        if self._silent > NUISANCE_MAX:
+            self._close("parsing")
 
     def _happened(self, event: Event) -> None:
         match event:
@@ -181,11 +216,11 @@ class Server:
                 if (event.delta or 0) < TINY_WINDOW:
                     self._annoyed(1)
             case ConnectionTerminated():
-                # What it asked before is still answered (RFC 9113 6.8); the library would not.
-                self._library.state_machine.state = ConnectionState.SERVER_OPEN
                 self.leaving = True
+                self._annoyed(1)
             case (
                 PingReceived()
+                | PingAckReceived()
                 | PriorityUpdated()
                 | RemoteSettingsChanged()
                 | SettingsAcknowledged()
@@ -232,11 +267,10 @@ class Server:
             return
         if receiving is None:
             return
-        receiving.body.append(bytes(data))
-        receiving.body_size += len(data)
+        receiving.body += data
         receiving.size += len(data)
         self._held += len(data)
-        if receiving.body_size > self._limits.max_body_size:
+        if len(receiving.body) > self._limits.max_body_size:
             self._forget(stream)
             self._refuse(stream, refused_body(self._limits.max_body_size))
         elif self._held > self._limits.held_size_max:
@@ -248,7 +282,7 @@ class Server:
         receiving = self._receiving.pop(stream, None)
         if receiving is not None:
             request = Request.received(
-                receiving.method, receiving.path, receiving.fields, b"".join(receiving.body)
+                receiving.method, receiving.path, receiving.fields, bytes(receiving.body)
             )
             self._arrived[stream] = Arrived(stream, request, receiving.size)
 

@@ -30,7 +30,16 @@ class BadFrame(RemoteError):
 class FrameGuard:
     """Follows the frames of one connection, however they are cut."""
 
-    __slots__ = ("_block", "_block_max", "_head", "_preface", "_settings", "_size_max", "_skip")
+    __slots__ = (
+        "_block",
+        "_block_max",
+        "_head",
+        "_preface",
+        "_settings",
+        "_size_max",
+        "_skip",
+        "frames",
+    )
 
     def __init__(self, frame_size_max: int, block_size_max: int) -> None:
         self._size_max = max(frame_size_max, FRAME_SIZE_MIN)
@@ -40,6 +49,8 @@ class FrameGuard:
         self._skip = 0
         self._block = 0
         self._settings = 0
+        self.frames = 0
+        """Frames that have begun so far."""
 
     @property
     def greeted(self) -> bool:
@@ -65,6 +76,7 @@ class FrameGuard:
                 self._head = head
                 return
             self._head = b""
+            self.frames += 1
             length = int.from_bytes(head[:3], "big")
             self._judge(head[3], length)
             inside = min(length, size - at)

@@ -28,6 +28,9 @@ NUISANCE_MAX = 1000
 """HTTP/2 frames of one connection that ask for nothing, between two sweeps (about a second)."""
 RESET_COST = 5
 """How many of these a cancelled or malformed request counts for."""
+SILENT_FORGIVEN = 4
+"""Frames about streams that are over, or about nothing here, that go with each request; more of
+them than `NUISANCE_MAX` between two sweeps end the connection."""
 TINY_WINDOW = 1024
 """A client that opens a window by fewer bytes than this makes work for nothing."""
 

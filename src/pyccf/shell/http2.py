@@ -95,7 +95,7 @@ class _Stream:
     def feed(self) -> None:
         """There may be room again."""
         dialogue = self._dialogue
-        if dialogue is None or dialogue.wire.output_full:
+        if dialogue is None or not self.hungry or dialogue.wire.output_full:
             return
         if dialogue.server.waiting_of(self.id) < STREAM_ROOM:
             self.hungry = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from hyperframe.frame import (
     DataFrame,
     ExtensionFrame,
     Frame,
+    GoAwayFrame,
     HeadersFrame,
     PingFrame,
     PriorityFrame,
@@ -397,6 +399,30 @@ def test_a_client_that_says_goodbye_is_still_answered() -> None:
     assert made.talker.got[stream].body == b"yes"
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_what_was_begun_before_a_goodbye_is_completed(apart: bool) -> None:
+    made = pair()
+    stream = made.talker.open(head("POST", "/"))
+    rest = DataFrame(stream, b"rest", flags=["END_STREAM"]).serialize()
+    start = made.talker.data() + GoAwayFrame(0).serialize()
+    if apart:
+        assert made.server.feed(start) == []
+        (arrived,) = made.server.feed(rest)
+    else:
+        (arrived,) = made.server.feed(start + rest)
+    assert arrived.request.body == b"rest"
+
+
+def test_a_goodbye_does_not_swallow_what_is_about_to_be_sent() -> None:
+    made = pair()
+    stream = made.talker.ask()
+    made.go()
+    made.server.answer(stream, answer())
+    made.server.feed(GoAwayFrame(0).serialize())
+    made.talker.hear(made.server.take())
+    assert (made.talker.got[stream].status, made.talker.got[stream].body) == (200, b"yes")
+
+
 def test_our_goodbye_names_the_last_stream() -> None:
     made = pair()
     made.talker.ask()
@@ -407,6 +433,50 @@ def test_our_goodbye_names_the_last_stream() -> None:
 
 
 # Clients of ill will
+
+
+OPEN_WINDOWS = b"".join(
+    WindowUpdateFrame(stream, window_increment=100_000).serialize() for stream in (0, 1)
+)
+ENDS: dict[str, bytes] = {
+    "a mistake": OPEN_WINDOWS + b"\0\0\1\0\0\0\0\0\0x",
+    "a reset after too much": (
+        OPEN_WINDOWS
+        + PingFrame(0, b"12345678").serialize() * (NUISANCE_MAX + 10)
+        + RstStreamFrame(1, 8).serialize()
+    ),
+    "a goodbye after too much": (
+        OPEN_WINDOWS
+        + PingFrame(0, b"12345678").serialize() * (NUISANCE_MAX + 10)
+        + GoAwayFrame(0).serialize()
+    ),
+}
+
+
+@pytest.mark.parametrize("last", ENDS.values(), ids=ENDS)
+def test_connections_end_while_bodies_wait(last: bytes) -> None:
+    made = pair(HttpLimits(), reads=False)
+    stream = made.talker.ask()
+    made.go()
+    made.server.answer(stream, answer(b"x" * 300_000))
+    made.server.take()
+    made.server.feed(last)
+    assert made.server.closing
+    made.server.take()
+    made.server.say_goodbye()
+
+
+def test_many_small_pieces_of_a_body_take_no_more_room_than_it() -> None:
+    made = pair(HttpLimits())
+    stream = made.talker.open(head("POST", "/"))
+    data = made.talker.data() + DataFrame(stream, b"ab").serialize() * 5000
+    tracemalloc.start()
+    try:
+        made.server.feed(data)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100_000, "ten bytes for each"
 
 
 def bomb(times: int) -> bytes:
@@ -446,6 +516,12 @@ def many_settings(number: int) -> list[Frame]:
     return [SettingsFrame(0, settings={100 + number * 50 + i: 1 for i in range(50)})]
 
 
+def over_and_on(frame: Frame) -> Callable[[int], list[Frame]]:
+    """A malformed request, whose stream is reset, and then more of that stream."""
+    first = HeadersFrame(1, b"\x82", flags=["END_HEADERS"])
+    return lambda number: [frame] if number else [first, frame]
+
+
 FLOODS: dict[str, tuple[Callable[[int], list[Frame]], int]] = {
     "rapid reset": (rapid_reset, NUISANCE_MAX // (RESET_COST - 1)),
     "malformed requests": (malformed, NUISANCE_MAX // RESET_COST),
@@ -453,6 +529,17 @@ FLOODS: dict[str, tuple[Callable[[int], list[Frame]], int]] = {
     "acknowledgements": (lambda _: [SettingsFrame(0, flags=["ACK"])], NUISANCE_MAX),
     "settings that nobody knows": (many_settings, SETTINGS_MAX // 50),
     "pings": (lambda _: [PingFrame(0, b"12345678")], NUISANCE_MAX),
+    "answers to pings that were not made": (
+        lambda _: [PingFrame(0, b"12345678", flags=["ACK"])],
+        NUISANCE_MAX,
+    ),
+    "data of streams that are over": (over_and_on(DataFrame(1, b"")), NUISANCE_MAX),
+    "resets of streams that are over": (over_and_on(RstStreamFrame(1, 8)), NUISANCE_MAX),
+    "windows of streams that are over": (
+        over_and_on(WindowUpdateFrame(1, window_increment=5000)),
+        NUISANCE_MAX,
+    ),
+    "goodbyes": (lambda _: [GoAwayFrame(0)], NUISANCE_MAX),
     "priorities": (lambda i: [PriorityFrame(2 * i + 1, depends_on=0)], NUISANCE_MAX),
     "unknown frames": (lambda _: [ExtensionFrame(0xEE, 0)], NUISANCE_MAX),
     "tiny windows": (lambda _: [WindowUpdateFrame(0, window_increment=1)], NUISANCE_MAX),
