@@ -18,7 +18,7 @@ removed keys so. The order of keys is not looked at. (spec: kv-and-tables.md §7
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import NoReturn
@@ -89,7 +89,8 @@ def _section(one: FrozenMap) -> Iterator[tuple[int, bytes]]:
     for at in range(0, len(keys), SLICE_KEYS):
         some = keys[at : at + SLICE_KEYS]
         slice_size = 0
-        for key, order, pair in zip(some, siphash.low32(some), one.pairs(some), strict=True):
+        orders = yield from _orders(some)
+        for key, order, pair in zip(some, orders, one.pairs(some), strict=True):
             if pair is None:
                 continue
             record = _record(order, key, pair)
@@ -103,6 +104,18 @@ def _section(one: FrozenMap) -> Iterator[tuple[int, bytes]]:
     name = one.name.encode()
     yield 1, b"".join((_U64.pack(len(name)), name, _U64.pack(one.version), _U64.pack(size)))
     yield from _ordered(buckets)
+
+
+def _orders(keys: Sequence[bytes]) -> Generator[tuple[int, bytes], None, list[int]]:
+    """What the keys are sorted by."""
+    steps = siphash.low32_steps(keys)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            found: list[int] = done.value
+            return found
+        yield SLICE_KEYS, b""
 
 
 def _ordered(buckets: list[list[bytes]]) -> Iterator[tuple[int, bytes]]:

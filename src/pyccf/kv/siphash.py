@@ -9,7 +9,7 @@ of which 64 are used and 64 take the carries. (spec: kv-and-tables.md §7.2)
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 _K0 = 0x7720796F726C694B
 _K1 = 0x2165726568207361
@@ -23,10 +23,25 @@ _LANE = 16
 _ONES = (1 << 64) - 1
 LANES_MAX = 1024
 """Keys hashed side by side: more would not fit the processor's nearest memory."""
+STEP_LANES = 5120
+"""Words hashed, one for each lane, before there is a chance to do something else."""
+_OVERHEAD_LANES = 20
+"""What a word costs beyond its lanes, counted in lanes."""
 
 
 def low32(keys: Sequence[bytes]) -> list[int]:
     """The low 32 bits of the hash of each key."""
+    steps = low32_steps(keys)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            found: list[int] = done.value
+            return found
+
+
+def low32_steps(keys: Sequence[bytes]) -> Generator[None, None, list[int]]:
+    """The same in steps of a few milliseconds: a key may be a megabyte long."""
     by_words: dict[int, list[int]] = {}
     for i, key in enumerate(keys):
         by_words.setdefault(len(key) // _WORD + 1, []).append(i)
@@ -34,12 +49,13 @@ def low32(keys: Sequence[bytes]) -> list[int]:
     for words, places in by_words.items():
         for at in range(0, len(places), LANES_MAX):
             some = places[at : at + LANES_MAX]
-            for place, digest in zip(some, _lanes([keys[i] for i in some], words), strict=True):
+            digests = yield from _lanes([keys[i] for i in some], words)
+            for place, digest in zip(some, digests, strict=True):
                 found[place] = digest
     return found
 
 
-def _lanes(keys: list[bytes], words: int) -> list[int]:
+def _lanes(keys: list[bytes], words: int) -> Generator[None, None, list[int]]:
     """Keys that all have so many words, the last of them ending with the key's length."""
     n = len(keys)
     last = words * _WORD - 1
@@ -48,7 +64,10 @@ def _lanes(keys: list[bytes], words: int) -> list[int]:
     every = int.from_bytes((b"\1" + bytes(_LANE - 1)) * n, "little")
     mask = every * _ONES
     v0, v1, v2, v3 = every * _V0, every * _V1, every * _V2, every * _V3
+    step = max(1, STEP_LANES // (n + _OVERHEAD_LANES))
     for i in range(words):
+        if i % step == step - 1:
+            yield
         lanes = array("Q", bytes(_LANE * n))
         lanes[0::2] = array("Q", columns[i::words].tobytes())
         word = int.from_bytes(lanes.tobytes(), "little")

@@ -71,3 +71,12 @@ def test_many_keys_of_all_lengths_keep_their_places() -> None:
 
 def test_nothing_to_hash() -> None:
     assert siphash.low32([]) == []
+
+
+def test_long_keys_are_hashed_in_steps() -> None:
+    keys = [bytes([i]) * 100_000 for i in range(3)]
+    steps = sum(1 for _ in siphash.low32_steps(keys))
+    assert steps > 3 * 100_000 // 8 // siphash.STEP_LANES
+    assert siphash.low32(keys) == [reference(key) & 0xFFFFFFFF for key in keys]
+    short = [b"%d" % i for i in range(siphash.LANES_MAX)]
+    assert not list(siphash.low32_steps(short)), "nothing more is done for everyday keys"
