@@ -128,6 +128,33 @@ def test_a_missing_entry_is_not_asked_for_again_at_once() -> None:
     assert past.states([5])
 
 
+def test_what_is_missing_is_not_looked_for_unless_somebody_asks() -> None:
+    past = past_of(small_service(60))
+    kept, past.entries = past.entries, []
+    for seqno in range(1, 41):
+        assert past.historical.request(("app", seqno), [seqno]) is None
+    past.settle()
+    count = len(past.read_in_all)
+    for _ in range(20):
+        past.tick(cache.AGAIN_MS)
+        past.settle()
+    assert len(past.read_in_all) == count
+    past.entries = kept
+    assert past.states([5], ("app", 5))
+    assert past.states(range(1, 20), ("app", 5))
+
+
+def test_handles_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "HANDLES_MAX", 10)
+    past = past_of(small_service(60))
+    past.entries = []
+    for seqno in range(1, 41):
+        past.historical.request(("app", seqno), [seqno])
+    assert [seqno for seqno in range(1, 41) if past.historical.holds(("app", seqno))] == list(
+        range(31, 41)
+    )
+
+
 def test_a_file_that_cannot_be_read_is_told() -> None:
     past = past_of(small_service())
     got: list[PyccfError | None] = []

@@ -28,6 +28,8 @@ CACHE_SHARE = 5
 """One in so many bytes of the bound may be entries; the rest is what is made of them."""
 RANGE_MAX = 10_000
 """States one request may ask for."""
+HANDLES_MAX = 50_000
+"""Handles at a time; beyond that, those used least recently are forgotten."""
 EXPIRY_MS: Millis = 1_800_000
 """How long a handle lives unused when nobody says otherwise."""
 SLICE_MAX = 500
@@ -144,6 +146,8 @@ class Historical:
             state = states.get(seqno)
             if state is None:
                 self._complain_of(seqnos)
+                if seqno not in self._wanted:
+                    self._want(seqnos)
                 self._turn()
                 return None
             found.append(state)
@@ -195,16 +199,24 @@ class Historical:
             held.until = until
             if held.seqnos == seqnos:
                 return
-        holders, states, wanted = self._holders, self._states, self._wanted
+        holders = self._holders
         for seqno in seqnos:
             holders[seqno] = holders.get(seqno, 0) + 1
-            if seqno not in states and seqno not in self._failed:
-                wanted[seqno] = None
+        self._want(seqnos)
         if held is None:
+            if len(self._held) >= HANDLES_MAX:
+                self.drop(next(iter(self._held)))
             self._held[handle] = _Held(seqnos, until)
         else:
             old, held.seqnos = held.seqnos, seqnos
             self._release(old)
+
+    def _want(self, seqnos: Sequence[SeqNo]) -> None:
+        """Have read what is not here, unless that failed lately."""
+        states, wanted, failed = self._states, self._wanted, self._failed
+        for seqno in seqnos:
+            if seqno not in states and seqno not in wanted and seqno not in failed:
+                wanted[seqno] = None
 
     def _release(self, seqnos: Sequence[SeqNo]) -> None:
         """A handle lets go of these."""
@@ -356,7 +368,7 @@ class Historical:
             self.drop(handle)
         for seqno in [s for s, (until, _) in self._failed.items() if until <= now]:
             del self._failed[seqno]
-            if seqno in self._holders and seqno not in self._states:
+            if seqno in self._waiting:
                 self._wanted[seqno] = None
         self._shrink()
         while self._waiters:
