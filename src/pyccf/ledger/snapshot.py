@@ -226,10 +226,14 @@ def _receipt(raw: bytes) -> dict[str, Json]:
         raise _bad(f"its receipt has more than {RECEIPT_SIZE_MAX} bytes")
     try:
         value = load_json(raw)
+        again = dump_json(value)
     except ValueError:
-        value = None
+        value, again = None, b""
     if not isinstance(value, dict):
         raise _bad("its receipt is no JSON object")
+    if again != raw:
+        # What is written in one way only cannot be changed without anybody noticing.
+        raise _bad("its receipt is not written as receipts are")
     return value
 
 

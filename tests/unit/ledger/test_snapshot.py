@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 
 import pytest
 
+from pyccf.codec.text import dump_json
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.ledger import receipt as receipts
@@ -88,24 +88,12 @@ def flawed(data: bytes, service: Service) -> None:
 
 def test_every_flipped_byte_is_noticed(service: Service, data: bytes) -> None:
     size = parse(data).size
-    places = [*range(60), *range(60, size, 997), *range(size, len(data))]
+    places = [*range(60), *range(60, size, 997), *range(size, len(data), 7)]
     for at in places:
         bad = bytearray(data)
         bad[at] ^= 1
-        try:
+        with pytest.raises((InvalidLedger, InvalidReceipt)):
             flawed(bytes(bad), service)
-        except (InvalidLedger, InvalidReceipt):
-            continue
-        # A receipt may be written in more than one way.
-        assert at >= size
-        assert_same_receipt(bytes(bad)[size:], data[size:])
-
-
-def assert_same_receipt(bad: bytes, good: bytes) -> None:
-    """Names of members, hex digits and padding bits of base64 have more than one form."""
-    a, b = json.loads(bad), json.loads(good)
-    assert a["leaf_components"]["claims_digest"].lower() == b["leaf_components"]["claims_digest"]
-    assert len(bad) == len(good)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 43, 44, 60, 61, 100, 200, -2000, -1000, -1])
@@ -140,7 +128,7 @@ def test_claims_of_an_application_are_no_evidence(service: Service, data: bytes)
         parse_entry(service.ledger[entry.seqno]),
         service.node.history.evidence(TxID(entry.view, entry.seqno)),
     )
-    found = parse(bytes(forged) + json.dumps(receipt).encode())
+    found = parse(bytes(forged) + dump_json(receipt))
     proven = verify(found, service.parts.service.cert_pem)
     with pytest.raises(InvalidLedger, match="which its receipt is of, did not record it"):
         snapshot.check_evidence(found, proven, service.parts.secrets)
@@ -162,6 +150,6 @@ def test_evidence_must_come_after_the_snapshot(service: Service, data: bytes) ->
     early["leaf_components"] = {**components, "commit_evidence": f"ce:2.1:{'0' * 64}"}
     with pytest.raises(InvalidReceipt):
         verify(
-            parse(data[: parse(data).size] + json.dumps(early).encode()),
+            parse(data[: parse(data).size] + dump_json(early)),
             service.parts.service.cert_pem,
         )
