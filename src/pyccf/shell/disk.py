@@ -7,7 +7,8 @@ file gets its `.committed` name and is never written again.
 
 A crash may leave a partial entry at the end of an incomplete chunk; it is dropped when the
 directory is opened. Like the original, nothing is fsynced unless `fsync` is set, so the last
-entries survive the death of the process, but not always that of the machine.
+entries survive the death of the process, but not always that of the machine; what is kept of a
+file that a recovery cuts is always on the disk first.
 
 Any refusal of the operating system, and any write that takes fewer bytes than it was given, raises
 StorageError with the name of the file and the cause. After a failed change the object refuses every
@@ -237,6 +238,8 @@ class LedgerDisk:
             if taken != len(data):
                 self._fail(path, "copy", f"only {taken} of {len(data)} bytes were taken")
             at += taken
+        # What it is a copy of is cut next.
+        self._files.sync(target)
 
     def _free_name(self, file: str) -> str:
         target, n = file + chunk.IGNORED, 1
@@ -543,7 +546,7 @@ class LedgerDisk:
             positions = holder.positions[: seqno - name.first + 1]
             kept = read_range(self._files, holder, 0, len(positions))
             self._committed.close()
-        self._ignore(file, f"entries after {seqno} do not count: {reason}")
+        # First what is good, durably, so that a crash in between loses none of it.
         if kept:
             path = os.path.join(self.directory, chunk.open_name(name.first))
             with self._guard(path, "create"):
@@ -552,6 +555,9 @@ class LedgerDisk:
             made = _OpenChunk(path, fd, name.first, positions, end, False)
             self._open.append(made)
             self._write(made, 0, chunk.encode_header(0) + kept)
+            with self._guard(path, "fsync"):
+                self._files.sync(fd)
+        self._ignore(file, f"entries after {seqno} do not count: {reason}")
 
     def complete_recovery(self) -> None:
         """The recovered service is open: its files lose the `.recovery` in their names."""

@@ -11,6 +11,7 @@ import pytest
 from pyccf.errors import StorageError
 from pyccf.ledger import chunk
 from pyccf.shell.disk import LedgerDisk
+from support.failing import FailingFiles
 from support.ledgers import Service
 from unit.shell.test_disk import Failing, signatures
 
@@ -153,3 +154,33 @@ def test_a_disk_that_fails_meanwhile_loses_nothing(
     again.begin_recovery(signatures(service.entries)[-2], "for a reason")
     assert again.last == signatures(service.entries)[-2]
     again.close()
+
+
+def test_a_crash_meanwhile_loses_nothing_that_counts(
+    directory: Path, service: Service, tmp_path: Path
+) -> None:
+    end = signatures(service.entries)[-2] - 1
+    good = [e.data for e in service.entries[:end]]
+    for at in range(1, 100):
+        there = tmp_path / f"crash {at}"
+        shutil.copytree(directory, there)
+        files = FailingFiles()
+        disk = LedgerDisk(there, keep=True, files=files)
+        files.calls.clear()
+        files.fail_at, files.how = at, "crash"
+        crashed = True
+        try:
+            disk.begin_recovery(end, "for a reason")
+            crashed = False
+        except StorageError:
+            pass
+        again = LedgerDisk(there, keep=True)
+        assert again.last >= end
+        assert again.read(1, end) == good, files.calls
+        again.begin_recovery(end, "for a reason")
+        assert again.last == end
+        assert again.read(1, end) == good, files.calls
+        again.close()
+        if not crashed:
+            return
+    raise AssertionError("it never came to an end")
