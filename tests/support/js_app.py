@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from pyccf.apps.auth import authenticate
-from pyccf.apps.context import Context, HistoricalState, TxStatus
+from pyccf.apps.context import Context, HistoricalState, SignsAs, TxStatus
 from pyccf.apps.index import Indexes, Strategy
 from pyccf.apps.js.bytecode import refresh_bytecode
 from pyccf.apps.js.registry import JsApp
@@ -119,6 +119,9 @@ class FakeServices:
         known = handle in self.handles
         self.handles.discard(handle)
         return known
+
+    def signs_as(self) -> SignsAs:
+        return SignsAs("", "")
 
     def install(self, strategy: Strategy) -> None:
         """Offer an index to the application."""

@@ -16,7 +16,7 @@ import msgspec
 
 from pyccf.appdev.dispatch import TXID_HEADER, execute
 from pyccf.appdev.indexes import MemoryIndexes
-from pyccf.apps.context import Caller, Context, HistoricalState, TxStatus
+from pyccf.apps.context import Caller, Context, HistoricalState, SignsAs, TxStatus
 from pyccf.apps.js.registry import JsApp
 from pyccf.codec.text import dump_json
 from pyccf.errors import LocalError, RpcError
@@ -162,6 +162,10 @@ class MemoryNode:
         known = handle in self.handles
         self.handles.discard(handle)
         return known
+
+    def signs_as(self) -> SignsAs:
+        """Nothing is signed here."""
+        return SignsAs("", "")
 
     def still_fetching(self) -> bool:
         """Whether a state is said to be on its way this time."""

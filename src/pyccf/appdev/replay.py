@@ -25,7 +25,7 @@ from pyccf.appdev.memory import PastState
 from pyccf.appdev.past import Moment, Rows, moment, past_rows
 from pyccf.appdev.requests import GivenRequest, request_of
 from pyccf.appdev.trace import Step, Steps, host_maker
-from pyccf.apps.context import Context, HistoricalState, TxStatus
+from pyccf.apps.context import Context, HistoricalState, SignsAs, TxStatus
 from pyccf.apps.js import recording
 from pyccf.apps.js.registry import JsApp
 from pyccf.audit.files import StrPath
@@ -280,6 +280,10 @@ class _Node:
     def historical_drop(self, handle: int) -> bool:
         """Nothing is kept."""
         return False
+
+    def signs_as(self) -> SignsAs:
+        """Nothing is signed."""
+        return SignsAs("", "")
 
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
         """A step like the others."""

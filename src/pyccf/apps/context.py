@@ -65,6 +65,13 @@ class Caller(msgspec.Struct, frozen=True):
     all_of: tuple[Caller, ...] = ()
 
 
+class SignsAs(msgspec.Struct, frozen=True):
+    """Whom a service names as the maker of its COSE signatures (configuration, RFC 8392 §3.1)."""
+
+    issuer: str
+    subject: str
+
+
 class NeedsHistory(Exception):
     """A handler needs committed transactions that are not in memory; run the request again then.
 
@@ -153,6 +160,10 @@ class Services(Protocol):
         ...
 
     def historical_drop(self, handle: int) -> bool: ...
+    def signs_as(self) -> SignsAs:
+        """What the COSE signatures of this node say of their maker."""
+        ...
+
     @property
     def indexes(self) -> Indexes:
         """The indexes of this node."""

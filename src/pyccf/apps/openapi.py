@@ -1,7 +1,8 @@
 """OpenAPI 3 documents of a frontend (spec: http-api.md §10).
 
 Built-in and Python endpoints describe themselves with a few words (`summary`, `description`,
-`parameters`, `response` and `request` naming a schema); the rest (operation ids, error responses,
+`parameters`, `response` and `request` naming a schema, `produces` and `consumes` naming another
+media type than JSON); the rest (operation ids, error responses,
 forwarding) is generated. JavaScript endpoints bring an operation object of their own, which is
 copied as it is.
 """
@@ -73,7 +74,8 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
     response: dict[str, Json] = {"description": "Default response description"}
     schema = words.get("response")
     if isinstance(schema, str):
-        response["content"] = {"application/json": {"schema": named.ref(schema)}}
+        media = words.get("produces", "application/json")
+        response["content"] = {str(media): {"schema": named.ref(schema)}}
     out["responses"] = {
         str(words.get("status", 200)): response,
         "default": {"$ref": "#/components/responses/default"},
@@ -83,6 +85,14 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
         out["requestBody"] = {
             "description": "Auto-generated request body schema",
             "content": {"application/json": {"schema": named.ref(request)}},
+        }
+    consumed = words.get("consumes")
+    if isinstance(consumed, str):
+        kind = "string" if consumed.startswith("text/") else "binary"
+        out["requestBody"] = {
+            "description": "What the handler takes as it comes",
+            "content": {consumed: {"schema": named.ref(kind)}},
+            "required": True,
         }
     security: list[Json] = [
         {} if p.scheme == "no_auth" else {p.scheme: []} for p in endpoint.auth if p.scheme

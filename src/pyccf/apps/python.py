@@ -13,30 +13,34 @@
         return True
 
 A handler takes the context and, if it names them, `body`, `query` and `path`, each converted to
-its annotated type and refused with 400 `InvalidInput` when it does not fit. What it returns becomes
-JSON (None: 204 without a body; `Reply`: as it says). It may run several times for one request, so
-it must do nothing but read and write tables. Tables of governance and of the node are read-only to
-it, reserved names are refused. An exception other than RpcError (SystemExit and an
-AssertionError included) answers 500 without its text: that goes to the node's log, as does what is
-no answer.
+its annotated type and refused with 400 `InvalidInput` when it does not fit. A body that its caller
+signed (COSE) is what was signed. What a handler returns becomes JSON (None: 204 without a body;
+`Reply`: as it says; text or bytes of another kind where the endpoint says `produces`). It may run
+several times for one request, so it must do nothing but read and write tables. Tables of governance
+and of the node are read-only to it, reserved names are refused. An exception other than RpcError
+(SystemExit and an AssertionError included) answers 500 without its text: that goes to the node's
+log, as does what is no answer.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
 
-from pyccf.apps.auth import Policy, python_policy
-from pyccf.apps.context import AnswerFollows, Caller, Context, NeedsHistory, Services
+from pyccf.apps.auth import PolicySpec, python_policy
+from pyccf.apps.context import Caller, Context, NeedsHistory, Services
 from pyccf.apps.feed import FeedSpec, Format, OpenFeed, check_map
+from pyccf.apps.handlers import Handler as Handler
+from pyccf.apps.handlers import HandlerFailed as HandlerFailed
+from pyccf.apps.handlers import Plan, answer, executor, headers_of, run
+from pyccf.apps.handlers import Reply as Reply
 from pyccf.apps.index import Declared, Indexes, Kind, Strategy
 from pyccf.apps.indexed import AppIndex
 from pyccf.apps.past import PastState
@@ -44,30 +48,18 @@ from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection, Templates
 from pyccf.apps.typed import RawTable as RawTable
 from pyccf.apps.typed import Table as Table
 from pyccf.apps.typed import TypedTable as TypedTable
-from pyccf.errors import LocalError, PyccfError, RpcError
-from pyccf.http.accept import check_accept
-from pyccf.http.message import REASONS, Request, query_parameters
+from pyccf.errors import LocalError
+from pyccf.http import etag
+from pyccf.http.message import Request
 from pyccf.kv.tx import Tx
 from pyccf.types import Json, TxID
 
-Handler = Callable[..., object]
 K = TypeVar("K")
 V = TypeVar("V")
 S = TypeVar("S", bound=Strategy)
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-
-
 HISTORICAL_EXPIRY_S = 1800
 """How long states of the past are kept unused when a handler does not say."""
-
-
-class Reply(msgspec.Struct):
-    """An answer of which the handler decides everything. `body` is sent as it is if bytes."""
-
-    status: int = 200
-    body: bytes | str | None = None
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class AppContext:
@@ -191,13 +183,24 @@ class AppContext:
 
     def set_header(self, name: str, value: str) -> None:
         """Add a response header."""
-        self._ctx.headers.update(_headers({name: value}))
+        self._ctx.headers.update(headers_of({name: value}))
+
+    def is_unchanged(self, tag: str | None) -> bool:
+        """Judge `if-match` and `if-none-match` against the tag a resource has now (None: no such).
+
+        Raises RpcError 412 when a condition does not hold; True if the answer is to be 304.
+        """
+        return etag.is_unchanged(self._ctx.request, tag)
+
+    def set_etag(self, tag: str) -> None:
+        """Tell the client the tag of what it gets, for conditions of later requests."""
+        self.set_header("etag", etag.quoted(tag))
 
     def when_ordered(self, finish: Callable[[TxID], object]) -> None:
         """Have the answer made by `finish` once the transaction has its id."""
 
         def call(ctx: Context, txid: TxID) -> None:
-            _answer(ctx, _run(finish, txid))
+            answer(ctx, run(finish, txid))
 
         self._ctx.locally_committed = call
 
@@ -214,96 +217,6 @@ def _key_filter(
 def _handle_of(seqnos: Sequence[int]) -> int:
     """A handle that other sets of seqnos hardly have."""
     return int.from_bytes(sha256(repr(seqnos).encode()).digest()[:8], "big")
-
-
-class HandlerFailed(Exception):
-    """What an application's code did wrong, in words for the node's log."""
-
-
-def _run(code: Callable[..., object], /, *args: object, **named: object) -> object:
-    """Run application code: nothing it throws gets further than its own request.
-
-    Errors of this package pass: a refusal, or a conflict that runs the request again. So do
-    assertions of this package's own, which nobody may catch.
-    """
-    try:
-        return code(*args, **named)
-    except (PyccfError, NeedsHistory, AnswerFollows):
-        raise
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or _is_ours(error):
-            raise
-        raise HandlerFailed(_told(error)) from None
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether this is an assertion of this package, not of the application."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return (
-        isinstance(error, AssertionError)
-        and trace is not None
-        and str(trace.tb_frame.f_globals.get("__name__")).startswith("pyccf.")
-    )
-
-
-def _told(error: BaseException) -> str:
-    """Kind, words and place of an error, whose words may throw as well."""
-    try:
-        words = str(error)
-    except Exception:
-        words = "(an error that cannot be put into words)"
-    place = ""
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_filename != __file__:
-            place = f" ({code.co_filename}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return f"{type(error).__name__}: {words}{place}"
-
-
-def _headers(given: Mapping[str, str]) -> dict[str, str]:
-    """Headers as they go out. Raises HandlerFailed for what is none."""
-    for name, value in given.items():
-        if not (isinstance(name, str) and _TOKEN(name) and isinstance(value, str)):
-            raise HandlerFailed(f"a reply with the header {name!r}: {value!r}")
-    return {name.lower(): value for name, value in given.items()}
-
-
-def _answer(ctx: Context, result: object) -> None:
-    if isinstance(result, Reply):
-        if isinstance(result.status, bool) or result.status not in REASONS:
-            raise HandlerFailed(f"a reply with status {result.status!r}")
-        if not isinstance(result.body, (bytes, str, type(None))):
-            raise HandlerFailed(f"a reply whose body is a {type(result.body).__name__}")
-        ctx.status = result.status
-        ctx.headers.update(_headers(result.headers))
-        if isinstance(result.body, str):
-            ctx.body = result.body.encode()
-            ctx.headers.setdefault("content-type", "text/plain")
-        elif result.body is not None:
-            ctx.body = result.body
-            ctx.headers.setdefault("content-type", "application/octet-stream")
-        else:
-            ctx.body = b""
-        return
-    if result is None:
-        ctx.empty()
-        return
-    ctx.body = msgspec.json.encode(result)
-    ctx.headers["content-type"] = "application/json"
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    """How the arguments of a handler are made."""
-
-    body: msgspec.json.Decoder[Any] | None
-    raw_body: bool
-    query: Any
-    path: Any
-    accepts_json: bool
 
 
 class App:
@@ -330,13 +243,20 @@ class App:
         path: str,
         *,
         mode: str | Mode = Mode.READWRITE,
-        auth: Sequence[str | Policy] = (),
+        auth: Sequence[PolicySpec] = (),
         forwarding: str | Forwarding | None = None,
         redirection: str | Redirection | None = None,
+        consumes: str | None = None,
+        produces: str | None = None,
         summary: str | None = None,
+        description: str | None = None,
+        deprecated: bool = False,
         hidden: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Register a handler for a verb on a path template.
+
+        `consumes` is the media type a body must have, for handlers that take `bytes`; `produces`
+        that of the text or bytes a handler returns.
 
         Raises LocalError when the same verb and path are already taken or the template or handler
         cannot be understood; ValueError for an unknown policy, mode, forwarding or redirection.
@@ -355,16 +275,20 @@ class App:
             raise LocalError(f"{verb} {path} is registered twice.")
 
         def register(handler: Handler) -> Handler:
-            plan, operation = self._understand(handler, f"{verb} {path}")
+            plan, operation = self._understand(handler, f"{verb} {path}", consumes, produces)
             words = summary or (inspect.getdoc(handler) or "").partition("\n")[0]
             if words:
                 operation["summary"] = words
+            if description is not None:
+                operation["description"] = description
+            if deprecated:
+                operation["deprecated"] = True
             try:
                 self._templates.add(
                     Endpoint(
                         verb=verb,
                         path=path,
-                        execute=_executor(handler, plan),
+                        execute=executor(handler, plan, AppContext),
                         mode=mode,
                         forwarding=forward,
                         redirection=redirect,
@@ -481,7 +405,9 @@ class App:
         """Verbs under which a path is known."""
         return self._templates.verbs(path)
 
-    def _understand(self, handler: Handler, where: str) -> tuple[_Plan, dict[str, Json]]:
+    def _understand(
+        self, handler: Handler, where: str, consumes: str | None, produces: str | None
+    ) -> tuple[Plan, dict[str, Json]]:
         hints = typing.get_type_hints(handler)
         names = list(inspect.signature(handler).parameters)
         unknown = set(names[1:]) - {"body", "query", "path"}
@@ -493,10 +419,19 @@ class App:
         operation: dict[str, Json] = {}
         body = hints.get("body", Any) if "body" in names else None
         raw_body = body is bytes
+        if consumes is not None and not raw_body:
+            raise LocalError(f"The handler of {where} must take body: bytes for {consumes}.")
         if body is not None and not raw_body:
             operation["request"] = self._schema(body)
+        elif consumes is not None:
+            operation["consumes"] = consumes
         returned, replies = _without_reply(hints.get("return", Any))
-        if returned is not Reply and returned is not type(None):
+        if produces is not None:
+            if returned not in (str, bytes, Reply):
+                raise LocalError(f"The handler of {where} must return str or bytes for {produces}.")
+            operation["produces"] = produces
+            operation["response"] = "string" if returned is str else "binary"
+        elif returned is not Reply and returned is not type(None):
             operation["response"] = self._schema(returned)
         elif returned is type(None):
             operation["status"] = 204
@@ -519,7 +454,8 @@ class App:
                 f"The body of {where} has a type that cannot be decoded: {e}",
                 hint="Use typing.Any for any JSON.",
             ) from None
-        return _Plan(decoder, raw_body, query, path, not replies), operation
+        accepts_json = not replies and produces is None
+        return Plan(decoder, raw_body, query, path, accepts_json, consumes, produces), operation
 
     def _schema(self, annotation: Any) -> str:
         """Name of the schema of a type, after having put it among the document's schemas.
@@ -551,29 +487,3 @@ def _without_reply(annotation: Any) -> tuple[Any, bool]:
         return annotation, False
     rest = tuple(part for part in parts if part is not Reply)
     return typing.Union[rest], True  # noqa: UP007 - made at run time
-
-
-def _executor(handler: Handler, plan: _Plan) -> Callable[[Context], None]:
-    def execute(ctx: Context) -> None:
-        request = ctx.request
-        if plan.accepts_json:
-            accept = request.headers.get("accept")
-            if accept is not None:
-                check_accept(accept)
-        arguments: dict[str, object] = {}
-        try:
-            if plan.body is not None:
-                arguments["body"] = plan.body.decode(request.body or b"{}")
-            elif plan.raw_body:
-                arguments["body"] = request.body
-            if plan.query is not None:
-                arguments["query"] = msgspec.convert(
-                    query_parameters(request.query), plan.query, strict=False
-                )
-            if plan.path is not None:
-                arguments["path"] = msgspec.convert(ctx.params, plan.path, strict=False)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-            raise RpcError(400, "InvalidInput", str(e)) from None
-        _answer(ctx, _run(handler, AppContext(ctx), **arguments))
-
-    return execute

@@ -30,6 +30,7 @@ PLAIN: dict[str, Json] = {
     },
     "json": {},
     "string": {"type": "string"},
+    "binary": {"type": "string", "format": "binary"},
     "boolean": {"type": "boolean"},
     "uint32": {"type": "integer", "minimum": 0, "maximum": (1 << 32) - 1},
     "uint64": {"type": "integer", "minimum": 0, "maximum": (1 << 64) - 1},

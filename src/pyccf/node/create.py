@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pyccf.apps.context import SignsAs
 from pyccf.attest import virtual
 from pyccf.consensus.raft import Raft
 from pyccf.consensus.raft.settings import RaftSettings
@@ -184,6 +185,7 @@ def assemble(
         chunker=Chunker(plan.chunk_size_bytes),
         consensus=Raft(identity.node_id, plan.raft, entropy),
         sign=signer,
+        signs_as=lambda: SignsAs(signer.issuer, signer.subject),
         endorse_service=lambda old: service.endorse_older(old, entropy),
         service_key=lambda: service.public,
         entropy=entropy,

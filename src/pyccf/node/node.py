@@ -21,6 +21,7 @@ from pyccf.apps.context import (
     Context,
     HistoricalState,
     NeedsHistory,
+    SignsAs,
     TxStatus,
 )
 from pyccf.apps.feed import OpenFeed
@@ -149,6 +150,7 @@ class Node:
         entropy: Entropy,
         limits: Limits,
         interfaces: dict[str, InterfaceRules],
+        signs_as: Callable[[], SignsAs] = lambda: SignsAs("", ""),
     ) -> None:
         self.node_id = node_id
         self.store = store
@@ -158,6 +160,7 @@ class Node:
         self.limits = limits
         self.interfaces = interfaces
         self._sign = sign
+        self.signs_as = signs_as
         self._entropy = entropy
         self.app = Frontend(self, "/app", limits_pending=True, app=None)
         self.gov = Frontend(self, "/gov", limits_pending=True, app=None)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pyccf.apps.auth.bearer import Bearer
 from pyccf.apps.auth.certificate import AnyCert, MemberCert, NodeCert, UserCert
 from pyccf.apps.auth.combined import AllOf, NoAuth
-from pyccf.apps.auth.names import js_policy, python_policy
+from pyccf.apps.auth.names import PolicySpec, js_policy, python_policy
 from pyccf.apps.auth.policy import INVALID, AuthFailure, Policy
 from pyccf.apps.auth.signed import COSE_CHALLENGE, MemberCose, UserCose
 from pyccf.apps.context import Caller, Context
@@ -33,6 +33,7 @@ __all__ = [
     "NoAuth",
     "NodeCert",
     "Policy",
+    "PolicySpec",
     "UserCert",
     "UserCose",
     "authenticate",

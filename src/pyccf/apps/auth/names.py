@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyccf.apps.auth.bearer import Bearer
 from pyccf.apps.auth.certificate import AnyCert, MemberCert, UserCert
 from pyccf.apps.auth.combined import AllOf, NoAuth
+from pyccf.apps.auth.custom import OfApplication
 from pyccf.apps.auth.policy import Policy
 from pyccf.apps.auth.signed import MemberCose, UserCose
 
@@ -21,6 +23,9 @@ ANY_CERT = AnyCert()
 JWT = Bearer()
 USER_COSE = UserCose()
 MEMBER_COSE = MemberCose()
+
+PolicySpec = str | Policy | Mapping[str, Sequence[str | Policy]]
+"""How a Python app asks for a policy."""
 
 _FOR_APPS: dict[str, Policy] = {
     "no_auth": NO_AUTH,
@@ -59,11 +64,22 @@ def js_policy(spec: Json) -> Policy:
     return AllOf(policies)
 
 
-def python_policy(spec: str | Policy) -> Policy:
-    """The policy a Python app names: those of JavaScript apps and member_cose_sign1."""
-    if not isinstance(spec, str):
-        return spec
-    return _named(spec, {**_FOR_APPS, **_PYTHON_ONLY})
+def python_policy(spec: PolicySpec) -> Policy:
+    """The policy a Python app asks for: by name (those of JavaScript apps and member_cose_sign1),
+    several of which all must succeed, or one of its own.
+
+    Raises ValueError for an unknown name, and for what is no policy.
+    """
+    if isinstance(spec, str):
+        return _named(spec, {**_FOR_APPS, **_PYTHON_ONLY})
+    if isinstance(spec, Mapping):
+        parts = [python_policy(one) for one in spec.get("all_of", ())]
+        if not parts or len({part.name for part in parts}) < len(parts) or len(spec) > 1:
+            raise ValueError(f'{spec} is not {{"all_of": [...]}} with different policies')
+        return AllOf(parts)
+    if not callable(getattr(spec, "authenticate", None)):
+        raise ValueError(f"{spec!r} is no auth policy: it has no method authenticate")
+    return spec if spec.__module__.startswith("pyccf.") else OfApplication(spec)
 
 
 def _named(name: str, known: dict[str, Policy]) -> Policy:
