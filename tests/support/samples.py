@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from pyccf.apps.python import App
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NPM_TIMEOUT_S = 300
@@ -18,6 +22,20 @@ def sample(name: str) -> Path:
     if name == "logging-ts":
         _build(SAMPLES / name)
     return SAMPLES / name
+
+
+@cache
+def python_app(name: str) -> App:
+    """The application of a sample in Python."""
+    sys.path.insert(0, str(SAMPLES / name))
+    try:
+        found = importlib.import_module("app").app
+    finally:
+        sys.path.remove(str(SAMPLES / name))
+        # Every sample has a module of this name.
+        del sys.modules["app"]
+    assert isinstance(found, App)
+    return found
 
 
 @cache

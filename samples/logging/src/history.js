@@ -51,5 +51,9 @@ export function writtenInRange(request, table) {
       entries.push({ seqno, id, msg: records.get(id) });
     }
   }
-  return { entries, next: last < to ? last + 1 : null };
+  if (last === to) {
+    return { entries };
+  }
+  const rest = `from_seqno=${last + 1}&to_seqno=${to}&id=${id}`;
+  return { entries, "@nextLink": `${request.route}?${rest}` };
 }

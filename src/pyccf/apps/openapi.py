@@ -1,10 +1,9 @@
 """OpenAPI 3 documents of a frontend (spec: http-api.md §10).
 
 Built-in and Python endpoints describe themselves with a few words (`summary`, `description`,
-`parameters`, `response` and `request` naming a schema, `produces` and `consumes` naming another
-media type than JSON); the rest (operation ids, error responses,
-forwarding) is generated. JavaScript endpoints bring an operation object of their own, which is
-copied as it is.
+`parameters`, `response` and `request` being a schema or its name, `produces` and `consumes` naming
+another media type than JSON); the rest (operation ids, error responses, forwarding) is generated.
+JavaScript endpoints bring an operation object of their own, which is copied as it is.
 """
 
 from __future__ import annotations
@@ -73,18 +72,18 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
             out[key] = words[key]
     response: dict[str, Json] = {"description": "Default response description"}
     schema = words.get("response")
-    if isinstance(schema, str):
+    if schema is not None:
         media = words.get("produces", "application/json")
-        response["content"] = {str(media): {"schema": named.ref(schema)}}
+        response["content"] = {str(media): {"schema": _schema(schema)}}
     out["responses"] = {
         str(words.get("status", 200)): response,
         "default": {"$ref": "#/components/responses/default"},
     }
     request = words.get("request")
-    if isinstance(request, str):
+    if request is not None:
         out["requestBody"] = {
             "description": "Auto-generated request body schema",
-            "content": {"application/json": {"schema": named.ref(request)}},
+            "content": {"application/json": {"schema": _schema(request)}},
         }
     consumed = words.get("consumes")
     if isinstance(consumed, str):
@@ -100,6 +99,11 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Json]:
     if security:
         out["security"] = security
     return out
+
+
+def _schema(words: Json) -> Json:
+    """A schema by its name, or as it is."""
+    return named.ref(words) if isinstance(words, str) else words
 
 
 def document(

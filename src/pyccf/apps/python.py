@@ -36,6 +36,7 @@ import msgspec
 
 from pyccf.apps.auth import PolicySpec, python_policy
 from pyccf.apps.context import Caller, Context, NeedsHistory, Services
+from pyccf.apps.described import describe, parameter
 from pyccf.apps.feed import FeedSpec, Format, OpenFeed, check_map
 from pyccf.apps.handlers import Handler as Handler
 from pyccf.apps.handlers import HandlerFailed as HandlerFailed
@@ -45,6 +46,7 @@ from pyccf.apps.index import Declared, Indexes, Kind, Strategy
 from pyccf.apps.indexed import AppIndex
 from pyccf.apps.past import PastState
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection, Templates
+from pyccf.apps.schemas import ref as named
 from pyccf.apps.typed import RawTable as RawTable
 from pyccf.apps.typed import Table as Table
 from pyccf.apps.typed import TypedTable as TypedTable
@@ -422,7 +424,7 @@ class App:
         if consumes is not None and not raw_body:
             raise LocalError(f"The handler of {where} must take body: bytes for {consumes}.")
         if body is not None and not raw_body:
-            operation["request"] = self._schema(body)
+            operation["request"] = describe(body, self.schemas)
         elif consumes is not None:
             operation["consumes"] = consumes
         returned, replies = _without_reply(hints.get("return", Any))
@@ -430,21 +432,15 @@ class App:
             if returned not in (str, bytes, Reply):
                 raise LocalError(f"The handler of {where} must return str or bytes for {produces}.")
             operation["produces"] = produces
-            operation["response"] = "string" if returned is str else "binary"
+            operation["response"] = named("string" if returned is str else "binary")
         elif returned is not Reply and returned is not type(None):
-            operation["response"] = self._schema(returned)
+            operation["response"] = describe(returned, self.schemas)
         elif returned is type(None):
             operation["status"] = 204
         query = hints.get("query", dict[str, str]) if "query" in names else None
         if query is not None and isinstance(query, type) and issubclass(query, msgspec.Struct):
             operation["parameters"] = [
-                {
-                    "in": "query",
-                    "name": field.encode_name,
-                    "required": field.required,
-                    "schema": {"$ref": f"#/components/schemas/{self._schema(field.type)}"},
-                }
-                for field in msgspec.structs.fields(query)
+                parameter(field, self.schemas) for field in msgspec.structs.fields(query)
             ]
         path = hints.get("path", dict[str, str]) if "path" in names else None
         try:
@@ -456,26 +452,6 @@ class App:
             ) from None
         accepts_json = not replies and produces is None
         return Plan(decoder, raw_body, query, path, accepts_json, consumes, produces), operation
-
-    def _schema(self, annotation: Any) -> str:
-        """Name of the schema of a type, after having put it among the document's schemas.
-
-        What has no schema (a recursive alias) is described as any JSON.
-        """
-        try:
-            (schema,), components = msgspec.json.schema_components(
-                [annotation], ref_template="#/components/schemas/{name}"
-            )
-        except (TypeError, RecursionError):
-            return "json"
-        self.schemas.update(components)
-        ref = schema.get("$ref")
-        if isinstance(ref, str):
-            return ref.rpartition("/")[2]
-        text = getattr(annotation, "__name__", None) or str(annotation)
-        name = "".join(c if c.isalnum() or c in ".-_" else "_" for c in text)
-        self.schemas[name] = schema
-        return name
 
 
 def _without_reply(annotation: Any) -> tuple[Any, bool]:

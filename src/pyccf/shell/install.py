@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -73,6 +74,7 @@ def load_app(source: AppSource) -> LoadedApp:
         )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    before = frozenset(sys.modules)
     try:
         module = importlib.import_module(module_name)
     except ImportError as e:
@@ -83,8 +85,23 @@ def load_app(source: AppSource) -> LoadedApp:
             f"--app {source.app}: {attribute} is not a pyccf.apps.python.App",
             hint=f"Define `{attribute} = App(...)` in {module_name}.",
         )
-    file = getattr(module, "__file__", None)
-    return LoadedApp(found, js, (Path(file),) if file else ())
+    return LoadedApp(found, js, _files_of(module, before))
+
+
+def _files_of(module: ModuleType, before: frozenset[str]) -> tuple[Path, ...]:
+    """The files of an application: its module, and those below the same folder that it imported."""
+    if module.__file__ is None:
+        return ()
+    main = Path(module.__file__)
+    folder = main.resolve().parent
+    others = {
+        Path(file)
+        for name in sys.modules.keys() - before
+        if (file := getattr(sys.modules[name], "__file__", None)) is not None
+        and folder in Path(file).resolve().parents
+        and "site-packages" not in Path(file).parts
+    }
+    return (main, *sorted(others - {main}))
 
 
 def install_endpoints(

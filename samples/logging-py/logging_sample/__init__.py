@@ -1,0 +1,1 @@
+"""The logging sample, a module for each subject. Importing one registers its endpoints."""
