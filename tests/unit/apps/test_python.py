@@ -180,7 +180,7 @@ def test_answers_may_be_a_value_or_a_reply() -> None:
     assert service.call("GET", "/app/maybe?none").status == 404
     assert service.call("POST", "/app/any", {"a": [1]}).json == {"a": [1]}
     (endpoint,) = (e for e in app.endpoints() if e.verb == "GET")
-    assert endpoint.openapi == {"response": "Item"}
+    assert endpoint.openapi == {"response": {"$ref": "#/components/schemas/Item"}}
 
 
 @pytest.mark.parametrize("name", ["ccf.x", "public:ccf.x", "ccf.gov.x", "ccf.internal.x"])
