@@ -41,15 +41,11 @@ from pyccf.shell.chunk_files import (
     read_range,
 )
 from pyccf.shell.files import Files
+from pyccf.shell.set_aside import SetAside
 from pyccf.shell.tail import Tail
 from pyccf.types import SeqNo
 
 SUPERSEDED = "the entries in it are in committed files"
-WHY = "why_"
-"""What the name of a file begins with that says why another one was set aside. It ends like that
-one, so that tools which pass over `.ignored` files pass over both."""
-COPY_BYTES = 1 << 20
-"""Bytes of a file that are copied at once."""
 READ_BYTES_MAX = 64 * 1024 * 1024 - 2048
 """Most bytes one `read` returns (spec: ledger.md §11)."""
 
@@ -100,8 +96,6 @@ class LedgerDisk:
         self.read_only_directories = [os.fspath(d) for d in read_only_directories]
         self.last: SeqNo = 0
         self.committed: SeqNo = 0
-        self.set_aside: list[str] = []
-        """Names that were renamed to `.ignored`, in order."""
         self.notes: list[str] = []
         """What was found and not taken as it is, for the operator; whoever logs it empties it."""
         self._keep = keep
@@ -115,6 +109,7 @@ class LedgerDisk:
             self._files, [self.directory, *self.read_only_directories]
         )
         self._failure: StorageError | None = None
+        self._aside = SetAside(self.directory, self._files, self._guard, self.notes)
         self._closed = False
         self._use_existing = False
         self._replay_until: SeqNo = 0
@@ -137,7 +132,7 @@ class LedgerDisk:
         for file, name in chunk_files(self._files, self.directory):
             if name.set_aside:
                 if not name.ignored:
-                    self._ignore(file, "it belongs to a recovery that was not completed")
+                    self._aside.rename(file, "it belongs to a recovery that was not completed")
             elif name.committed:
                 if name.last is not None:
                     self.committed = max(self.committed, name.last)
@@ -145,7 +140,7 @@ class LedgerDisk:
                 candidates.append((file, name))
         for file, name in candidates:
             if name.last is not None and name.last <= self.committed:
-                self._ignore(file, SUPERSEDED)
+                self._aside.rename(file, SUPERSEDED)
             else:
                 self._open_existing(file, name)
         self._open.sort(key=lambda c: c.last)
@@ -161,7 +156,7 @@ class LedgerDisk:
                 positions, end, completed = layout(self._files, fd, size)
             except InvalidLedger as error:
                 self._files.close(fd)
-                self._ignore(file, f"it is no ledger file: {error.message}")
+                self._aside.rename(file, f"it is no ledger file: {error.message}")
                 return
             if not positions:
                 self._files.close(fd)
@@ -176,7 +171,7 @@ class LedgerDisk:
                     self._files.truncate(fd, end)
         if name.first + len(positions) - 1 <= self.committed:
             self._files.close(fd)
-            self._ignore(file, SUPERSEDED)
+            self._aside.rename(file, SUPERSEDED)
             return
         opened = _OpenChunk(path, fd, name.first, positions, end, completed)
         self._open.append(opened)
@@ -188,7 +183,7 @@ class LedgerDisk:
     def _drop_empty(self, file: str, size: int) -> None:
         """A file without a complete entry."""
         if self._keep and size > FIRST_OFFSET:
-            self._ignore(file, f"none of its {size} bytes are a complete entry")
+            self._aside.rename(file, f"none of its {size} bytes are a complete entry")
             return
         path = os.path.join(self.directory, file)
         with self._guard(path, "remove"):
@@ -200,66 +195,8 @@ class LedgerDisk:
         """The end of a file is no complete entry: a crash cut it off."""
         reason = f"its last {size} bytes, after entry {last}, are no complete entry"
         if self._keep:
-            self._copy_aside(file, reason)
+            self._aside.copy(file, reason)
         self.notes.append(f"Ledger file {file} was cut after entry {last}: {reason}")
-
-    # --- setting aside ------------------------------------------------------------------------
-
-    def _ignore(self, file: str, reason: str) -> None:
-        """Set a file aside."""
-        path = os.path.join(self.directory, file)
-        target = self._free_name(file)
-        with self._guard(path, "rename"):
-            self._files.rename(path, os.path.join(self.directory, target))
-        self.set_aside.append(file)
-        self._explain(target, reason)
-
-    def _copy_aside(self, file: str, reason: str) -> None:
-        """Keep a file as it is, before it is cut."""
-        path = os.path.join(self.directory, file)
-        target = self._free_name(file)
-        copy = os.path.join(self.directory, target)
-        with self._guard(copy, "copy"):
-            source = self._files.open_to_read(path)
-            try:
-                made = self._files.create(copy)
-                try:
-                    self._pour(source, made, copy)
-                finally:
-                    self._files.close(made)
-            finally:
-                self._files.close(source)
-        self._explain(target, reason)
-
-    def _pour(self, source: int, target: int, path: str) -> None:
-        at = 0
-        while data := self._files.read(source, at, COPY_BYTES):
-            taken = self._files.write(target, at, data)
-            if taken != len(data):
-                self._fail(path, "copy", f"only {taken} of {len(data)} bytes were taken")
-            at += taken
-        # What it is a copy of is cut next.
-        self._files.sync(target)
-
-    def _free_name(self, file: str) -> str:
-        target, n = file + chunk.IGNORED, 1
-        while self._files.exists(os.path.join(self.directory, target)):
-            target, n = f"{file}.{n}{chunk.IGNORED}", n + 1
-        return target
-
-    def _explain(self, target: str, reason: str) -> None:
-        """Say beside a file that was set aside why that was done."""
-        path = os.path.join(self.directory, f"{WHY}{target}")
-        data = f"{target}: {reason}\n".encode()
-        with self._guard(path, "write"):
-            fd = self._files.create(path)
-            try:
-                taken = self._files.write(fd, 0, data)
-            finally:
-                self._files.close(fd)
-        if taken != len(data):
-            self._fail(path, "write", f"only {taken} of {len(data)} bytes were taken")
-        self.notes.append(f"Ledger file {target} was set aside: {reason}")
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -371,7 +308,7 @@ class LedgerDisk:
             if name.committed and not name.set_aside and name.first > seqno:
                 unfinished = chunk.open_name(name.first)
                 if self._files.exists(os.path.join(self.directory, unfinished)):
-                    self._ignore(unfinished, SUPERSEDED)
+                    self._aside.rename(unfinished, SUPERSEDED)
                 self._rename(file, unfinished)
         self._use_existing = True
         self._replay_until = self.last
@@ -530,10 +467,10 @@ class LedgerDisk:
         file = os.path.basename(current.path)
         if current.first > seqno:
             self._close(current)
-            self._ignore(file, reason)
+            self._aside.rename(file, reason)
             return
         if self._keep:
-            self._copy_aside(file, f"entries after {seqno} do not count: {reason}")
+            self._aside.copy(file, f"entries after {seqno} do not count: {reason}")
         self._cut(current, seqno)
 
     def _shorten_committed(self, file: str, name: ChunkName, seqno: SeqNo, reason: str) -> None:
@@ -557,7 +494,7 @@ class LedgerDisk:
             self._write(made, 0, chunk.encode_header(0) + kept)
             with self._guard(path, "fsync"):
                 self._files.sync(fd)
-        self._ignore(file, f"entries after {seqno} do not count: {reason}")
+        self._aside.rename(file, f"entries after {seqno} do not count: {reason}")
 
     def complete_recovery(self) -> None:
         """The recovered service is open: its files lose the `.recovery` in their names."""
@@ -684,6 +621,11 @@ class LedgerDisk:
                 self._files.close(current.fd)
         self._open = []
         self._committed.close()
+
+    @property
+    def set_aside(self) -> list[str]:
+        """Names that were renamed to `.ignored`, in order."""
+        return self._aside.renamed
 
     @property
     def failure(self) -> StorageError | None:
