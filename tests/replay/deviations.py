@@ -101,7 +101,23 @@ RULES: tuple[Rule, ...] = (
         lambda e: (
             re.search(
                 r"right after write|pending|just after|local read|may not have|races",
-                f"{e['name']} {e.get('note', '')}",
+                f"{e['name']} {e.get('note', '')} {e['setup']}",
+            )
+            is not None
+        ),
+    ),
+    Rule(
+        "how far a change of the nodes has come is of the moment",
+        ("body",),
+        _path(r"/node/consensus"),
+    ),
+    Rule(
+        "keys, ids and signatures of the ledger that was recovered are not ours",
+        ("body",),
+        lambda e: (
+            e["area"] == "recovery"
+            and re.search(
+                r"/(nodes|members|proposals|receipt|encrypted-shares)\b", e["request"]["path"]
             )
             is not None
         ),

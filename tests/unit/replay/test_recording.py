@@ -19,6 +19,7 @@ BEGAN = 1_795_000_000
 def exchange(name: str = "x", **parts: Any) -> dict[str, Any]:
     return {
         "name": name,
+        "area": "",
         "setup": "",
         "node": "primary",
         "interface": "main",
