@@ -13,12 +13,10 @@ import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from pyccf.apps.schemas import PREFIX
+from support.documents import wordless
 from support.node import Service
 from support.transcripts import load, make_service
 from support.vectors import vectors_dir
-
-WORDS = ("summary", "description", "title")
-SETS = ("required", "enum", "security")
 
 """Described as soon as this node refreshes keys; compared then."""
 
@@ -49,17 +47,6 @@ def recorded(name: str) -> Document:
     found = json.loads(exchange["response"]["body"])
     assert isinstance(found, dict)
     return found
-
-
-def wordless(value: Any, key: str = "") -> Any:
-    """Without texts for people; lists that are sets sorted. Names of properties stay."""
-    if isinstance(value, dict):
-        drop = () if key in ("properties", "schemas") else WORDS
-        return {k: wordless(v, k) for k, v in value.items() if k not in drop}
-    if isinstance(value, list):
-        made = [wordless(v) for v in value]
-        return sorted(made, key=json.dumps) if key in SETS else made
-    return value
 
 
 def assert_same(ours: Document, theirs: Document) -> None:

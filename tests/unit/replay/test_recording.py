@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from replay import deviations
-from replay.driver import groups
+from replay.driver import groups, same_but_for_words
 from replay.play import judge, needs_app
 from replay.recording import ALONE, Recording
 from replay.report import FileResult, Outcome, share, table
@@ -120,3 +120,32 @@ def test_the_table_counts_what_was_not_played() -> None:
     assert share([result]) == 0.25
     assert "| file | 4 | 1 | 1 | 1 | 1 |" in table([result])
     assert "| why | 1 |" in table([result])
+
+
+def error(code: str, message: str) -> str:
+    return json.dumps({"error": {"code": code, "message": message}})
+
+
+def test_words_of_libraries_do_not_count_but_their_code_does() -> None:
+    theirs = error("InvalidInput", "[json.exception.type_error.302] type must be string")
+    assert same_but_for_words(theirs, error("InvalidInput", "not a text").encode())
+    assert not same_but_for_words(theirs, error("InternalError", "not a text").encode())
+    own = error("InvalidInput", "Missing field")
+    assert not same_but_for_words(own, error("InvalidInput", "not a text").encode())
+
+
+def test_listed_templates_come_in_any_order() -> None:
+    theirs = error("InternalError", "Multiple potential matches for path: /x\n  /a\n  /b")
+    ours = error("InternalError", "Multiple potential matches for path: /x\n  /b\n  /a")
+    fewer = error("InternalError", "Multiple potential matches for path: /x\n  /a")
+    assert same_but_for_words(theirs, ours.encode())
+    assert not same_but_for_words(theirs, fewer.encode())
+
+
+def test_documents_are_compared_without_descriptions() -> None:
+    theirs = {"openapi": "3.0.0", "paths": {"/a": {"get": {"summary": "A"}}}}
+    ours = {"openapi": "3.0.0", "paths": {"/a": {"get": {"summary": "B"}}}}
+    assert same_but_for_words(json.dumps(theirs), json.dumps(ours).encode())
+    assert not same_but_for_words(json.dumps(theirs), b'{"openapi": "3.0.0", "paths": {}}')
+    assert not same_but_for_words("[]", b"[]")
+    assert not same_but_for_words("{", b"{}")
