@@ -244,6 +244,11 @@ class JsBench:
         request = Request.received(verb, target, fields, body)
         return self.run(request, request.path.removeprefix("/app"))
 
+    def forget(self) -> None:
+        """What is committed stays so; how it came about is not kept."""
+        self.store.compact(self.store.version)
+        self.services.states.clear()
+
     def run(self, request: Request, path: str) -> Answer:
         """Execute and commit, or not, like the frontend does."""
         tx = self.store.tx()
