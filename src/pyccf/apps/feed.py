@@ -81,33 +81,33 @@ def event(spec: FeedSpec, txid: TxID, rows: Mapping[bytes, bytes | None]) -> byt
     wanted = sorted(rows) if spec.keys is None else [k for k in sorted(rows) if spec.keys(k)]
     if not wanted:
         return b""
-    writes: list[Json] = []
+    writes: list[str] = []
     for key in wanted:
         value = rows[key]
-        shown: dict[str, Json] = {"key": _shown(key, spec.format)}
-        if value is None:
-            shown["removed"] = True
-        else:
-            shown["value"] = _shown(value, spec.format)
-        writes.append(shown)
-    # JSON in one line: a line feed would end the event's data.
-    data = json.dumps(
-        {"transaction_id": str(txid), "writes": writes}, separators=(",", ":"), allow_nan=False
-    )
+        told = '"removed":true' if value is None else f'"value":{_shown(value, spec.format)}'
+        writes.append(f'{{"key":{_shown(key, spec.format)},{told}}}')
+    data = f'{{"transaction_id":"{txid}","writes":[{",".join(writes)}]}}'
     return f"id: {txid}\ndata: {data}\n\n".encode()
 
 
-def _shown(data: bytes, form: Format) -> Json:
+def _shown(data: bytes, form: Format) -> str:
+    """As JSON in one line: a line feed would end the event's data.
+
+    Each value by itself: one that is nested too deeply must not keep the others from being told.
+    """
     if form is Format.BASE64:
-        return b64(data)
+        return _dump(b64(data))
     try:
         text = data.decode()
         if form is Format.TEXT:
-            return text
-        value: Json = json.loads(text, parse_constant=_refused, parse_float=_finite)
-        return value
+            return _dump(text)
+        return _dump(json.loads(text, parse_constant=_refused, parse_float=_finite))
     except (ValueError, RecursionError):
-        return {"base64": b64(data)}
+        return _dump({"base64": b64(data)})
+
+
+def _dump(value: Json) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _finite(text: str) -> float:

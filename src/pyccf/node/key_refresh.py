@@ -126,6 +126,7 @@ class KeyRefresh:
         """Issuers were written since the last look."""
         self._waiting: deque[str] = deque()
         self._under_way: set[str] = set()
+        self._filling = False
         node.store.on_write(tables.JWT_ISSUERS, self._issuers_written)
 
     def _issuers_written(self, seqno: SeqNo, changes: MapChanges) -> None:
@@ -184,6 +185,17 @@ class KeyRefresh:
         return bundle
 
     def _fill(self) -> None:
+        """Begin with as many as may be asked. One that fails at once calls this again: the round
+        that is going on sees to the next."""
+        if self._filling:
+            return
+        self._filling = True
+        try:
+            self._begin_waiting()
+        finally:
+            self._filling = False
+
+    def _begin_waiting(self) -> None:
         while self._waiting and len(self._under_way) < CONVERSATIONS_MAX:
             issuer = self._waiting.popleft()
             self._under_way.add(issuer)

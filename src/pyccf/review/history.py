@@ -246,10 +246,10 @@ class Review:
 
     def _envelope(self, writes: Changes) -> tuple[Sign1, MemberId]:
         """The signed message of an entry, its signature checked."""
-        (found, *more) = writes[tables.COSE_HISTORY].items()
-        if more:
-            raise _Unfounded("several members' requests in one transaction")
-        key, raw = found
+        found = list(writes[tables.COSE_HISTORY].items())
+        if len(found) != 1:
+            raise _Unfounded(f"{len(found)} members' requests in one transaction")
+        ((key, raw),) = found
         if raw is None:
             raise _Unfounded("a signed request was removed")
         return self._signed(key, _base64(raw))
@@ -363,7 +363,10 @@ class Review:
         )
 
     def _ack(self, writes: Changes) -> MemberId:
-        ((key, raw),) = writes[tables.MEMBERS_ACKS].items()
+        rows = writes[tables.MEMBERS_ACKS]
+        if len(rows) != 1:
+            raise _Unfounded(f"{len(rows)} acknowledgements in one transaction")
+        ((key, raw),) = rows.items()
         if "cose_sign1_req" not in _json_object(raw):
             raise _NotJudged(HTTP_SIGNED)
         envelope, member = self._signed(key, _base64(_json_object(raw).get("cose_sign1_req")))

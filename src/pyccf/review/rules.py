@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pyccf.codec.text import load_json
+from pyccf.crypto import certs
 from pyccf.kv.tx import Tx
 from pyccf.service import tables
 from pyccf.service.info import ServiceStatus
@@ -32,7 +33,7 @@ def by_itself(tx: Tx, writes: Mapping[str, Rows]) -> str:
 
     `writes` are an entry's writes to governance tables, `tx` reads the state before it.
     """
-    begins = _begins_service(writes)
+    begins = _begins_service(tx, writes)
     for name, rows in writes.items():
         if begins:
             continue
@@ -45,13 +46,26 @@ def by_itself(tx: Tx, writes: Mapping[str, Rows]) -> str:
     return ""
 
 
-def _begins_service(writes: Mapping[str, Rows]) -> bool:
+def _begins_service(tx: Tx, writes: Mapping[str, Rows]) -> bool:
     """Whether this is the transaction that creates a service, or recovers one.
 
-    That it may be here at all is a question of the service identity, which the auditor judges.
+    That takes a new service identity; whether it may be here at all, the auditor judges by that.
     """
-    status = _object(writes.get(tables.SERVICE_INFO, {}).get(tables.UNIT)).get("status")
-    return status in (ServiceStatus.OPENING.value, ServiceStatus.RECOVERING.value)
+    info = _object(writes.get(tables.SERVICE_INFO, {}).get(tables.UNIT))
+    if info.get("status") not in (ServiceStatus.OPENING.value, ServiceStatus.RECOVERING.value):
+        return False
+    identity = _identity(info)
+    before = _object(tx.map(tables.SERVICE_INFO).get(tables.UNIT))
+    return identity is not None and (not before or identity != _identity(before))
+
+
+def _identity(service: Mapping[str, Json]) -> bytes | None:
+    """The key of a service; None where the row shows none."""
+    cert = service.get("cert")
+    try:
+        return certs.spki(cert) if isinstance(cert, str) else None
+    except ValueError:
+        return None
 
 
 def _object(raw: bytes | None) -> dict[str, Json]:

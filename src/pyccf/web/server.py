@@ -167,12 +167,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             self._send(403, b"This page is for this machine only.", "text/plain")
             return
-        target = urlsplit(self.path)
-        if target.path in STATIC:
-            file, kind = STATIC[target.path]
-            self._send(200, files("pyccf.web").joinpath("static", file).read_bytes(), kind)
-            return
         try:
+            target = urlsplit(self.path)
+            if target.path in STATIC:
+                file, kind = STATIC[target.path]
+                self._send(200, files("pyccf.web").joinpath("static", file).read_bytes(), kind)
+                return
             query = parse_qs(target.query, max_num_fields=10)
             answer = self._api(target.path, query)
         except (LocalError, InvalidLedger, PyccfError) as error:

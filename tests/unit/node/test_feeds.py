@@ -362,6 +362,14 @@ def test_a_connection_that_cannot_stream_is_told() -> None:
 # --- what is told ---------------------------------------------------------------------------------
 
 
+def test_values_of_any_depth_are_told() -> None:
+    """Whoever may write to the table must not be able to end the feed for everybody."""
+    for depth in range(900, 1000):
+        value = b"[" * depth + b"]" * depth
+        told = event(FeedSpec("m", Format.JSON), TxID(2, 5), {b"1": value})
+        assert value in told or b"base64" in told
+
+
 def test_formats() -> None:
     rows: dict[bytes, bytes | None] = {b"1": b'{"a":[1.5,null]}', b"2": b"NaN", b"3": b"1e999"}
     told = event(FeedSpec("m", Format.JSON), TxID(2, 5), rows)

@@ -161,6 +161,19 @@ def test_only_issuers_that_want_it_are_asked() -> None:
     assert metrics(service) == (0, 0)
 
 
+def test_any_number_of_issuers_may_be_of_no_use() -> None:
+    service = make()
+    tx = service.node.store.tx()
+    for number in range(1500):
+        row = {"issuer": f"https://{number}.test", "auto_refresh": True}
+        tables.put_json(tx, tables.JWT_ISSUERS, f"https://{number}.test", row)  # type: ignore[arg-type]
+    service.node.commit(tx)
+    service.pump()
+    service.tick()
+    assert not service.calls
+    assert metrics(service) == (0, 1500)
+
+
 def test_an_issuer_that_is_being_asked_is_not_asked_again() -> None:
     service = ready()
     service.tick(INTERVAL)

@@ -272,6 +272,7 @@ def test_a_proposal_is_bound_to_its_state(story: Consortium) -> None:
         (tables.NODES_INFO, b"n" * 64, b'{"status":"Trusted"}', "trusted without a proposal"),
         (tables.PROPOSALS_INFO, b"p" * 64, b'{"state":"Accepted"}', "takes a proposal"),
         ("public:ccf.gov.unheard.of", b"k", b"v", "takes a proposal"),
+        (tables.SERVICE_INFO, UNIT, b'{"status":"Recovering"}', "changed without a proposal"),
     ],
 )
 def test_what_nobody_signed(
@@ -282,6 +283,24 @@ def test_what_nobody_signed(
     what, reason = finding(forged_at_the_end(story, table, key, value))
     assert what == "change"
     assert reason.endswith(why)
+
+
+@pytest.mark.parametrize("status", ["Opening", "Recovering"])
+def test_a_service_begins_with_an_identity_of_its_own(story: Consortium, status: str) -> None:
+    """What looks like a recovery under the same identity is no way around the members."""
+    before = parse(story.service.ledger[0]).public_maps()[tables.SERVICE_INFO][UNIT]
+    info = load_json(before or b"")
+    assert isinstance(info, dict)
+
+    def begins(maps: Maps) -> None:
+        maps.clear()
+        maps[tables.SERVICE_INFO] = {UNIT: dump_json({**info, "status": status})}
+        maps[tables.USERS_CERTS] = {b"u" * 64: b"PEM"}
+
+    last = entries(story)[-1].public_maps()
+    what, why = finding(forged(story, lambda maps: maps == last, begins))
+    assert what == "change"
+    assert "proposal" in why
 
 
 def test_nodes_live_without_proposals(story: Consortium) -> None:
@@ -313,6 +332,27 @@ def test_acknowledgements(story: Consortium) -> None:
 
     what, why = finding(forged(story, is_ack, another_too))
     assert (what, why) == ("ack", f"an acknowledgement changed {tables.MEMBERS_INFO}")
+
+
+def test_several_signed_messages_in_one_transaction(story: Consortium) -> None:
+    def is_ack(maps: Maps) -> bool:
+        return tables.MEMBERS_ACKS in maps and tables.MEMBERS_INFO in maps and len(maps) == 2
+
+    def two_acks(maps: Maps) -> None:
+        _, value = row(maps, tables.MEMBERS_ACKS)
+        maps[tables.MEMBERS_ACKS][b"x" * 64] = dump_json(value)
+
+    assert finding(forged(story, is_ack, two_acks)) == (
+        "ack",
+        "2 acknowledgements in one transaction",
+    )
+
+    def two_requests(maps: Maps) -> None:
+        _, value = row(maps, tables.COSE_HISTORY)
+        maps[tables.COSE_HISTORY][b"x" * 64] = dump_json(value)
+
+    _, why = finding(forged(story, accepts(tables.COSE_HISTORY), two_requests))
+    assert why == "2 members' requests in one transaction"
 
 
 def test_findings_are_counted_beyond_those_kept(
