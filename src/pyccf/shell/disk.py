@@ -53,7 +53,17 @@ READ_BYTES_MAX = 64 * 1024 * 1024 - 2048
 class _OpenChunk:
     """A chunk in the main directory that is not yet (or only provisionally) committed."""
 
-    __slots__ = ("committed", "completed", "end", "fd", "first", "path", "positions", "replay")
+    __slots__ = (
+        "committed",
+        "completed",
+        "end",
+        "fd",
+        "first",
+        "path",
+        "positions",
+        "replay",
+        "whole",
+    )
 
     def __init__(
         self, path: str, fd: int, first: SeqNo, positions: array[int], end: int, completed: bool
@@ -68,6 +78,8 @@ class _OpenChunk:
         """Only recovery chunks stay listed once committed."""
         self.replay = False
         """Whether the file already holds bytes after `end` that are compared, not trusted."""
+        self.whole = False
+        """Whether it was a complete chunk when that began, which may have been committed."""
 
     @property
     def last(self) -> SeqNo:
@@ -323,6 +335,7 @@ class LedgerDisk:
             fd = self._files.open(path)
         existing = _OpenChunk(path, fd, first, array("I"), FIRST_OFFSET, False)
         existing.replay = True
+        existing.whole = self._is_complete(path)
         self._open.append(existing)
         return existing
 
@@ -331,6 +344,7 @@ class LedgerDisk:
         with self._guard(current.path, "read"):
             there = self._files.read(current.fd, current.end, len(data))
         if there != data:
+            self._keep_whole(current)
             with self._guard(current.path, "truncate"):
                 self._files.truncate(current.fd, current.end)
             self._write(current, 0, chunk.encode_header(0))
@@ -342,12 +356,37 @@ class LedgerDisk:
         current.end += len(data)
 
     def _remove_after(self, seqno: SeqNo) -> None:
-        """Delete every chunk of the main directory that begins after `seqno`."""
+        """Delete every chunk of the main directory that begins after `seqno`.
+
+        One that is complete may have been committed, by a service of which nobody else has it any
+        more: it is set aside.
+        """
         for file, name in chunk_files(self._files, self.directory):
             if name.first > seqno and not name.ignored:
                 path = os.path.join(self.directory, file)
+                if self._is_complete(path):
+                    self._ignore(file, f"it is not what the service holds from {seqno} on")
+                    continue
                 with self._guard(path, "remove"):
                     self._files.remove(path)
+
+    def _is_complete(self, path: str) -> bool:
+        """Whether a chunk has its table."""
+        with self._guard(path, "open"):
+            fd = self._files.open_to_read(path)
+            try:
+                return any(self._files.read(fd, 0, FIRST_OFFSET))
+            finally:
+                self._files.close(fd)
+
+    def _keep_whole(self, current: _OpenChunk) -> None:
+        """Copy a chunk that was complete before the rest of it is given up."""
+        if current.replay and current.whole:
+            current.whole = False
+            self._copy_aside(
+                os.path.basename(current.path),
+                f"it is not what the service holds from {current.last + 1} on",
+            )
 
     # --- committing and cutting ---------------------------------------------------------------
 
@@ -409,6 +448,7 @@ class LedgerDisk:
 
     def _cut(self, current: _OpenChunk, seqno: SeqNo) -> None:
         """Cut a chunk after one of its entries."""
+        self._keep_whole(current)
         count = seqno - current.first + 1
         end = current.positions[count]
         if current.completed or current.replay:

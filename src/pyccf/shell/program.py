@@ -226,6 +226,8 @@ class Program:
         self._node.tick(int(loop.time() * 1000), _unix())
         self.flush()
         self._app.idle()
+        if self._disk.notes:
+            self._log_notes()
         if not self._over:
             loop.call_later(max(self.config.tick_interval_us / 1e6, 0.001), self._tick)
 
