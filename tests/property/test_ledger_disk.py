@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pyccf.ledger import chunk
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, HEADER_SIZE, Entry
-from pyccf.shell.disk import WHY, LedgerDisk
+from pyccf.shell.disk import LedgerDisk
+from pyccf.shell.set_aside import WHY
 from pyccf.shell.tail import Tail
 
 sizes = st.integers(140, 200)

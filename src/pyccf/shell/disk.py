@@ -365,7 +365,7 @@ class LedgerDisk:
             if name.first > seqno and not name.ignored:
                 path = os.path.join(self.directory, file)
                 if self._is_complete(path):
-                    self._ignore(file, f"it is not what the service holds from {seqno} on")
+                    self._aside.rename(file, f"it is not what the service holds from {seqno} on")
                     continue
                 with self._guard(path, "remove"):
                     self._files.remove(path)
@@ -383,7 +383,7 @@ class LedgerDisk:
         """Copy a chunk that was complete before the rest of it is given up."""
         if current.replay and current.whole:
             current.whole = False
-            self._copy_aside(
+            self._aside.copy(
                 os.path.basename(current.path),
                 f"it is not what the service holds from {current.last + 1} on",
             )
