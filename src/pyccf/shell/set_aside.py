@@ -65,6 +65,8 @@ class SetAside:
         while data := self._files.read(source, at, COPY_BYTES):
             self._write(target, at, data)
             at += len(data)
+        # What it is a copy of is cut next.
+        self._files.sync(target)
 
     def _write(self, target: int, at: int, data: bytes) -> None:
         taken = self._files.write(target, at, data)
@@ -73,9 +75,12 @@ class SetAside:
 
     def _free_name(self, file: str) -> str:
         target, n = file + chunk.IGNORED, 1
-        while self._files.exists(os.path.join(self._directory, target)):
+        while self._is_taken(target) or self._is_taken(WHY + target):
             target, n = f"{file}.{n}{chunk.IGNORED}", n + 1
         return target
+
+    def _is_taken(self, name: str) -> bool:
+        return self._files.exists(os.path.join(self._directory, name))
 
     def _explain(self, target: str, reason: str) -> None:
         path = os.path.join(self._directory, WHY + target)

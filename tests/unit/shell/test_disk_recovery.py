@@ -184,3 +184,18 @@ def test_a_crash_meanwhile_loses_nothing_that_counts(
         if not crashed:
             return
     raise AssertionError("it never came to an end")
+
+
+def test_a_reason_whose_file_was_removed_is_in_nobodys_way(
+    directory: Path, service: Service
+) -> None:
+    (tail,) = (f for f in directory.iterdir() if not f.name.endswith("committed"))
+    with tail.open("ab") as file:
+        file.write(b"torn")
+    left = directory / f"why_{tail.name}.ignored"
+    left.write_text("of a file that somebody took away")
+    disk = LedgerDisk(directory, keep=True)
+    assert disk.last == service.last
+    disk.close()
+    assert left.read_text() == "of a file that somebody took away"
+    assert "its last 4 bytes" in why(directory, f"{tail.name}.1.ignored")
