@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -34,13 +35,20 @@ def parse_json(text: str | bytes, where: str) -> Json:
         raise LocalError(f"{where} is not JSON: {error}") from error
 
 
-def write_bytes(file: str, data: bytes) -> None:
-    """Write a file, or standard output for "-". Raises LocalError."""
+def write_bytes(file: str, data: bytes, *, secret: bool = False) -> None:
+    """Write a file, or standard output for "-". Raises LocalError.
+
+    A new file that holds a secret can be read by its owner alone.
+    """
     try:
         if file == "-":
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
-            Path(file).write_bytes(data)
+            handle = os.open(
+                file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if secret else 0o666
+            )
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(data)
     except OSError as error:
         raise LocalError(f"Could not write {file}: {error.strerror}") from error

@@ -36,7 +36,7 @@ def share_command(enc_key: str | None, file: str, target: Target) -> None:
     with target.connect() as client:
         found = _fetch(client, _me(client))
     opened = unb64(found.encrypted_share) if enc_key is None else _open(found, enc_key)
-    write_bytes(file, f"{b64(opened)}\n".encode())
+    write_bytes(file, f"{b64(opened)}\n".encode(), secret=enc_key is not None)
 
 
 @click.command("recover")

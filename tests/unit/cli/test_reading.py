@@ -18,6 +18,13 @@ def test_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert read_bytes("-") == b"given"
 
 
+def test_secrets_are_for_their_owner(tmp_path: Path) -> None:
+    write_bytes(str(tmp_path / "share"), b"x", secret=True)
+    write_bytes(str(tmp_path / "other"), b"x")
+    assert (tmp_path / "share").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "other").stat().st_mode & 0o200
+
+
 def test_standard_output(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     write_bytes("-", b"\xff\x00")
     assert capsysbinary.readouterr().out == b"\xff\x00"
