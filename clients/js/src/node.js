@@ -12,8 +12,12 @@ import { Identity } from "./identity.js";
 const TIMEOUT_MS = 10_000;
 const BODY_MAX = 256 * 1024 * 1024;
 
-/** Carries requests over TLS with Node's own client. */
+/**
+ * Carries requests over TLS with Node's own client. Without an agent of one's own the service
+ * certificate must be given: Node would trust every public authority instead.
+ */
 export function byNode({ serviceCertificate, certificate, key, timeoutMs = TIMEOUT_MS, agent }) {
+  if (agent === undefined && !serviceCertificate) throw new TypeError("give the service certificate, which is all that is trusted");
   agent ??= new Agent({ ca: serviceCertificate, cert: certificate, key, keepAlive: true });
   const carry = (method, url, headers, body) =>
     new Promise((resolve, reject) => {

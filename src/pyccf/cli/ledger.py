@@ -277,7 +277,7 @@ def _tell_fork(report: fork.ForkReport, out: Output) -> None:
         )
     if report.both_committed and not report.double_signed:
         out.line("Both sides are called committed. Both cannot be: one of the hosts is wrong.")
-    if not report.both_committed:
+    elif not report.double_signed:
         out.line("What is not committed may be rolled back; this alone accuses nobody.")
 
 

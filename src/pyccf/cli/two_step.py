@@ -197,7 +197,7 @@ def _words(name: str, value: str) -> dict[str, Json]:
 
 def moment(text: str) -> UnixSeconds:
     """A time given as Unix seconds or in ISO 8601. Raises LocalError."""
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return int(text)
     try:
         return int(datetime.datetime.fromisoformat(text).timestamp())

@@ -40,6 +40,10 @@ SIGNATURE_MEMBERS = ("value", "signature", "result")
 """Where vaults put the signature in their JSON answer, in the order in which we look."""
 
 
+TIME_END: UnixSeconds = 1 << 63
+"""Messages say when they were made with a number below this."""
+
+
 class Prepared(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message that waits for its signature; what the file of the first step holds."""
 
@@ -89,6 +93,11 @@ def prepare(
     if message not in NEEDS_PROPOSAL and proposal_id is not None:
         raise LocalError(
             f"A message of type {message.value} is about no proposal", hint="Leave the id out."
+        )
+    if not 0 <= created_at < TIME_END:
+        raise LocalError(
+            f"A message cannot be made at {created_at}",
+            hint="Give the seconds since 1970, or a time in ISO 8601.",
         )
     key = _key(certificate)
     alg, digest = ALGORITHMS[key.curve]

@@ -232,6 +232,15 @@ console.log(JSON.stringify(results));
 """
 
 
+def test_nobody_is_trusted_without_a_service_certificate() -> None:
+    said = run(
+        'import { connect } from "./src/node.js";'
+        'const said = await connect("https://a.test", {}).catch((error) => error.message);'
+        "console.log(JSON.stringify(said));"
+    )
+    assert said == "give the service certificate, which is all that is trusted"
+
+
 def test_requests_redirects_and_refusals() -> None:
     said = run(REQUESTS)
     answer, asked = said["redirected"]

@@ -153,6 +153,9 @@ def test_what_cannot_be_prepared(tmp_path: Path) -> None:
         prepare(ed.cert_pem, MessageType.ACK, b"", NOW)
     with pytest.raises(LocalError, match="cannot be used"):
         prepare("nonsense", MessageType.ACK, b"", NOW)
+    for time in (-1, 1 << 63):
+        with pytest.raises(LocalError, match="cannot be made at"):
+            prepare(who.cert_pem, MessageType.ACK, b"", time)
 
 
 @pytest.mark.parametrize("given", [b"", b"{}", b'{"alg": "ES384", "value": "AA=="}'])
