@@ -33,7 +33,9 @@ def until(done: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def pyccf(node: NodeProcess, keys: Path, *words: str, status: int = 0) -> Any:
+def pyccf(
+    node: NodeProcess, keys: Path, *words: str, status: int = 0, member: str = "member0"
+) -> Any:
     """What a command of a member prints; its error text when it is to fail."""
     host, port = node.address()
     done = subprocess.run(
@@ -41,7 +43,8 @@ def pyccf(node: NodeProcess, keys: Path, *words: str, status: int = 0) -> Any:
             *(sys.executable, "-m", "pyccf.cli.main", *words, "--json"),
             *("--url", f"https://{host}:{port}"),
             *("--service-cert", str(node.folder / "service_cert.pem")),
-            *("--cert", str(keys / "member0_cert.pem"), "--key", str(keys / "member0_privk.pem")),
+            *("--cert", str(keys / f"{member}_cert.pem")),
+            *("--key", str(keys / f"{member}_privk.pem")),
         ],
         capture_output=True,
         text=True,
