@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from support.linear_load import Connection, context_of
 from support.network import Network, NetworkNode
 
 TX_COUNT = 30
+FETCH = {"fetch_recent_snapshot": True}
 
 
 class SmallSnapshots(Network):
@@ -42,7 +44,7 @@ class SmallSnapshots(Network):
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallSnapshots]:
     made = SmallSnapshots(tmp_path_factory.mktemp("network"), 1)
-    made.joining = {}
+    made.joining = FETCH
     with made:
         yield made
 
@@ -90,6 +92,7 @@ def test_snapshots_are_taken_pruned_and_served(network: SmallSnapshots) -> None:
     before = newest.seqno
     network.govern(Action("trigger_snapshot", None))
     network.wait(lambda: snapshots(primary)[-1].seqno > before, "governance's snapshot")
+    network.wait(lambda: at_rest(primary), "the last snapshot to be written")
     found = snapshots(primary)[-1]
     host, port = primary.address()
     name = f"snapshot_{found.seqno}_{found.evidence}.committed"
@@ -105,6 +108,13 @@ def test_snapshots_are_taken_pruned_and_served(network: SmallSnapshots) -> None:
         served = answer.read()
     assert served == (primary.folder / "snapshots" / name).read_bytes()
     snapshot.verify(snapshot.parse(served), network.service_cert.read_text())
+
+
+def at_rest(node: NetworkNode) -> bool:
+    """Whether nothing was written for a while; without requests nothing more will be."""
+    before = snapshots(node), node.committed()
+    time.sleep(1.0)
+    return before == (snapshots(node), node.committed())
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -154,7 +164,7 @@ def test_local_snapshots_a_damaged_one_and_none(network: SmallSnapshots, tmp_pat
         new = network.join()
         network.trust(new)
     finally:
-        network.joining, network.local = {}, None
+        network.joining, network.local = FETCH, None
     assert startup_seqno(new) == good.seqno
     assert f"snapshot_{newest.seqno}_{newest.evidence}.committed is not used" in log_of(new)
     network.synced([new])
@@ -168,6 +178,6 @@ def test_without_one_a_node_that_is_too_old_is_refused(network: SmallSnapshots) 
         new = network.knock()
         network.wait(lambda: new.process.poll() is not None, "it to end")
     finally:
-        network.joining = {}
+        network.joining = FETCH
     assert "StartupSeqnoIsOld" in log_of(new)
     assert json.loads((new.folder / "config.json").read_text())["command"]["type"] == "Join"

@@ -289,7 +289,12 @@ class Network:
             host, port = target.address()
             config["command"] = {
                 "type": "Join",
-                "join": {"target_rpc_address": f"{host}:{port}", "retry_timeout": "100ms"},
+                "join": {
+                    "target_rpc_address": f"{host}:{port}",
+                    "retry_timeout": "100ms",
+                    # Every node is to leave a whole ledger; test_snapshots wants it otherwise.
+                    "fetch_recent_snapshot": False,
+                },
             }
         (folder / PACKAGE_FILE).write_bytes(package)
         self.tune(config, number)
