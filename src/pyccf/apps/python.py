@@ -210,10 +210,14 @@ class AppContext:
 def _key_filter(
     table: Table[Any, Any] | str, keys: Callable[[Any], bool] | None
 ) -> Callable[[bytes], bool] | None:
-    """What a feed's handler returned, as a question about keys as they stand in the ledger."""
-    if keys is None or isinstance(table, str):
-        return keys
-    return lambda key: keys(table.decode_key(key))
+    """What a feed's handler returned, as a question about keys as they stand in the ledger.
+
+    It raises nothing but HandlerFailed, as handlers do.
+    """
+    if keys is None:
+        return None
+    decode = (lambda key: key) if isinstance(table, str) else table.decode_key
+    return lambda key: run(lambda: bool(keys(decode(key)))) is True
 
 
 def _handle_of(seqnos: Sequence[int]) -> int:

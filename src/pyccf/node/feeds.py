@@ -225,7 +225,11 @@ class Listener:
             return False
         try:
             self._node.execute(self._session, self._request)
-        except OpenFeed:
+        except OpenFeed as wanted:
+            now, before = wanted.spec, self._spec
+            if (now.map, now.format) != (before.map, before.format):
+                return False
+            self._spec = now  # it may be for fewer keys by now
             return True
         except NeedsHistory:
             # The handler did let it listen without looking back.

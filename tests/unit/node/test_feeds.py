@@ -70,6 +70,14 @@ class Client:
         return found
 
 
+allowed_now: set[int] = set()
+"""Keys that the application shows on /one/50."""
+
+
+def refuse(key: int) -> bool:
+    raise AssertionError(f"{key} is not what the application expected")
+
+
 def make_app() -> App:
     app = App()
 
@@ -83,6 +91,11 @@ def make_app() -> App:
             raise RpcError(403, "AuthorizationFailed", "Nobody may know")
         if path["id"] == 99:
             return lambda key: 1 / 0
+        if path["id"] == 98:
+            return refuse
+        if path["id"] == 50:
+            allowed = set(allowed_now)
+            return lambda key: key in allowed
         return lambda key: key == path["id"]
 
     @app.feed("/raw", "private", format="text")
@@ -292,15 +305,32 @@ def test_who_may_no_longer_listen_is_told_nothing_more() -> None:
     assert len(s.node.feeds) == 0
 
 
-def test_an_application_that_fails_ends_its_own_feed() -> None:
+def test_what_a_listener_may_see_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     s = service()
-    client = listening(s, "/one/99", user(s))
+    monkeypatch.setitem(globals(), "allowed_now", {1, 2})
+    client = listening(s, "/one/50", user(s))
+    first = write(s, {1: "x"})
+    s.tick()
+    pass_time(s)
+    allowed_now.discard(1)
+    s.tick(feeds.RECHECK_MS)
+    write(s, {1: "secret"})
+    last = write(s, {2: "y"})
+    s.tick()
+    pass_time(s)
+    assert [txid for txid, _ in client.events] == [first, last]
+
+
+@pytest.mark.parametrize(("ident", "why"), [(99, "ZeroDivisionError"), (98, "AssertionError")])
+def test_an_application_that_fails_ends_its_own_feed(ident: int, why: str) -> None:
+    s = service()
+    client = listening(s, f"/one/{ident}", user(s))
     other = listening(s, "/feed")
     write(s, {1: "x"})
     s.tick()
     pass_time(s)
     assert client.over == "failed"
-    assert any("ZeroDivisionError" in log.text for log in s.logs)
+    assert any(why in log.text for log in s.logs)
     assert len(other.events) == 1
 
 
