@@ -144,6 +144,17 @@ def test_buckets_are_spilled_and_read_back() -> None:
         index.get_write_txs_in_range(b"a", 1, 36)
 
 
+def test_readers_of_many_keys_do_not_take_buckets_from_each_other() -> None:
+    index, shelf = bucketed(per_bucket=10, buckets_max=4)
+    keys = [b"a", b"b", b"c", b"d"]
+    feed(index, *((seqno, key) for seqno in range(1, 40, 10) for key in keys))
+    for key in keys:
+        assert index.get_write_txs_in_range(key, 1, 31) is None
+    shelf.answer()
+    for key in keys:
+        assert index.get_write_txs_in_range(key, 1, 31) == [1, 11, 21, 31]
+
+
 @pytest.mark.parametrize("spoil", [None, b"", b"x" * 90])
 def test_a_bucket_that_is_lost_makes_the_index_begin_anew(spoil: bytes | None) -> None:
     index, shelf = bucketed(per_bucket=10)

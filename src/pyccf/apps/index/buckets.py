@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 PER_BUCKET = 1000
 BUCKETS_MAX = 10
-"""Buckets read back that are kept in memory."""
+"""Buckets that one question may reach over, less one."""
+READ_BACK_MAX = 1000
+"""Buckets read back that are kept in memory: for many who ask at the same time, who would otherwise
+take them from each other for ever. Eight megabytes at most, with `PER_BUCKET` seqnos each."""
 
 _U64 = struct.Struct("<Q")
 
@@ -103,7 +106,7 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
         """Seqnos from `first` to `last` that wrote a key, ascending.
 
         None when they are not indexed so far or are being read back. LocalError for a range longer
-        than the buckets that fit in memory.
+        than `buckets_max` less one bucket.
         """
         check_range(first, last)
         if last > self.watermark.seqno:
@@ -141,7 +144,7 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
             self._read.move_to_end(name)
             return self._read[name]
         self._read[name] = None
-        while len(self._read) > self.buckets_max:
+        while len(self._read) > max(READ_BACK_MAX, self.buckets_max):
             self._read.popitem(last=False)
         era = self._era
         self._storage.load(name, lambda data: self._loaded(era, name, data))
