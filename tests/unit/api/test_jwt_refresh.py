@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pyccf.api import jwt_refresh
 from pyccf.crypto import certs
@@ -52,6 +57,17 @@ def submit(service: Service, body: object, der: bytes | None) -> Reply:
     return answer
 
 
+def of_rsa_key() -> bytes:
+    """A certificate with a key that no node can have."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "rsa")])
+    begin = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, begin, begin + datetime.timedelta(days=365)
+    ).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.DER)
+
+
 def own(service: Service) -> bytes:
     return certs.pem_to_der(service.parts.self_signed_pem)
 
@@ -63,9 +79,9 @@ def message(answer: Reply) -> str:
 def test_nobody_but_a_node_may_submit_keys() -> None:
     service = make()
     body = {"issuer": A, "jwks": {"keys": []}}
-    for der in (None, service.members[0].der):
+    for der in (None, service.members[0].der, of_rsa_key()):
         assert submit(service, body, der).status == 401
-    assert metrics(service) == (0, 2)
+    assert metrics(service) == (0, 3)
 
 
 def test_the_primary_may_submit_keys_of_issuers_that_want_it() -> None:

@@ -8,8 +8,9 @@ from pyccf.apps import auth
 from pyccf.apps.python import App, AppContext
 from pyccf.codec import cbor
 from pyccf.crypto import cosesign
+from pyccf.http.session import Session
 from pyccf.service import tables
-from support.node import Person, Service
+from support.node import INTERFACE, Person, Service
 
 COSE = {"content-type": "application/cose"}
 
@@ -185,3 +186,15 @@ def test_a_signer_is_judged_by_the_certificate_of_now() -> None:
     assert ask(good) == 401
     register(service, alice)
     assert ask(good) == 200
+
+
+def test_a_certificate_that_cannot_be_read_is_nobodys() -> None:
+    service = make()
+    session = Session(9, INTERFACE, b"\x30\x03\x02\x01\x01")
+    for path in ("/app/any", "/app/memberc"):
+        reply = service.call("GET", path, session=session)
+        if path == "/app/any":
+            assert reply.status == 401
+            assert reasons(reply) == ["The certificate of the connection cannot be read"]
+        else:
+            assert reply.json == "no_auth"

@@ -37,7 +37,11 @@ def _seen(ctx: Context, der: bytes) -> _Seen:
     found = ctx.session.scratch.get("certificate")
     if isinstance(found, _Seen):
         return found
-    seen = _Seen(der)
+    try:
+        seen = _Seen(der)
+    except ValueError:
+        # TLS libraries take what ours does not.
+        raise AuthFailure("The certificate of the connection cannot be read") from None
     ctx.session.scratch["certificate"] = seen
     return seen
 
@@ -128,7 +132,11 @@ class NodeCert:
 
     def authenticate(self, ctx: Context) -> Caller:
         der = _certificate_key(ctx, "node ")
-        ident = PublicKey.from_certificate(der).id
+        try:
+            ident = PublicKey.from_certificate(der).id
+        except ValueError:
+            # With a key that no node has.
+            raise AuthFailure("Could not find matching node certificate") from None
         if not ctx.tx.map(tables.NODES_INFO).has(ident.encode()):
             raise AuthFailure("Could not find matching node certificate")
         return Caller(self.name, ident)
