@@ -12,7 +12,7 @@ from pyccf.api import node as node_api
 from pyccf.apps.index import SeqnosByKey, SeqnosByKeyBucketed, VisitEachEntryInMap
 from pyccf.apps.index.buckets import BUCKETS_MAX
 from pyccf.apps.python import App, AppContext, Reply, Table
-from pyccf.errors import LocalError
+from pyccf.errors import LocalError, StorageError
 from pyccf.node.index.driver import AGAIN_MS, BATCH_MAX, INDEXES_MAX
 from pyccf.node.node import Limits
 from pyccf.service import tables
@@ -319,3 +319,24 @@ def test_entries_too_large_for_the_cache_are_indexed_in_smaller_batches() -> Non
     index(s, 100)
     assert by_key.watermark.seqno == s.committed
     assert len(by_key.get_all_write_txs(b"key")) == 21
+
+
+def test_a_file_that_cannot_be_read_holds_up_indexes_but_not_the_node() -> None:
+    s = service()
+    write(s, 1, "x")
+    deliver = s.node.fetched
+
+    def fetched(first: int, last: int, entries: list[bytes], damage: None = None) -> None:
+        deliver(first, last, [], StorageError("Ledger file /secret/ledger_1: read failed: EIO."))
+
+    s.node.fetched = fetched  # type: ignore[method-assign]
+    s.tick()
+    index(s, 20)
+    receipt = s.call("GET", "/node/receipt?transaction_id=2.1")
+    assert receipt.status == 500
+    assert b"/secret" not in receipt.body
+    assert any("/secret/ledger_1: read failed" in log.text for log in s.logs)
+    s.node.fetched = deliver  # type: ignore[method-assign]
+    s.tick(AGAIN_MS + 1000)
+    index(s)
+    assert s.call("GET", "/app/writes/1").status == 200

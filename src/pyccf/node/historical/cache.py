@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from pyccf.apps.context import NeedsHistory
-from pyccf.errors import InvalidLedger, LocalError, PyccfError, Unavailable
+from pyccf.errors import InvalidLedger, LocalError, PyccfError, StorageError, Unavailable
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.node.historical.eras import Row
 from pyccf.node.historical.resolve import Missing, Resolver
@@ -40,6 +40,8 @@ AGAIN_MS: Millis = 1000
 """How long nothing is tried again that did not go well."""
 WAIT_MS: Millis = 5000
 """How long a request is kept waiting before it is told to come back later."""
+COMPLAINTS_MAX = 1000
+"""Lines remembered as logged already."""
 WAITING_MAX = 4096
 """Requests that wait at a time; more are told to come back later at once."""
 
@@ -111,6 +113,8 @@ class Historical:
         """The state that what is being read is needed for."""
         self._budget = TURN_MAX
         self._complained: set[str] = set()
+        self._quiet_until: Millis = 0
+        """Until then no further line about what is missing is logged."""
 
     # --- signatures that pass by ----------------------------------------------------------------
 
@@ -262,6 +266,10 @@ class Historical:
             f"Entry {first} is not in the ledger directories of this node.",
             hint="Give the node the missing ledger files, for example in a read-only directory.",
         )
+        if isinstance(damage, StorageError):
+            # Names of files are for the operator alone.
+            self._complain(damage.message)
+            error = LocalError(f"Entry {first} cannot be read from the disk of this node.")
         if self._reading_for in self._wanted:
             self._fail(self._reading_for, error)
 
@@ -323,9 +331,13 @@ class Historical:
     def _fail(self, seqno: SeqNo, error: PyccfError) -> None:
         self._wanted.pop(seqno, None)
         self._failed[seqno] = self._now + AGAIN_MS, error
-        if not isinstance(error, Unavailable) or error.message not in self._complained:
-            self._complained.add(error.message)
-            self._log("fail", "", f"Historical transaction {seqno}: {error.message}")
+        text = f"Historical transaction {seqno}: {error.message}"
+        if not isinstance(error, Unavailable):
+            self._log("fail", "", text)
+        elif self._now >= self._quiet_until:
+            # What is missing may be asked for by anybody, and any number of it.
+            self._quiet_until = self._now + AGAIN_MS
+            self._complain(text)
         self._tell((seqno,), error)
 
     def _tell(self, seqnos: Sequence[SeqNo], error: PyccfError | None) -> None:
@@ -353,10 +365,16 @@ class Historical:
     def _report(self) -> None:
         """Say once what is wrong with the ledger."""
         for text in self._resolver.complaints:
-            if text not in self._complained:
-                self._complained.add(text)
-                self._log("fail", "", text)
+            self._complain(text)
         self._resolver.complaints.clear()
+
+    def _complain(self, text: str) -> None:
+        """Log a line, the first time it is said."""
+        if text not in self._complained:
+            if len(self._complained) >= COMPLAINTS_MAX:
+                self._complained.clear()
+            self._complained.add(text)
+            self._log("fail", "", text)
 
     # --- time and room --------------------------------------------------------------------------
 
