@@ -24,7 +24,7 @@ from pyccf.apps.router import (
     allow_header,
     compile_template,
 )
-from pyccf.errors import CompactedVersion, Conflict, PyccfError, RpcError
+from pyccf.errors import CompactedVersion, Conflict, PyccfError, RpcError, StorageError
 from pyccf.http.message import encode_response, error_body
 from pyccf.kv.store import ViewChanged
 from pyccf.node import redirect
@@ -287,8 +287,13 @@ def retired() -> Outcome:
 
 
 def _told(error: Exception) -> str:
-    """What a client may know of a failure: our own errors speak for themselves, others do not."""
-    return error.message if isinstance(error, PyccfError) else "Internal error."
+    """What a client may know of a failure: our own errors speak for themselves, others do not.
+
+    Those of the disk name files, which is for the operator alone.
+    """
+    if isinstance(error, PyccfError) and not isinstance(error, StorageError):
+        return error.message
+    return "Internal error."
 
 
 def refusal(status: int, code: str, message: str) -> Outcome:

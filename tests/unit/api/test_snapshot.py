@@ -180,6 +180,19 @@ def test_a_snapshot_that_is_pruned_meanwhile(
     assert listening.over == "failed"
 
 
+def test_files_are_not_named_to_clients(
+    service: Service, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(name: str) -> int:
+        raise StorageError("Snapshot file /secret/x: open failed: Permission denied.")
+
+    monkeypatch.setattr(shelf, "size", refused)
+    reply = service.call("GET", PATH)
+    assert reply.status == 500
+    assert b"secret" not in reply.body
+    assert any("/secret/x" in log.text for log in service.logs)
+
+
 def test_without_a_stream_the_answer_is_short_and_says_so(service: Service, shelf: Shelf) -> None:
     shelf.files[NAME] = LARGE
     reply = service.call("GET", PATH)
