@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 PATH = "/node/join"
 TRUSTS_AT_ONCE = (ServiceStatus.OPENING, ServiceStatus.RECOVERING)
+LOGGED_MAX = 1024
+"""How much of the reason for a refusal goes into the log; it may quote the request."""
 RSA_BITS_MIN = 2048
 RSA_BITS_MAX = 8192
 
@@ -69,7 +71,9 @@ def endpoint(parts: Parts) -> Endpoint:
             return _join(parts, ctx, body)
         except RpcError as e:
             if not _is_redirect(e):
-                ctx.services.log("info", "", f"Join request refused: {e.message}")
+                # Whoever can connect may cause this line: it is one line, and a short one.
+                told = e.message[:LOGGED_MAX].replace("\n", "\\n")
+                ctx.services.log("info", "", f"Join request refused: {told}")
             raise
 
     return Endpoint(

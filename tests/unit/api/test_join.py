@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from pyccf.api import join
 from pyccf.attest import virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.codec.text import b64, dump_json
@@ -71,7 +72,8 @@ def refused(service: Service, body: object, name: str = "joiner") -> tuple[int, 
     found = error(ask(service, body, name))
     assert service.node.store.version == before
     assert known(service) == ids
-    assert service.logs[-1].text == f"Join request refused: {found[2]}"
+    told = found[2][: join.LOGGED_MAX].replace("\n", "\\n")
+    assert service.logs[-1].text == f"Join request refused: {told}"
     return found
 
 
@@ -372,3 +374,10 @@ def test_a_trusted_node_keeps_its_standing_when_the_service_opens(
     reply = ask(service, body)
     assert reply.json["node_id"] == node_id
     assert reply.json["network_info"]["service_status"] == "Open"
+
+
+def test_a_refusal_is_one_short_line_in_the_log(service: Service, body: Body) -> None:
+    forged = "x\n2026-11-21T00:00:00Z [info ] Service open at seqno 1\n" * 1000
+    refused(service, {**body, "public_encryption_key": forged})
+    assert "\n" not in service.logs[-1].text
+    assert len(service.logs[-1].text) < 2 * join.LOGGED_MAX
