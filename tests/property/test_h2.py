@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from hyperframe.frame import (
+    DataFrame,
+    GoAwayFrame,
+    HeadersFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -134,3 +142,57 @@ def test_how_bytes_are_cut_does_not_matter(cuts: list[int]) -> None:
         for arrived in server.feed(SOUND[start:end])
     ]
     assert paths == ["/a", "/b", "/d"]
+
+
+BIG = encode_response(200, {"content-type": "text/plain"}, b"x" * 100_000)
+MISTAKE = b"\x00\x00\x01\x00\x00\x00\x00\x00\x00x"  # data of no stream
+streams = st.sampled_from((1, 3, 5, 7, 9))
+sizes = st.sampled_from((1, 1000, 50_000, 2**30, 2**31 - 1))
+
+
+def sound_frames() -> SearchStrategy[bytes]:
+    """Frames that say something, in any order; now and then a mistake."""
+    end = st.sampled_from(([], ["END_STREAM"]))
+    asks = st.builds(
+        lambda stream, flags: HeadersFrame(
+            stream, b"\x82\x84\x87\x01\x01h", flags=["END_HEADERS", *flags]
+        ),
+        streams,
+        end,
+    )
+    data = st.builds(lambda stream, flags: DataFrame(stream, b"part", flags=flags), streams, end)
+    windows = st.builds(
+        lambda stream, size: WindowUpdateFrame(stream, window_increment=size),
+        st.one_of(st.just(0), streams),
+        sizes,
+    )
+    resets = st.builds(lambda stream: RstStreamFrame(stream, 8), streams)
+    settings = st.builds(
+        lambda size: SettingsFrame(0, settings={4: size}),
+        st.sampled_from((0, 10, 65535, 2**31 - 1)),
+    )
+    frames = st.one_of(asks, asks, windows, windows, data, resets, settings)
+    said = frames.map(lambda one: one.serialize())
+    rare = st.sampled_from((GoAwayFrame(0).serialize(), MISTAKE))
+    return st.one_of(said, said, said, said, rare)
+
+
+@given(st.lists(st.tuples(st.lists(sound_frames(), max_size=6), st.booleans()), max_size=10))
+def test_answers_under_way_when_things_happen(reads: list[tuple[list[bytes], bool]]) -> None:
+    """Whatever a client says while bodies wait for its windows, nothing is raised, nothing lost."""
+    server = Server(HttpLimits())
+    server.feed(PREFACE + SETTINGS)
+    for frames, whole in reads:
+        for arrived in server.feed(b"".join(frames)):
+            server.release(arrived)
+            if whole:
+                server.answer(arrived.stream, BIG)
+            else:
+                server.begin(arrived.stream, 200, {"a": "b"})
+                server.push(arrived.stream, b"p" * 30_000)
+        server.cancelled()
+        server.take()
+        assert server.waiting == sum(len(body.data) for body in server._sending.values())
+        assert server._held == sum(one.size for one in server._receiving.values())
+    server.say_goodbye()
+    server.take()

@@ -131,6 +131,7 @@ class Server:
         self._held = 0
         self._nuisance = 0
         self._silent = 0
+        self._broken = False
         self._greeted = False
         self._raw = b""
         self.waiting = 0
@@ -161,6 +162,7 @@ class Server:
         except (BadFrame, ProtocolError):
             self._close("parsing")
             # The library says nothing more either.
+            self._broken = True
             self._sending.clear()
             self.waiting = 0
         arrived = list(self._arrived.values())
@@ -403,6 +405,8 @@ class Server:
 
     def _is_open(self, stream: int) -> bool:
         """Whether a stream can still be answered."""
+        if self._broken:
+            return False
         found = self._library.streams.get(stream)
         return found is not None and not found.closed
 
