@@ -30,7 +30,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -225,6 +225,18 @@ def _handle_of(seqnos: Sequence[int]) -> int:
     return int.from_bytes(sha256(repr(seqnos).encode()).digest()[:8], "big")
 
 
+class Dynamic(Protocol):
+    """Endpoints looked up anew for each request, in the state it sees."""
+
+    def lookup(self, tx: Tx, verb: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """The endpoint and its raw path parameters."""
+        ...
+
+    def verbs(self, tx: Tx, path: str) -> set[str]:
+        """Verbs under which the path is known."""
+        ...
+
+
 class App:
     """A Python application: its endpoints and how they describe themselves."""
 
@@ -242,6 +254,7 @@ class App:
         self.indexes: list[Callable[[], Strategy]] = []
         """How the indexes are made that each node keeps for this application."""
         self._templates = Templates()
+        self._dynamic: list[Dynamic] = []
 
     def endpoint(
         self,
@@ -401,15 +414,27 @@ class App:
         """Everything registered."""
         return self._templates.all()
 
+    def dynamic(self, more: Dynamic) -> None:
+        """Serve endpoints that come and go with rows of tables, after those registered here."""
+        self._dynamic.append(more)
+
     # The frontend asks these for each request.
 
     def lookup(self, tx: Tx, verb: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
         """The endpoint of a request. Raises AmbiguousPath."""
-        return self._templates.find(verb, path)
+        found = self._templates.find(verb, path)
+        for more in self._dynamic if found is None else ():
+            found = more.lookup(tx, verb, path)
+            if found is not None:
+                break
+        return found
 
     def verbs(self, tx: Tx, path: str) -> set[str]:
         """Verbs under which a path is known."""
-        return self._templates.verbs(path)
+        found = self._templates.verbs(path)
+        for more in self._dynamic:
+            found |= more.verbs(tx, path)
+        return found
 
     def _understand(
         self, handler: Handler, where: str, consumes: str | None, produces: str | None

@@ -23,7 +23,7 @@ COSE_ALGORITHMS = (-7, -35, -36)
 GOV_TYPE = "ccf.gov.msg.type"
 
 
-def _read_envelope(ctx: Context, *, governance: bool) -> Sign1:
+def _read_envelope(ctx: Context, rules: cose.Rules) -> Sign1:
     """Decode a signed body; what cannot be decoded ends the request (spec: auth.md §4)."""
     content_type = ctx.request.headers.get("content-type")
     if content_type is None:
@@ -31,7 +31,7 @@ def _read_envelope(ctx: Context, *, governance: bool) -> Sign1:
     if content_type != COSE_TYPE:
         raise AuthFailure("Content type is not set to application/cose", COSE_CHALLENGE)
     try:
-        envelope = parse_sign1(ctx.request.body, rules=cose.MEMBER if governance else cose.USER)
+        envelope = parse_sign1(ctx.request.body, rules=rules)
     except cose.CoseError as e:
         raise RpcError(500, "InternalError", str(e)) from None
     if envelope.alg not in COSE_ALGORITHMS:
@@ -72,21 +72,48 @@ class _Signer:
         self.key = PublicKey.from_certificate(pem)
 
 
+def _check_type(envelope: Sign1, name: str, expected: str) -> None:
+    found = envelope.headers.get(name)
+    if found is None:
+        raise AuthFailure(f"Missing {name}, expected {name} to be {expected}", COSE_CHALLENGE)
+    if found != expected:
+        raise AuthFailure(
+            f"Found {name} set to {found}, expected {name} to be {expected}", COSE_CHALLENGE
+        )
+
+
 def _cose(ctx: Context, envelope: Sign1) -> Cose:
     assert envelope.payload is not None
     return Cose(envelope.payload, ctx.request.body, envelope.signature, envelope.headers)
 
 
 class UserCose:
-    """A user known by the signature over the request body."""
+    """A user known by the signature over the request body.
 
-    name: ClassVar = "user_cose_sign1"
+    `message_type` is what the header `<names>.type` must say; `<names>.created_at` is when the
+    message was made, and must be there as well then.
+    """
+
     challenge: ClassVar = COSE_CHALLENGE
     scheme: ClassVar = "user_cose_sign1"
 
+    def __init__(self, message_type: str | None = None, names: str = "ccf.msg") -> None:
+        self.message_type = message_type
+        self.type_name = f"{names}.type"
+        self.created_at_name = f"{names}.created_at"
+        self._rules = cose.user_rules(self.type_name, self.created_at_name)
+
+    @property
+    def name(self) -> str:
+        return "user_cose_sign1" if self.message_type is None else "typed_user_cose_sign1"
+
     def authenticate(self, ctx: Context) -> Caller:
-        envelope = _read_envelope(ctx, governance=False)
+        envelope = _read_envelope(ctx, self._rules)
         ident, pem = _signer(ctx, envelope, tables.USERS_CERTS, "user")
+        if self.message_type is not None:
+            _check_type(envelope, self.type_name, self.message_type)
+            if not isinstance(envelope.headers.get(self.created_at_name), int):
+                raise AuthFailure(f"Missing {self.created_at_name}", COSE_CHALLENGE)
         data = member_of(ctx.tx.map(tables.USERS_INFO).get(ident.encode()), "user_data")
         return Caller(self.name, ident, data, pem, _cose(ctx, envelope))
 
@@ -109,20 +136,10 @@ class MemberCose:
         return "active_member_cose_sign1" if self.active else "member_cose_sign1"
 
     def authenticate(self, ctx: Context) -> Caller:
-        envelope = _read_envelope(ctx, governance=True)
+        envelope = _read_envelope(ctx, cose.MEMBER)
         ident, pem = _signer(ctx, envelope, tables.MEMBERS_CERTS, "member")
-        expected = self.message_type
-        if expected is not None:
-            found = envelope.headers.get(GOV_TYPE)
-            if found is None:
-                raise AuthFailure(
-                    f"Missing {GOV_TYPE}, expected {GOV_TYPE} to be {expected}", COSE_CHALLENGE
-                )
-            if found != expected:
-                raise AuthFailure(
-                    f"Found {GOV_TYPE} set to {found}, expected {GOV_TYPE} to be {expected}",
-                    COSE_CHALLENGE,
-                )
+        if self.message_type is not None:
+            _check_type(envelope, GOV_TYPE, self.message_type)
         raw = ctx.tx.map(tables.MEMBERS_INFO).get(ident.encode())
         if self.active and member_of(raw, "status") != "Active":
             raise AuthFailure("Signer is not an ACTIVE member", COSE_CHALLENGE)

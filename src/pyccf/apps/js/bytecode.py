@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pyccf.kv.tx import Tx
 
 
-def bytecode_in_use(tx: Tx) -> bool:
+def bytecode_in_use(tx: Tx, version: str = tables.MODULES_VERSION) -> bool:
     """Whether the table was made by this engine."""
-    return tx.map(tables.MODULES_VERSION).get(UNIT) == VERSION_TEXT.encode()
+    return tx.map(version).get(UNIT) == VERSION_TEXT.encode()
 
 
 def bytecode_size(tx: Tx) -> int:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 Loader = Callable[[str], bytes | None]
 
 
-def loader(tx: Tx) -> Loader:
+def loader(tx: Tx, table: str = tables.MODULES) -> Loader:
     """Sources of the application by module name, with or without the leading slash."""
 
     def load(name: str) -> bytes | None:
-        return tx.map(tables.MODULES).get(key_of(name).encode("utf-8", "surrogatepass"))
+        return tx.map(table).get(key_of(name).encode("utf-8", "surrogatepass"))
 
     return load
 

@@ -75,6 +75,6 @@ def _unusable(reason: str) -> RpcError:
     return RpcError(400, "InvalidInput", f"Cannot read the JavaScript runtime options: {reason}")
 
 
-def runtime_options(tx: Tx) -> RuntimeOptions:
+def runtime_options(tx: Tx, table: str = tables.JS_RUNTIME_OPTIONS) -> RuntimeOptions:
     """The options in force."""
-    return parse_options(tx.map(tables.JS_RUNTIME_OPTIONS).get(UNIT))
+    return parse_options(tx.map(table).get(UNIT))

@@ -22,6 +22,7 @@ from pyccf.apps.js.host import rows
 from pyccf.apps.js.host.host import Host, nothing
 from pyccf.apps.js.host.row import Scope
 from pyccf.apps.js.modules import compile_module, evaluate_module, loader
+from pyccf.apps.js.tables import GOVERNED, JsTables
 from pyccf.kv.maps import AccessContext
 
 if TYPE_CHECKING:
@@ -86,14 +87,15 @@ class Shared:
         self.evaluated: dict[str, int] = {}
         """Numbers of modules that can be called, by stored name."""
 
-    def load(self, stored: str, tx: Tx) -> int:
+    def load(self, stored: str, tx: Tx, names: JsTables) -> int:
         """Load a module and run its body. Raises JsSetupError."""
         number = self._compiled.get(stored)
         if number is None:
             host = self.interpreter.host
-            host.load = loader(tx)
+            host.load = loader(tx, names.modules)
             try:
-                number = compile_module(self.interpreter, stored, rooted=bytecode_in_use(tx))
+                rooted = bytecode_in_use(tx, names.modules_version)
+                number = compile_module(self.interpreter, stored, rooted=rooted)
             finally:
                 host.load = nothing
             self._compiled[stored] = number
@@ -105,8 +107,11 @@ class Shared:
 class Pool:
     """All interpreters of the application, valid for one state of its modules."""
 
-    def __init__(self, make_host: Callable[[AccessContext], Host] = Host) -> None:
+    def __init__(
+        self, make_host: Callable[[AccessContext], Host] = Host, names: JsTables = GOVERNED
+    ) -> None:
         self._make_host = make_host
+        self._names = names
         self._stamp: object = None
         self._templates: OrderedDict[tuple[str, bool, bool], Template] = OrderedDict()
         self._flush: object = None
@@ -127,12 +132,12 @@ class Pool:
         found = self._templates.get(key)
         if found is None:
             host = self._make_host(AccessContext.APP_RO)
-            host.load = loader(tx)
+            host.load = loader(tx, self._names.modules)
             found = Template(
                 host,
                 app_scope(indexed),
                 stored,
-                rooted=bytecode_in_use(tx),
+                rooted=bytecode_in_use(tx, self._names.modules_version),
                 trial=not historical,
             )
             host.release()

@@ -36,6 +36,7 @@ from pyccf.apps.js.metadata import Metadata
 from pyccf.apps.js.modules import evaluate_module, loader
 from pyccf.apps.js.options import DEFAULT, RuntimeOptions, runtime_options
 from pyccf.apps.js.pool import Pool
+from pyccf.apps.js.tables import GOVERNED, JsTables
 from pyccf.apps.js.text import sendable
 from pyccf.apps.js.traces import Traces
 from pyccf.apps.router import (
@@ -50,7 +51,6 @@ from pyccf.apps.router import (
 from pyccf.codec.text import dump_json, load_json
 from pyccf.http.message import REASONS, error_body
 from pyccf.kv.maps import AccessContext
-from pyccf.service import tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,12 +67,6 @@ T = TypeVar("T")
 
 Served: TypeAlias = tuple[int, dict[str, str], bytes]
 """Status, headers, body."""
-
-_ENDPOINTS = tables.ENDPOINTS
-_MODULES = tables.MODULES
-_MODULES_VERSION = tables.MODULES_VERSION
-_INTERPRETER_FLUSH = tables.INTERPRETER_FLUSH
-_RUNTIME_OPTIONS = tables.JS_RUNTIME_OPTIONS
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MODES = {mode.value: mode for mode in (Mode.READWRITE, Mode.READONLY, Mode.HISTORICAL)}
@@ -213,15 +207,20 @@ class JsApp:
         log_calls: bool = False,
         log_exceptions: bool = False,
         make_host: Callable[[AccessContext], Host] = Host,
+        names: JsTables = GOVERNED,
     ) -> None:
         """`log_calls` writes a line per successful call, as the original does by default.
 
         `log_exceptions` tells the log of every exception, whatever the runtime options say.
-        `make_host` gives interpreters another host than the usual one, for tools that look on.
+        `make_host` gives interpreters another host than the usual one: for tools that look on, or
+        to see less. `names` are the tables that hold the application.
         """
         self.log_calls = log_calls
         self.log_exceptions = log_exceptions
-        self.pool = Pool(make_host)
+        self.tables = names
+        self._endpoints = names.endpoints
+        self._runtime_options = names.runtime_options
+        self.pool = Pool(make_host, names)
         self.traces = Traces()
         self._stamp: object = None
         self._exact: dict[tuple[str, str], _Entry] = {}
@@ -239,7 +238,7 @@ class JsApp:
         Raises AmbiguousPath, and BadMetadata for a row that cannot be used (spec: js-runtime.md
         §2). The transaction's read id is set afterwards.
         """
-        stamp = (tx.version_of(_ENDPOINTS), tx.rollbacks)
+        stamp = (tx.version_of(self._endpoints), tx.rollbacks)
         if stamp != self._stamp:
             self._read(tx, stamp)
         entry = self._exact.get((verb, path))
@@ -262,7 +261,7 @@ class JsApp:
 
     def verbs(self, tx: Tx, path: str) -> set[str]:
         """All verbs under which the application knows a path."""
-        stamp = (tx.version_of(_ENDPOINTS), tx.rollbacks)
+        stamp = (tx.version_of(self._endpoints), tx.rollbacks)
         if stamp != self._stamp:
             self._read(tx, stamp)
         found = {verb for verb, p in self._exact if p == path}
@@ -275,7 +274,7 @@ class JsApp:
         self._exact.clear()
         self._templated.clear()
         self._broken.clear()
-        for key, raw in tx.map(_ENDPOINTS).foreach():
+        for key, raw in tx.map(self._endpoints).foreach():
             verb, blank, path = key.decode("utf-8", "replace").partition(" ")
             if not blank:
                 continue
@@ -293,9 +292,9 @@ class JsApp:
 
     def options(self, tx: Tx) -> RuntimeOptions:
         """Runtime options in force. Raises RpcError 400 when they cannot be read."""
-        stamp = (tx.version_of(_RUNTIME_OPTIONS), tx.rollbacks)
+        stamp = (tx.version_of(self._runtime_options), tx.rollbacks)
         if stamp != self._options_stamp:
-            self._options = runtime_options(tx)
+            self._options = runtime_options(tx, self._runtime_options)
             self._options_stamp = stamp
         return self._options
 
@@ -304,7 +303,7 @@ class JsApp:
         options = self.options(tx)
         return {
             "bytecode_size": bytecode_size(tx),
-            "bytecode_used": bytecode_in_use(tx),
+            "bytecode_used": bytecode_in_use(tx, self.tables.modules_version),
             "max_cached_interpreters": options.max_cached_interpreters,
             "max_execution_time": options.limits.time_ms,
             "max_heap_size": options.limits.heap_bytes,
@@ -372,8 +371,9 @@ class Handler:
     def _serve_fresh(self, ctx: Context, options: RuntimeOptions) -> Served:
         tx = ctx.tx
         historical = ctx.historical
+        names = self._app.tables
         template = self._app.pool.template(
-            (tx.version_of(_MODULES), tx.version_of(_MODULES_VERSION), tx.rollbacks),
+            (tx.version_of(names.modules), tx.version_of(names.modules_version), tx.rollbacks),
             self._module,
             historical is not None,
             bool(self._indexes),
@@ -406,7 +406,7 @@ class Handler:
         tx = ctx.tx
         pool = self._app.pool
         shared = pool.shared(
-            (tx.version_of(_INTERPRETER_FLUSH), tx.rollbacks),
+            (tx.version_of(self._app.tables.interpreter_flush), tx.rollbacks),
             key,
             self._access,
             bool(self._indexes),
@@ -426,7 +426,7 @@ class Handler:
             interpreter.vm.prepare(body, shown)
             number = shared.evaluated.get(self._module)
             if number is None:
-                number = shared.load(self._module, tx)
+                number = shared.load(self._module, tx, self._app.tables)
             served = interpreter.vm.serve(number, self._function, ctx, body, False)
             return self._result(ctx, interpreter, served)
         finally:
@@ -468,7 +468,7 @@ class Handler:
         details: tuple[Json, ...] = ()
         logged = options.log_exception_details or self._app.log_exceptions
         if logged or options.return_exception_details:
-            trace = self._app.traces.of(error, loader(ctx.tx))
+            trace = self._app.traces.of(error, loader(ctx.tx, self._app.tables.modules))
             if logged:
                 text = f"{error.message}\n{trace or ''}"
                 ctx.services.log("fail", "app", text, about_request(ctx, ctx.tx))
@@ -481,7 +481,7 @@ class Handler:
         headers = _checked(bad.headers) or {}
         headers.pop("content-type", None)
         if bad.cause is not None and options.return_exception_details:
-            trace = self._app.traces.of(bad.cause, loader(ctx.tx))
+            trace = self._app.traces.of(bad.cause, loader(ctx.tx, self._app.tables.modules))
             _fail(ctx, text.removesuffix("."), _details(bad.cause, trace), headers)
         else:
             _fail(ctx, text, (), headers)
