@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pyccf.apps.python import App
 from pyccf.codec import cbor
 from pyccf.crypto import cosesign
 from pyccf.service import tables
@@ -16,9 +17,9 @@ TXID_HEADER = "x-ms-ccf-transaction-id"
 COSE = {"content-type": "application/cose"}
 
 
-def serve(name: str) -> Service:
+def serve(name: str, app: App | None = None) -> Service:
     """The sample in a service of its own, open to users."""
-    app = python_app(name)
+    app = app or python_app(name)
     service = Service(app=app)
     for make in app.indexes:
         service.node.indexes.install(make())

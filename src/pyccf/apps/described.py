@@ -53,6 +53,8 @@ def openapi30(schema: Json) -> Json:
             made[key] = {name: openapi30(one) for name, one in value.items()}
         elif key == "default" and value is None:
             pass  # Left out is as good, and null may be against the schema.
+        elif key == "required" and not value:
+            pass  # A list of none is none.
         elif key in ("default", "enum"):
             made[key] = value
         elif key == "const":

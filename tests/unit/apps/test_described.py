@@ -79,6 +79,7 @@ Query = msgspec.defstruct(
                 "minItems": 2,
             },
         ),
+        ({"type": "object", "required": []}, {"type": "object"}),
         ({"enum": [{"title": 1}]}, {"enum": [{"title": 1}]}),
     ],
 )
