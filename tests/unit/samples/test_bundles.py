@@ -115,7 +115,7 @@ def test_lock_file_names_versions_and_digests_but_no_hosts() -> None:
             assert package["integrity"].startswith("sha512-"), name
 
 
-@pytest.mark.parametrize("name", ["logging", "logging-ts", "logging-py"])
+@pytest.mark.parametrize("name", ["logging", "logging-ts", "logging-py", "programmable-py"])
 def test_texts_are_tidy(name: str) -> None:
     for path in sorted((SAMPLES / name).rglob("*")):
         hidden = {"node_modules", "dist", "__pycache__"} & set(path.parts)

@@ -11,8 +11,8 @@ import pytest
 from pyccf.apps.context import Services
 from pyccf.apps.past import PastState
 from pyccf.apps.python import App, AppContext, TypedTable
-from support.node import Service
-from support.py_sample import add_user, refused
+from support.node import STARTED, Service
+from support.py_sample import COSE, add_user, refused, signed
 from support.samples import SAMPLES
 
 PAGE = (SAMPLES.parent / "docs" / "python-apps.md").read_text(encoding="utf-8")
@@ -54,6 +54,29 @@ def test_the_examples_work(app: App) -> None:
     service.pump()
     found = service.call("GET", "/app/party", headers={"x-guest": "ada"})
     assert found.body == b"Welcome, ada"
+
+
+def test_the_editors_of_the_page(app: App) -> None:
+    service = Service(app=app)
+    service.open_app()
+    editor = add_user(service, "editor", {"editor": True})
+    user = add_user(service, "user")
+    endpoint = {
+        "js_module": "hi.js",
+        "js_function": "hi",
+        "authn_policies": ["no_auth"],
+        "forwarding_required": "always",
+    }
+    bundle = {
+        "metadata": {"endpoints": {"/custom/hi": {"get": endpoint}}},
+        "modules": [{"name": "hi.js", "module": "export const hi = () => ({ body: 'hi' });"}],
+    }
+    made = {"app__msg__type": "install", "app__msg__created_at": STARTED}
+    for who, status in ((user, 403), (editor, 204), (editor, 400)):
+        message = signed(who, bundle, **made)
+        reply = service.call("PUT", "/app/custom_endpoints", message, headers=COSE)
+        assert reply.status == status, reply.body
+    assert service.call("GET", "/app/custom/hi").body == b"hi"
 
 
 def test_what_the_page_names_is_there() -> None:
