@@ -218,7 +218,8 @@ class _Heap:
         self._reports: list[FileReport] = []
         self._chunks: list[_Chunk] = []
         self._snapshots: list[tuple[Path, FileReport]] = []
-        self._seen: dict[bytes, str] = {}
+        self._seen: dict[tuple[bytes, str], str] = {}
+        """Files by digest and name: a name says what must be in a file."""
         self._faults: dict[str, str] = {}
         """Why a file did not go on with a chain, by path; the last reason counts."""
 
@@ -239,7 +240,7 @@ class _Heap:
             report.verdict = Verdict.DAMAGED
             report.reason = f"it cannot be read: {error.strerror}"
             return
-        before = self._seen.setdefault(digest, str(path))
+        before = self._seen.setdefault((digest, path.name), str(path))
         if before != str(path):
             report.verdict, report.reason = Verdict.COPY, f"the same as {before}"
             return

@@ -23,7 +23,7 @@ def heap(tmp_path: Path) -> Path:
     (folder / chunk.open_name(1)).write_bytes(chunk.encode_header(0) + entries)
     (folder / name).write_bytes(data)
     (folder / "other").mkdir()
-    (folder / "other" / "snapshot_9999_10000.committed").write_bytes(data + b" ")
+    (folder / "other" / "snapshot_9999_10000.committed").write_bytes(data)
     return folder
 
 
