@@ -80,8 +80,8 @@ def take_head(headers: Iterable[tuple[bytes, bytes]], limits: HttpLimits) -> Hea
         raise Malformed
     if not host and b":authority" not in seen:
         raise Malformed
-    if path[:1] != b"/" and path != b"*":
-        raise Malformed
+    if (path[:1] != b"/" and path != b"*") or b" " in path or b"\t" in path:
+        raise Malformed  # RFC 9113 8.3.1, RFC 3986 3.3
     return Head(method, path, fields, size)
 
 

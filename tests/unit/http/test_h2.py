@@ -169,6 +169,8 @@ BAD_HEADS: dict[str, list[tuple[str, str]]] = {
     "no path": [f for f in head("GET", "/") if f[0] != ":path"],
     "empty path": head("GET", ""),
     "relative path": head("GET", "x"),
+    "blank in path": head("GET", "/a HTTP/1.1"),
+    "tabulator in path": head("GET", "/a\tb"),
     "no scheme": [f for f in head("GET", "/") if f[0] != ":scheme"],
     "no authority": head("GET", "/")[:3],
     "unknown pseudo": [*head("GET", "/"), (":x", "y")],
