@@ -178,8 +178,14 @@ class SnapshotFiles:
 
     def size(self, name: str) -> int | None:
         """Size of a committed snapshot in the main directory, None when there is none."""
-        found = [f for f in self._in(self.directory) if f.name == name]
-        return found[0].size if found else None
+        if _COMMITTED(name) is None:  # names come from clients
+            return None
+        path = self._path(name)
+        with _guard(path, "open"):
+            try:
+                return self._files.size_of(path) or None
+            except FileNotFoundError:
+                return None
 
     def read(self, name: str, start: int, end: int) -> bytes:
         """The bytes start..end-1 of a snapshot in the main directory."""
