@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from pyccf.apps.auth import AuthFailure
+from pyccf.apps.auth import AuthFailure, UserCose
 from pyccf.apps.context import Caller, Context
 from pyccf.apps.python import App, AppContext, Reply
 from pyccf.errors import LocalError, RpcError
@@ -254,3 +254,33 @@ def test_the_answer_made_when_ordered_may_be_a_reply() -> None:
 
     reply = serve(app).call("POST", "/app/add")
     assert (reply.status, reply.body.decode()) == (201, reply.txid)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "Missing app.msg.type, expected app.msg.type to be order"),
+        (
+            {"app__msg__type": "other", "app__msg__created_at": 1},
+            "Found app.msg.type set to other, expected app.msg.type to be order",
+        ),
+        ({"app__msg__type": "order"}, "Missing app.msg.created_at"),
+        ({"app__msg__type": "order", "app__msg__created_at": 1}, ""),
+    ],
+)
+def test_messages_signed_for_a_purpose(fields: dict[str, str | int], reason: str) -> None:
+    app = App()
+
+    @app.post("/order", auth=[UserCose("order", names="app.msg")])
+    def order(ctx: AppContext, body: Item) -> int:
+        return body.id
+
+    service = serve(app)
+    message = signed(add_user(service, "user"), {"id": 7}, **fields)
+    reply = service.call("POST", "/app/order", message, headers=COSE)
+    if not reason:
+        assert reply.json == 7
+        return
+    refused(reply, 401, "InvalidAuthenticationInfo")
+    (detail,) = reply.json["error"]["details"]
+    assert (detail["auth_policy"], detail["message"]) == ("typed_user_cose_sign1", reason)

@@ -7,6 +7,8 @@ let a script see more than its own tables: indexes, feeds, recorded requests.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from pyccf.apps.js.engine import Interpreter, JsError, Limits
@@ -53,7 +55,7 @@ class Module(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Endpoints(msgspec.Struct, forbid_unknown_fields=True):
-    endpoints: dict[str, dict[str, dict[str, msgspec.Raw]]]
+    endpoints: dict[str, dict[str, dict[str, Any]]]
 
 
 class Bundle(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,13 +120,13 @@ def _check_path(path: str, prefix: str) -> None:
         raise _invalid(str(e)) from None
 
 
-def _metadata(where: str, given: dict[str, msgspec.Raw], modules: dict[bytes, bytes]) -> bytes:
+def _metadata(where: str, given: dict[str, Json], modules: dict[bytes, bytes]) -> bytes:
     """The row of an endpoint, as `set_js_app` would write it."""
     unknown = sorted(given.keys() - MEMBERS)
     if unknown:
         raise _invalid(f"{where}: custom endpoints have no {', '.join(unknown)}")
     try:
-        members: dict[str, Json] = {name: msgspec.json.decode(raw) for name, raw in given.items()}
+        members = dict(given)
         stored = members.get("js_module")
         if isinstance(stored, str):
             members["js_module"] = key_of(stored)
