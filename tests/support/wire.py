@@ -214,6 +214,10 @@ class World:
         deadline = time.monotonic() + ANSWER_S
         while self.get("/node/ready/app").status != 204:
             assert time.monotonic() < deadline, "the service never opened"
+        # A service that opens takes a snapshot, whose evidence is a transaction of its own.
+        while not list((folder / "snapshots").glob("*.committed")):
+            assert time.monotonic() < deadline, "no snapshot was taken"
+            time.sleep(0.02)
 
     def _signed(self, path: str, payload: object, kind: str, status: int = 200) -> Any:
         body = self.member.sign(payload, self.member.header(kind))
