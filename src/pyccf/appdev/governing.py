@@ -60,9 +60,11 @@ def told_by_members(then: Moment) -> ByMembers | None:
         return None
     ((member, raw),) = envelopes.items()
     value = None if raw is None else load_json(raw)
-    if not isinstance(value, str):
-        raise LocalError(f"The signed request in {then.txid} is not base64")
-    cose = parse_envelope(unb64(value))
+    try:
+        envelope = unb64(value if isinstance(value, str) else "?")
+    except ValueError:
+        raise LocalError(f"The signed request in {then.txid} is not base64") from None
+    cose = parse_envelope(envelope)
     kind = cose.headers.get(GOV_TYPE)
     if kind not in ("proposal", "ballot", "withdrawal"):
         return None

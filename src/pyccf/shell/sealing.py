@@ -7,13 +7,15 @@ It exists for development and for drills, is off unless configured, and says so 
 the log. (spec: node-lifecycle.md §9.5, crypto.md §2)
 
 A file that does not open is named and passed over; none that opens is a LocalError. Writing is
-whole or not at all, and raises LocalError when the disk refuses.
+whole or not at all, and raises LocalError when the disk refuses. Another secret of the same
+version, from a service that used the directory before, is set aside, not written over.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from pyccf.codec.text import b64, dump_json, load_json, unb64
@@ -25,6 +27,8 @@ from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret
 from pyccf.types import SeqNo
 
 SUFFIX = ".sealed.json"
+REPLACED = ".replaced"
+"""Ending of sealed secrets that were set aside; they are not looked at again."""
 PLATFORM = "Insecure_Virtual"
 LABEL = b"pyccf: sealing on the virtual platform protects nothing"
 WARNING = (
@@ -42,7 +46,7 @@ def _about(version: SeqNo, host_data: str) -> str:
 
 
 def seal(directory: str, secret: LedgerSecret, host_data: str, entropy: Entropy) -> str:
-    """Write a secret; the file's path. One that is there already is written anew."""
+    """Write a secret; the file's path. Another one that is there already is set aside."""
     about = _about(secret.version, host_data)
     iv = entropy.bytes(aead.IV_SIZE)
     sealed = aead.seal(_key(host_data), iv, secret.key, about.encode())
@@ -51,12 +55,35 @@ def seal(directory: str, secret: LedgerSecret, host_data: str, entropy: Entropy)
     part = path.with_name(path.name + ".part")
     try:
         Path(directory).mkdir(exist_ok=True)
+        if path.exists():
+            if _holds(path, secret, host_data):
+                return str(path)
+            path.rename(_unused(path))
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as e:
         raise LocalError(f"Cannot write {path}: {e.strerror}") from None
     return str(path)
+
+
+def _holds(path: Path, secret: LedgerSecret, host_data: str) -> bool:
+    """Whether a file is this very secret, sealed by this program."""
+    try:
+        return _open(path, path.read_bytes(), host_data) == (secret.version, secret.key)
+    except ValueError:
+        return False
+
+
+def _unused(path: Path) -> Path:
+    """A name beside a file that nothing has."""
+    for number in count(1):
+        other = path.with_name(f"{path.name}.{number}{REPLACED}")
+        if not other.exists():
+            return other
+    raise AssertionError("numbers do not end")
 
 
 def unseal(directory: str, host_data: str, log: Callable[[str, str], None]) -> dict[SeqNo, bytes]:

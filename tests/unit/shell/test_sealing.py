@@ -72,3 +72,21 @@ def test_no_place_to_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalError, match="Cannot write"):
         seal(str(tmp_path / "file" / "sealed"), SECRET, PROGRAM, ENTROPY)
+
+
+def test_the_secret_of_another_service_is_set_aside(tmp_path: Path) -> None:
+    """The folder was used before: what is in it may be all that is left of that service."""
+    first = Path(seal(str(tmp_path), SECRET, PROGRAM, ENTROPY))
+    before = first.read_bytes()
+    assert seal(str(tmp_path), SECRET, PROGRAM, ENTROPY) == str(first)
+    assert first.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+    for number in (1, 2):
+        seal(str(tmp_path), LedgerSecret(7, bytes([number]) * 32), PROGRAM, ENTROPY)
+    aside = tmp_path / "7.sealed.json.1.replaced"
+    assert aside.read_bytes() == before
+    assert (tmp_path / "7.sealed.json.2.replaced").exists()
+    assert opened(tmp_path) == ({7: b"\2" * 32}, [])
+    # Under its old name it opens again.
+    os.replace(aside, first)
+    assert opened(tmp_path) == ({7: SECRET.key}, [])
