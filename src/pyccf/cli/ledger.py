@@ -17,9 +17,11 @@ from pyccf.audit import verify as audit
 from pyccf.audit.auditor import Identity
 from pyccf.audit.files import find_chunks
 from pyccf.audit.secrets import recover
+from pyccf.audit.snapshots import SnapshotAudit
 from pyccf.cli.options import json_option
 from pyccf.cli.output import Output
 from pyccf.errors import InvalidLedger, LocalError
+from pyccf.ledger.entry import ParsedEntry
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.types import TxID
 
@@ -130,12 +132,16 @@ def show(directories: tuple[str, ...], seqno: int, enc_keys: tuple[str, ...], ou
     help="Also demand that the ledger is of the service with this certificate.",
 )
 @click.option("--no-governance", is_flag=True, help="Do not judge proposals and ballots again.")
+@click.option(
+    "--snapshots", multiple=True, metavar="DIR", help="Also judge the snapshots in this folder."
+)
 @_enc_keys_option
 @json_option
 def verify(
     directories: tuple[str, ...],
     service_cert: str | None,
     no_governance: bool,
+    snapshots: tuple[str, ...],
     enc_keys: tuple[str, ...],
     out: Output,
 ) -> None:
@@ -149,14 +155,22 @@ def verify(
     pem = None if service_cert is None else _pem(service_cert)
     secrets = _secrets(directories, enc_keys)
     review = None if no_governance else _review()
+    taken = SnapshotAudit(snapshots)
+    observers = [taken.feed] if review is None else [taken.feed, review.feed]
+
+    def observe(entry: ParsedEntry) -> None:
+        for observer in observers:
+            observer(entry)
+
     with _progress(out) as report_progress:
         report = audit.verify(
             directories,
             progress=report_progress,
             service_cert_pem=pem,
             secrets=secrets,
-            observer=None if review is None else review.feed,
+            observer=observe if snapshots else None if review is None else review.feed,
         )
+    found = taken.judge(report.identities)
     judged = None if review is None else review.summary()
     out.result(
         {
@@ -164,6 +178,7 @@ def verify(
             "last_valid": _text(report.last_valid),
             "last": _text(report.last),
             "governance": judged,
+            "snapshots": found,
         }
     )
     if report.error is not None:
@@ -184,6 +199,15 @@ def verify(
             f" {first.reason}",
             seqno=first.seqno,
             hint="Hashes and signatures hold: the nodes themselves wrote this.",
+        )
+    for one in found:
+        out.line(f"Snapshot {one.file}: {one.reason or 'recorded by the service'}")
+    bad = [one for one in found if not one.ok and one.seqno is not None]
+    if bad:
+        raise InvalidLedger(
+            f"{bad[0].file} is not a snapshot of this service: {bad[0].reason}",
+            file=bad[0].file,
+            hint="The ledger itself holds. Take the file away; a node would not start from it.",
         )
     _tell(out, report)
     if judged is not None:

@@ -178,3 +178,17 @@ def test_governance_that_does_not_follow(run: Run, tmp_path: Path) -> None:
     assert "the service was changed without a proposal" in ran.err
     assert f"  {made.signed - 1}  change : public:ccf.gov.constitution was changed" in ran.out
     assert run("ledger", "verify", tmp_path / "ledger", "--no-governance").code == 0
+
+
+def test_snapshots_are_judged(run: Run, ledger: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    (folder / "snapshot_5_9").write_bytes(b"being written")
+    ran = run("ledger", "verify", ledger, "--snapshots", folder)
+    assert ran.code == 0, ran.err
+    assert "Snapshot snapshot_5_9: it was not completed" in ran.out
+    (folder / "snapshot_5_9.committed").write_bytes(b"nonsense")
+    ran = run("ledger", "verify", ledger, "--snapshots", folder)
+    assert ran.code == 1
+    assert "snapshot_5_9.committed is not a snapshot of this service" in ran.err
+    assert run("ledger", "verify", ledger, "--snapshots", tmp_path / "none").code == 1

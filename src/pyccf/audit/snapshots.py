@@ -1,0 +1,107 @@
+"""Snapshots beside a ledger: each is one that the service recorded, and nothing else.
+
+A snapshot carries a receipt. That proves that the service ordered a transaction which claims the
+snapshot's digest, and no more: what users claim is the application's affair. With the ledger at
+hand the transaction itself can be read. A snapshot counts as good if a service identity of the
+ledger vouches for its receipt, and the ledger holds at that seqno the record of just this snapshot.
+
+`SnapshotAudit` is shown the entries while the ledger is verified, and judges the files afterwards.
+Raises LocalError for a folder that cannot be listed; what is wrong with a file is its finding.
+(spec: kv-and-tables.md, snapshots; node-lifecycle.md)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pyccf.audit.auditor import Identity
+from pyccf.audit.files import StrPath
+from pyccf.codec.text import load_json
+from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
+from pyccf.kv.changes import UNIT
+from pyccf.ledger import snapshot
+from pyccf.ledger.entry import ParsedEntry
+from pyccf.service.tables import SNAPSHOT_EVIDENCE
+from pyccf.types import SeqNo
+
+
+class SnapshotFinding(msgspec.Struct, frozen=True):
+    """What a snapshot file is worth; `reason` says why it is not good, empty when it is.
+
+    `seqno` is None for a file that does not claim to be a snapshot one can start from.
+    """
+
+    file: str
+    seqno: SeqNo | None
+    reason: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.reason
+
+
+class SnapshotAudit:
+    """The snapshots of some folders, and what the ledger says of them."""
+
+    def __init__(self, directories: Sequence[StrPath]) -> None:
+        self._files: list[Path] = []
+        for directory in directories:
+            try:
+                found = sorted(Path(directory).iterdir())
+            except OSError as error:
+                raise LocalError(
+                    f"Snapshot directory {directory} cannot be listed: {error.strerror}."
+                ) from None
+            self._files += [path for path in found if path.name.startswith("snapshot_")]
+        self._recorded: dict[SeqNo, object] = {}
+
+    def feed(self, entry: ParsedEntry) -> None:
+        """The next entry of the ledger."""
+        rows = entry.public_maps().get(SNAPSHOT_EVIDENCE)
+        if rows is not None:
+            try:
+                self._recorded[entry.seqno] = load_json(rows.get(UNIT) or b"")
+            except ValueError:
+                self._recorded[entry.seqno] = None
+
+    def judge(self, identities: Sequence[Identity]) -> list[SnapshotFinding]:
+        """All files, judged by the services of the ledger that was shown."""
+        return [self._judge(path, identities) for path in self._files]
+
+    def _judge(self, path: Path, identities: Sequence[Identity]) -> SnapshotFinding:
+        name = snapshot.parse_name(path.name)
+        if name is None or not name.committed:
+            return SnapshotFinding(path.name, None, "it was not completed, or was set aside")
+        try:
+            found = snapshot.parse(path.read_bytes())
+        except OSError as error:
+            return SnapshotFinding(path.name, name.seqno, f"it cannot be read: {error.strerror}")
+        except InvalidLedger as error:
+            return SnapshotFinding(path.name, name.seqno, error.message)
+        return SnapshotFinding(path.name, found.seqno, self._fault(found, name, identities))
+
+    def _fault(
+        self,
+        found: snapshot.Snapshot,
+        name: snapshot.SnapshotName,
+        identities: Sequence[Identity],
+    ) -> str:
+        reason = "the ledger knows no service"
+        for identity in reversed(identities):
+            try:
+                proven = snapshot.verify(found, identity.cert)
+            except InvalidReceipt as error:
+                reason = error.message
+                continue
+            assert proven.txid is not None, "`verify` saw to it"
+            evidence = proven.txid.seqno
+            if (name.seqno, name.evidence) != (found.seqno, evidence):
+                return f"it is of {found.seqno} with evidence at {evidence}, unlike its name"
+            recorded = self._recorded.get(evidence)
+            if recorded != {"hash": found.digest.hex(), "version": found.seqno}:
+                return f"transaction {evidence} of the ledger does not record it"
+            return ""
+        return reason
