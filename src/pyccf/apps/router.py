@@ -81,7 +81,7 @@ def compile_template(template: str) -> re.Pattern[str] | None:
 
     `{name}` stands for one or more characters other than "/", nor the character that follows the
     closing brace; the rest is used as it is (spec: http-api.md §1.2). Raises ValueError for an
-    unclosed brace or a name given twice.
+    unclosed brace, a name given twice, or a rest that is no pattern.
     """
     if "{" not in template:
         return None
@@ -105,7 +105,10 @@ def compile_template(template: str) -> re.Pattern[str] | None:
         out.append(f"(?P<p{len(names)}>[^{stop}]+)")
         names.append(name)
         rest = rest[end + 1 :]
-    return re.compile("".join(out))
+    try:
+        return re.compile("".join(out))
+    except (re.error, RecursionError, OverflowError) as e:
+        raise ValueError(f"Invalid templated path {template}: {e}") from None
 
 
 def template_names(template: str) -> tuple[str, ...]:

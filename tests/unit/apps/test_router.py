@@ -49,6 +49,13 @@ def test_malformed_templates_are_refused(template: str) -> None:
         compile_template(template)
 
 
+@pytest.mark.parametrize("template", ["/[{id}", "/{id}(", "/{id}/*?**"])
+def test_templates_that_are_no_pattern_are_refused(template: str) -> None:
+    """What is not a parameter is used as a regular expression, and may be none."""
+    with pytest.raises(ValueError, match="Invalid templated path"):
+        compile_template(template)
+
+
 def test_the_last_registration_counts() -> None:
     templates = table(("GET", "/x/{a}"), ("GET", "/x/{a}"))
     assert len(templates.all()) == 1
