@@ -156,11 +156,13 @@ def verify(
     secrets = _secrets(directories, enc_keys)
     review = None if no_governance else _review()
     taken = SnapshotAudit(snapshots)
-    observers = [taken.feed] if review is None else [taken.feed, review.feed]
+    feeds = [taken.feed] if snapshots else []
+    if review is not None:
+        feeds.append(review.feed)
 
     def observe(entry: ParsedEntry) -> None:
-        for observer in observers:
-            observer(entry)
+        for feed in feeds:
+            feed(entry)
 
     with _progress(out) as report_progress:
         report = audit.verify(
@@ -168,7 +170,7 @@ def verify(
             progress=report_progress,
             service_cert_pem=pem,
             secrets=secrets,
-            observer=observe if snapshots else None if review is None else review.feed,
+            observer=observe,
         )
     found = taken.judge(report.identities)
     judged = None if review is None else review.summary()

@@ -37,6 +37,7 @@ from pyccf.ledger.entry import Z32, ParsedEntry
 from pyccf.review.rules import GOVERNANCE, TOKEN_KEYS, Rows, by_itself
 from pyccf.service import info, jwt, proposals, tables
 from pyccf.service.info import ServiceStatus
+from pyccf.service.operations import set_signing_keys
 from pyccf.types import Json, MemberId, ProposalId, SeqNo, UnixSeconds
 
 FINDINGS_MAX = 100
@@ -151,10 +152,7 @@ class _Operations:
         return ""  # among the members that are not compared
 
     def set_jwt_public_signing_keys(self, tx: Tx, issuer: str, metadata: Json, jwks: Json) -> None:
-        keys = jwks.get("keys") if isinstance(jwks, dict) else None
-        if not isinstance(keys, list):
-            raise LocalError(jwt.missing_keys_text(jwks))
-        jwt.set_keys(tx, issuer, keys)
+        set_signing_keys(tx, issuer, jwks)
 
     def remove_jwt_public_signing_keys(self, tx: Tx, issuer: str) -> None:
         jwt.remove_keys(tx, issuer)

@@ -254,20 +254,23 @@ class Operations:
 
     def set_jwt_public_signing_keys(self, tx: Tx, issuer: str, metadata: Json, jwks: Json) -> None:
         """Replace the keys of an issuer; `metadata` is accepted and not looked at."""
-        keys = jwks.get("keys") if isinstance(jwks, dict) else None
-        if not isinstance(keys, list):
-            raise LocalError(
-                f"Error setting JWT public signing keys: {jwt.missing_keys_text(jwks)}"
-            )
-        try:
-            jwt.set_keys(tx, issuer, keys)
-        except LocalError:
-            # The reason is the node's; the script only learns that it failed.
-            raise LocalError("set_jwt_public_signing_keys() failed") from None
+        set_signing_keys(tx, issuer, jwks)
 
     def remove_jwt_public_signing_keys(self, tx: Tx, issuer: str) -> None:
         """Remove every key of an issuer."""
         jwt.remove_keys(tx, issuer)
+
+
+def set_signing_keys(tx: Tx, issuer: str, jwks: Json) -> None:
+    """Replace the keys of a token issuer by those of a key set."""
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list):
+        raise LocalError(f"Error setting JWT public signing keys: {jwt.missing_keys_text(jwks)}")
+    try:
+        jwt.set_keys(tx, issuer, keys)
+    except LocalError:
+        # The reason is the node's; the script only learns that it failed.
+        raise LocalError("set_jwt_public_signing_keys() failed") from None
 
 
 def _check_pem(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from pyccf.types import Json, SeqNo, TxID
@@ -59,7 +60,7 @@ class Indexes(Protocol):
         ...
 
 
-class VisitEachEntryInMap:
+class VisitEachEntryInMap(ABC):
     """Base of indexes over one map: `visit` is called for each key that a transaction wrote.
 
     Removals are not seen (spec: historical-and-indexing.md §6.2). What a subclass keeps in memory
@@ -89,14 +90,14 @@ class VisitEachEntryInMap:
                 self.visit(txid, key, value)
         self.watermark = txid
 
+    @abstractmethod
     def visit(self, txid: TxID, key: bytes, value: bytes) -> None:
         """One key was written."""
-        raise NotImplementedError
 
-    def tick(self) -> None:
+    def tick(self) -> None:  # noqa: B027 - a subclass may have something to do
         """Nothing to do."""
 
-    def attach(self, storage: Storage) -> None:
+    def attach(self, storage: Storage) -> None:  # noqa: B027 - the same
         """Everything is kept in memory."""
 
     def describe(self) -> dict[str, Json]:
