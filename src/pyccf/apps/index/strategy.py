@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from pyccf.types import Json, SeqNo, TxID
@@ -60,7 +59,7 @@ class Indexes(Protocol):
         ...
 
 
-class VisitEachEntryInMap(ABC):
+class VisitEachEntryInMap:
     """Base of indexes over one map: `visit` is called for each key that a transaction wrote.
 
     Removals are not seen (spec: historical-and-indexing.md §6.2). What a subclass keeps in memory
@@ -90,14 +89,14 @@ class VisitEachEntryInMap(ABC):
                 self.visit(txid, key, value)
         self.watermark = txid
 
-    @abstractmethod
     def visit(self, txid: TxID, key: bytes, value: bytes) -> None:
         """One key was written."""
+        raise NotImplementedError
 
-    def tick(self) -> None:  # noqa: B027 - a subclass may have something to do
+    def tick(self) -> None:
         """Nothing to do."""
 
-    def attach(self, storage: Storage) -> None:  # noqa: B027 - the same
+    def attach(self, storage: Storage) -> None:
         """Everything is kept in memory."""
 
     def describe(self) -> dict[str, Json]:
