@@ -75,12 +75,18 @@ def wait(browser: Chrome, seen: Callable[[str], bool]) -> str:
         time.sleep(0.05)
 
 
+def show(browser: Chrome, address: str) -> None:
+    """Open a page afresh: a step within the page would leave the one before in sight until the answer is there."""
+    browser.get("about:blank")
+    browser.get(address)
+
+
 def click(browser: Chrome, selector: str) -> None:
     browser.find_element("css selector", selector).click()
 
 
 def test_overview_tells_that_it_is_valid(browser: Chrome, url: str, service: Service) -> None:
-    browser.get(url)
+    show(browser, url)
     proven = f"verified up to {service.view}.{service.signed}"
     text = wait(browser, lambda shown: proven in shown and "Transactions" in shown)
     assert "ledger_1" in text
@@ -88,11 +94,11 @@ def test_overview_tells_that_it_is_valid(browser: Chrome, url: str, service: Ser
 
 
 def test_walking_through_the_entries(browser: Chrome, url: str, service: Service) -> None:
-    browser.get(url + "#/entries")
+    show(browser, url + "#/entries")
     wait(browser, lambda shown: f"{service.view}.{service.last}" in shown)
     click(browser, "#older")
     wait(browser, lambda shown: f"{service.view}.1\n" in shown or f"{service.view}.1\t" in shown)
-    browser.get(url + "#/maps")
+    show(browser, url + "#/maps")
     wait(browser, lambda shown: "public:records" in shown)
     browser.find_element("link text", "public:records").click()
     wait(browser, lambda shown: "Transactions that wrote to public:records" in shown)
@@ -104,7 +110,7 @@ def test_walking_through_the_entries(browser: Chrome, url: str, service: Service
 def test_a_proof_is_computed_in_the_browser(browser: Chrome, url: str, service: Service) -> None:
     made = service.entries[9]
     assert not made.committable
-    browser.get(f"{url}#/entry/{made.seqno}")
+    show(browser, f"{url}#/entry/{made.seqno}")
     text = wait(browser, lambda shown: "Computed again in this browser" in shown)
     assert "lead from the entry to the signed root" in text
     assert made.leaf.hex() in text
@@ -116,7 +122,7 @@ def test_a_proof_is_computed_in_the_browser(browser: Chrome, url: str, service: 
 
 def test_a_wrong_proof_is_seen(browser: Chrome, url: str) -> None:
     """The page computes; it does not believe what it was sent."""
-    browser.get(url)
+    show(browser, url)
     verdict = browser.execute_async_script(
         """
         const done = arguments[arguments.length - 1];
@@ -146,11 +152,11 @@ def test_a_hostile_ledger_stays_text(browser: Chrome, url: str, service: Service
     browser.get_log("browser")
     pages = ("", "entries", f"entry/{service.signed - 1}", "maps", "governance", "people")
     for page in pages:
-        browser.get(f"{url}#/{page}")
+        show(browser, f"{url}#/{page}")
         wait(browser, lambda shown: len(shown) > 200)
         assert browser.title == "Ledger"
         assert browser.find_elements("css selector", "main script, main img") == []
-    browser.get(f"{url}#/entry/{service.signed - 1}")
+    show(browser, f"{url}#/entry/{service.signed - 1}")
     assert HOSTILE in wait(browser, lambda shown: HOSTILE in shown)
     loud = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
     assert loud == []
