@@ -76,7 +76,7 @@ def wait(browser: Chrome, seen: Callable[[str], bool]) -> str:
 
 
 def show(browser: Chrome, address: str) -> None:
-    """Open a page afresh: a step within the page would leave the one before in sight until the answer is there."""
+    """Open a page afresh: a step within it would leave the one before in sight for a while."""
     browser.get("about:blank")
     browser.get(address)
 

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 import pytest
 from cryptography import x509
 
+from pyccf.audit.read import parsed_entries
 from pyccf.audit.verify import verify
 from pyccf.client import Client, ServiceError
 from pyccf.client.types import Action
 from pyccf.crypto import certs
 from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.ledger import receipt as receipts
+from pyccf.service import tables
 from pyccf.shell.hardware import SystemEntropy
 from support.process import NodeProcess, make_config
 from support.recovery_commands import client, pyccf, until
@@ -386,6 +388,14 @@ def test_a_heap_of_files_becomes_a_configuration_that_recovers_it(
     assert "exists already" in again.stderr
 
 
+def sealed_config(folder: Path, old: Path) -> dict[str, Any]:
+    """A node that recovers with the secrets that another one kept, and keeps its own."""
+    config = recover_config(folder, old, old / "ledger")
+    config["command"]["recover"]["previous_sealed_ledger_secret_location"] = "previous_sealed"
+    config["output_files"]["sealed_ledger_secret_location"] = "sealed"
+    return config
+
+
 def test_with_a_sealed_secret_no_shares_are_needed(tmp_path: Path) -> None:
     folder, again = tmp_path / "service", tmp_path / "again"
     folder.mkdir()
@@ -398,19 +408,32 @@ def test_with_a_sealed_secret_no_shares_are_needed(tmp_path: Path) -> None:
     sealed = sorted((folder / "sealed").iterdir())
     assert len(sealed) == 2
     assert all(file.stat().st_mode & 0o077 == 0 for file in sealed)
-    config = recover_config(again, folder, folder / "ledger")
-    config["command"]["recover"]["previous_sealed_ledger_secret_location"] = "sealed"
-    (again / "sealed").mkdir()
-    assert "No sealed ledger secret in sealed can be opened" in refused(again, config)
+    config = sealed_config(again, folder)
+    (again / "previous_sealed").mkdir()
+    assert "No sealed ledger secret in previous_sealed can be opened" in refused(again, config)
     (again / "node.pid").unlink()
-    shutil.rmtree(again / "sealed")
-    shutil.copytree(folder / "sealed", again / "sealed")
-    with NodeProcess(again) as node:
-        node.wait_ready()
-        previous = ("--previous-identity", str(again / "previous.pem"))
-        pyccf(node, folder, "recover", "accept", *previous)
-        until(lambda: node.get("/node/ready/app")[0] == 204, "the service to open")
-        assert read(node, "a")["private"] == "before"
-        assert read(node, "b")["private"] == "after the rekey"
-        assert node.stop() == 0
+    shutil.rmtree(again)
+    for number in (1, 2):
+        # The machine restarts, and restarts once more.
+        again = tmp_path / f"again{number}"
+        config = sealed_config(again, folder)
+        (again / "config.json").write_text(json.dumps(config))
+        shutil.copytree(folder / "sealed", again / "previous_sealed")
+        with NodeProcess(again) as node:
+            node.wait_ready()
+            previous = ("--previous-identity", str(again / "previous.pem"))
+            pyccf(node, tmp_path / "service", "recover", "accept", *previous)
+            until(lambda: node.get("/node/ready/app")[0] == 204, "the service to open")
+            assert read(node, "a")["private"] == "before"
+            assert read(node, "b")["private"] == "after the rekey"
+            receipt(node, write(node, f"c{number}", "anew"))
+            assert node.stop() == 0
+        folder = again
     judged(again / "ledger")
+    told = [
+        row["will_locally_seal_ledger_secrets"]
+        for _, entry in parsed_entries([again / "ledger"])
+        for raw in entry.public_maps().get(tables.NODES_INFO, {}).values()
+        if (row := json.loads(raw or b"{}"))["status"] == "Trusted"
+    ]
+    assert told == [True] * 3, "of the node that began, and of the two that recovered"

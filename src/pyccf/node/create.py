@@ -60,6 +60,8 @@ class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
     chunk_size_bytes: int
     limits: Limits
     raft: RaftSettings = RaftSettings()
+    seals: bool = False
+    """Whether this machine keeps the ledger secrets, sealed; others are told."""
 
 
 class ServicePlan(NodePlan, frozen=True, kw_only=True):
@@ -250,6 +252,7 @@ def _describe(plan: NodePlan, identity: NodeIdentity) -> NodeEntry:
         code_digest=virtual.verify(evidence).measurement.hex(),
         status=NodeStatus.PENDING,
         node_data=plan.node_data,
+        seals=plan.seals,
     )
 
 

@@ -100,6 +100,8 @@ class NodeNetwork(msgspec.Struct, frozen=True):
 
     node_to_node_interface: dict[str, Json]
     rpc_interfaces: dict[str, Json]
+    seals: bool = False
+    """Whether its machine keeps the ledger secrets, sealed, for a restart without shares."""
 
     @property
     def node_address(self) -> str:
@@ -122,9 +124,13 @@ class NodeNetwork(msgspec.Struct, frozen=True):
             raise LocalError("node_info_network has no object node_to_node_interface")
         if not isinstance(interfaces, dict):
             raise LocalError("node_info_network has no object rpc_interfaces")
+        seals = value.get(SEALS, False)
+        if not isinstance(seals, bool):
+            raise LocalError(f"{SEALS} of node_info_network is not a boolean")
         return cls(
             _addresses(node, "node_to_node_interface"),
             {name: _interface(i, name) for name, i in sorted(interfaces.items())},
+            seals,
         )
 
     @classmethod
@@ -156,9 +162,13 @@ class NodeNetwork(msgspec.Struct, frozen=True):
             bind = str(first["bind_address"])
             value["rpchost"], value["rpcport"] = _split(bind)
             value["pubhost"], value["pubport"] = _split(str(first.get("published_address") or bind))
+        if self.seals:
+            value[SEALS] = True
         return value
 
 
+SEALS = "will_locally_seal_ledger_secrets"
+"""Member of a row; absent where it is false (spec: kv-and-tables.md §6.2)."""
 LEGACY_INTERFACE = "primary_rpc_interface"
 _LEGACY = ("rpchost", "rpcport", "pubhost", "pubport", "nodehost", "nodeport")
 
@@ -206,6 +216,7 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
     ledger_secret_seqno: SeqNo | None = None
     """First seqno whose ledger secret the node was given; None for the node that made it."""
     node_data: Json = None
+    seals: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """The row of `nodes.info`."""
@@ -231,6 +242,8 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
             value["ledger_secret_seqno"] = self.ledger_secret_seqno
         if self.node_data is not None:
             value["node_data"] = self.node_data
+        if self.seals:
+            value[SEALS] = True
         return value
 
 
@@ -266,11 +279,11 @@ def _is_of_former_service(tx: Tx, node_id: NodeId) -> bool:
 def join_request(entry: NodeEntry, startup_seqno: SeqNo) -> dict[str, Json]:
     """What a node sends to be let in (spec: http-api.md §9.5)."""
     row = entry.to_json()
-    network = ("node_to_node_interface", "rpc_interfaces", *_LEGACY)
+    network = ("node_to_node_interface", "rpc_interfaces", SEALS, *_LEGACY)
     return {
         "certificate_signing_request": entry.certificate_signing_request,
         "node_data": entry.node_data,
-        "node_info_network": {name: row[name] for name in network},
+        "node_info_network": {name: row[name] for name in network if name in row},
         "public_encryption_key": entry.encryption_pub_key,
         "quote_info": entry.quote_info,
         "startup_seqno": startup_seqno,

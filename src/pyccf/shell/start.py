@@ -217,6 +217,7 @@ def make(
             message_timeout=config.consensus.message_timeout_ms,
             election_timeout=config.consensus.election_timeout_ms,
         ),
+        seals=config.output_files.sealed_ledger_secret_location is not None,
     )
     if config.command.join is not None:
         return _join(config, prepared, plan, identity, entropy, now, log, install)

@@ -94,6 +94,19 @@ def test_what_a_node_tells_is_what_others_get() -> None:
     assert network.node_address == entry.node_to_node_published_address
 
 
+def test_that_a_node_seals_its_secrets_is_told_where_it_is_true() -> None:
+    entry = msgspec.structs.replace(node_entry(), seals=True)
+    told = join_request(entry, 0)["node_info_network"]
+    assert isinstance(told, dict)
+    name = "will_locally_seal_ledger_secrets"
+    assert entry.to_json()[name] is told[name] is True
+    assert NodeNetwork.from_json(told).to_json()[name] is True
+    assert name not in NodeNetwork.from_json(told | {name: False}).to_json()
+    assert name not in node_entry().to_json()
+    with pytest.raises(LocalError, match=f"{name} .* not a boolean"):
+        NodeNetwork.from_json(told | {name: "yes"})
+
+
 def test_members_nobody_reads_are_not_kept() -> None:
     network = NodeNetwork.from_json(
         {
