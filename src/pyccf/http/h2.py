@@ -43,14 +43,18 @@ from pyccf.http.failure import ParseFailure, refused_body
 from pyccf.http.h2_frames import BadFrame, FrameGuard
 from pyccf.http.h2_heads import Malformed, Reply, response_head, take_head
 from pyccf.http.limits import (
+    ANSWERS_WAITING_MAX,
     NUISANCE_MAX,
+    RESERVE_SIZE,
     RESET_COST,
     SILENT_FORGIVEN,
+    TINY_DATA,
     TINY_WINDOW,
     HttpLimits,
 )
 from pyccf.http.message import Request, encode_error
 from pyccf.http.methods import METHODS
+from pyccf.http.room import Holding, Room
 
 FRAME_SIZE = 16 * 1024
 """Bytes of one DATA frame that we send: others get their turn after it."""
@@ -118,10 +122,12 @@ class _Sending:
 
 
 class Server:
-    """The server's end of one HTTP/2 connection."""
+    """The server's end of one HTTP/2 connection. All of a node share one `room`."""
 
-    def __init__(self, limits: HttpLimits) -> None:
+    def __init__(self, limits: HttpLimits, room: Room | None = None) -> None:
         self._limits = limits
+        self._room = Room() if room is None else room
+        self._holding = Holding(self._room)
         self._guard = FrameGuard(limits.max_frame_size, limits.head_block_max)
         self._library = _library(limits)
         self._receiving: dict[int, _Receiving] = {}
@@ -130,6 +136,7 @@ class Server:
         self._cancelled: list[int] = []
         self._held = 0
         self._nuisance = 0
+        self._windows = 0  # openings of windows that what was sent gives reason for
         self._silent = 0
         self._broken = False
         self._greeted = False
@@ -164,7 +171,7 @@ class Server:
             # The library says nothing more either.
             self._broken = True
             self._sending.clear()
-            self.waiting = 0
+            self._wait(-self.waiting)
         arrived = list(self._arrived.values())
         self._arrived.clear()
         self._trim_tables()
@@ -177,7 +184,21 @@ class Server:
 
     def release(self, arrived: Arrived) -> None:
         """A request was handled, or forgotten: others may take its room."""
-        self._held -= arrived.size
+        self._hold(-arrived.size)
+
+    def gone(self) -> None:
+        """The connection is no more, and holds nothing; nothing is asked of this any more."""
+        self._broken = self.closing = True
+        self._receiving.clear()
+        self._sending.clear()
+        self._arrived.clear()
+        self._held = self.waiting = 0
+        self._holding.clear()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether answers that wait keep others from being made."""
+        return self.waiting >= (RESERVE_SIZE if self._room.scarce else ANSWERS_WAITING_MAX)
 
     def relax(self) -> None:
         """Some time passed (about a second): what a client did before is forgiven."""
@@ -215,7 +236,9 @@ class Server:
             case StreamReset():
                 self._on_reset(event.stream_id)
             case WindowUpdated():
-                if (event.delta or 0) < TINY_WINDOW:
+                self._windows -= 1
+                if (event.delta or 0) < TINY_WINDOW or self._windows < 0:
+                    self._windows = max(0, self._windows)
                     self._annoyed(1)
             case ConnectionTerminated():
                 self.leaving = True
@@ -249,10 +272,10 @@ class Server:
         if method is None:
             self._close("parsing")
             return
-        if self._held + head.size > self._limits.held_size_max:
+        if not self._may_hold(head.size):
             self.refuse(stream)
             return
-        self._held += head.size
+        self._hold(head.size)
         self._nuisance = max(0, self._nuisance - 1)
         path = head.path.decode("latin-1")
         self._receiving[stream] = _Receiving(method, path, head.fields, head.size)
@@ -263,21 +286,20 @@ class Server:
         assert size is not None
         self._library.acknowledge_received_data(size, stream)
         receiving = self._receiving.get(stream)
-        if not data:
-            if event.stream_ended is None:
-                self._annoyed(1)
+        if len(data) < TINY_DATA and event.stream_ended is None:
+            self._annoyed(1)
+        if not data or receiving is None:
             return
-        if receiving is None:
-            return
-        receiving.body += data
-        receiving.size += len(data)
-        self._held += len(data)
-        if len(receiving.body) > self._limits.max_body_size:
+        if len(receiving.body) + len(data) > self._limits.max_body_size:
             self._forget(stream)
             self._refuse(stream, refused_body(self._limits.max_body_size))
-        elif self._held > self._limits.held_size_max:
+        elif not self._may_hold(len(data)):
             self._forget(stream)
             self.refuse(stream)
+        else:
+            receiving.body += data
+            receiving.size += len(data)
+            self._hold(len(data))
 
     def _on_end(self, stream: int | None) -> None:
         assert stream is not None
@@ -297,12 +319,25 @@ class Server:
         if arrived is None:
             self._cancelled.append(stream)
         else:
-            self._held -= arrived.size
+            self.release(arrived)
 
     def _forget(self, stream: int) -> None:
         receiving = self._receiving.pop(stream, None)
         if receiving is not None:
-            self._held -= receiving.size
+            self._hold(-receiving.size)
+
+    def _may_hold(self, size: int) -> bool:
+        """Whether so much more of a request can be kept."""
+        return self._held + size <= self._limits.held_size_max and self._holding.fits(size)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._holding.add(size)
+
+    def _wait(self, size: int) -> None:
+        """So much more of an answer waits, or so much less."""
+        self.waiting += size
+        self._holding.add(size)
 
     def _refuse(self, stream: int, failure: ParseFailure) -> None:
         self.answer(stream, failure.encode())
@@ -341,7 +376,7 @@ class Server:
             sending = self._sending[stream] = _Sending()
             sending.data += reply.body
             sending.ended = True
-            self.waiting += len(reply.body)
+            self._wait(len(reply.body))
 
     def begin(self, stream: int, status: int, headers: Mapping[str, str]) -> None:
         """Give the head of a response whose body follows."""
@@ -360,7 +395,7 @@ class Server:
         sending = self._sending.get(stream)
         if sending is not None:
             sending.data += piece
-            self.waiting += len(piece)
+            self._wait(len(piece))
 
     def end(self, stream: int) -> None:
         """The body is complete."""
@@ -413,7 +448,7 @@ class Server:
     def _unsend(self, stream: int) -> None:
         sending = self._sending.pop(stream, None)
         if sending is not None:
-            self.waiting -= len(sending.data)
+            self._wait(-len(sending.data))
 
     def _sendable(self, stream: int, body: _Sending) -> bool:
         if not body.data:
@@ -441,7 +476,8 @@ class Server:
             size = min(size, library.local_flow_control_window(stream))
         piece = bytes(body.data[:size])
         del body.data[:size]
-        self.waiting -= size
+        self._wait(-size)
+        self._windows += 2 + 2 * size // TINY_WINDOW  # one for the stream, one for all
         # Those that are not at their end wait behind the others.
         del self._sending[stream]
         ends = body.ended and not body.data

@@ -31,6 +31,8 @@ _OF_CONNECTIONS = frozenset(
 """Headers of HTTP/1 that have no meaning here (RFC 9113 8.2.2)."""
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_PATHS = re.compile(rb"[\t \x80-\xff]")
+"""What no HTTP/1.1 request may have there either; the rest is in no value at all."""
 _BLANKS = b" \t"
 
 
@@ -80,7 +82,7 @@ def take_head(headers: Iterable[tuple[bytes, bytes]], limits: HttpLimits) -> Hea
         raise Malformed
     if not host and b":authority" not in seen:
         raise Malformed
-    if (path[:1] != b"/" and path != b"*") or b" " in path or b"\t" in path:
+    if (path[:1] != b"/" and path != b"*") or _NOT_IN_PATHS.search(path):
         raise Malformed  # RFC 9113 8.3.1, RFC 3986 3.3
     return Head(method, path, fields, size)
 

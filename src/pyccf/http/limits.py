@@ -24,6 +24,14 @@ larger `max_header_size` raises it)."""
 HELD_SIZE_MAX = 8 * MB
 """Bytes of requests that one HTTP/2 connection may have begun, or waiting to be handled; a request
 more is refused (a larger `max_body_size` raises it)."""
+ANSWERS_WAITING_MAX = MB
+"""Bytes of answers that wait for an HTTP/2 client to open its windows before its requests wait."""
+RESERVE_SIZE = 128 * KB
+"""Bytes that each HTTP/2 connection may hold in any case, of begun requests and waiting answers."""
+SHARED_SIZE_MAX = 256 * MB
+"""Bytes that all HTTP/2 connections of a node may hold beyond their reserves (a larger
+`max_body_size` raises it); when they do, requests beyond the reserve are refused, or wait until
+answers are out."""
 NUISANCE_MAX = 1000
 """HTTP/2 frames of one connection that ask for nothing, between two sweeps (about a second)."""
 RESET_COST = 5
@@ -32,7 +40,10 @@ SILENT_FORGIVEN = 4
 """Frames about streams that are over, or about nothing here, that go with each request; more of
 them than `NUISANCE_MAX` between two sweeps end the connection."""
 TINY_WINDOW = 1024
-"""A client that opens a window by fewer bytes than this makes work for nothing."""
+"""A client that opens a window by fewer bytes than this makes work for nothing, or one that does so
+more often than twice for as many bytes that it was sent."""
+TINY_DATA = 16
+"""Pieces of a body that are smaller than this make more work than they bring."""
 
 
 class HttpLimits(msgspec.Struct, frozen=True):

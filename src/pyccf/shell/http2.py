@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from pyccf.shell.interface import Interface
     from pyccf.shell.wire import Wire
 
-ANSWERS_WAITING_MAX = 1024 * 1024
-"""Bytes of answers that wait for the client to open its windows before requests wait, too."""
-
 
 class _Stream:
     """One request and its answer, which may come later, or in pieces (then it is a `Flow`)."""
@@ -145,7 +142,7 @@ class Dialogue2:
         self, wire: Wire, interface: Interface, peer_cert: bytes | None, *, busy: bool = False
     ) -> None:
         self.wire = wire
-        self.server = Server(interface.limits)
+        self.server = Server(interface.limits, interface.room)
         self._interface = interface
         self._handler = interface.handler
         self._peer_cert = peer_cert
@@ -226,6 +223,7 @@ class Dialogue2:
         self._backlog.clear()
         for stream in list(self._streams.values()):
             stream.drop()
+        self.server.gone()
 
     # Requests and answers.
 
@@ -317,7 +315,7 @@ class Dialogue2:
             bool(self._backlog)
             and not self._ending
             and not self.wire.output_full
-            and self.server.waiting < ANSWERS_WAITING_MAX
+            and not self.server.crowded
             and len(self._streams) < PIPELINE_MAX
         )
 

@@ -10,6 +10,7 @@ from OpenSSL._util import ffi
 
 from pyccf.http.limits import HttpLimits
 from pyccf.http.message import Request
+from pyccf.http.room import Room
 from pyccf.http.session import Session
 from pyccf.shell.admission import Admission
 from pyccf.shell.turns import Turns
@@ -51,6 +52,7 @@ class Interface:
         limits: HttpLimits,
         admission: Admission,
         session_ids: Iterator[int],
+        room: Room,
         *,
         tls: bool,
         http2: bool = False,
@@ -59,6 +61,7 @@ class Interface:
         self.handler = handler
         self.limits = limits
         self.admission = admission
+        self.room = room
         self.turns = Turns()
         self.tls = tls
         self.http2 = http2

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 
 from pyccf.errors import LocalError
 from pyccf.http.limits import HttpLimits
+from pyccf.http.room import Room
 from pyccf.shell.admission import SESSIONS_HARD, SESSIONS_SOFT, Admission, SessionMetrics
 from pyccf.shell.interface import Handler, Interface
 from pyccf.shell.tls import server_context
@@ -66,7 +67,8 @@ class Listener:
     `tls=False` makes it plain TCP (authority Unsecured). `http2` makes it speak HTTP/2 and nothing
     else: what is spoken is fixed, not negotiated. With TLS, connections are refused until
     `set_certificate` was called. `idle_timeout_s` None keeps idle connections for ever.
-    `session_ids` gives ids unique among the listeners of a node.
+    `session_ids` gives ids unique among the listeners of a node, `room` is what their HTTP/2
+    connections share.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Listener:
         sessions_hard: int = SESSIONS_HARD,
         idle_timeout_s: float | None = IDLE_TIMEOUT_S,
         session_ids: Iterator[int] | None = None,
+        room: Room | None = None,
     ) -> None:
         self.name = name
         self.tls = tls
@@ -92,6 +95,7 @@ class Listener:
             HttpLimits() if limits is None else limits,
             self._admission,
             itertools.count(1) if session_ids is None else session_ids,
+            Room() if room is None else room,
             tls=tls,
             http2=http2,
         )

@@ -26,8 +26,17 @@ from hyperframe.frame import (
 from pyccf.http import h2, limits
 from pyccf.http.h2 import OUTPUT_SIZE_MAX, Server
 from pyccf.http.h2_frames import PREFACE, SETTINGS_MAX
-from pyccf.http.limits import MB, NUISANCE_MAX, RESET_COST, HttpLimits
+from pyccf.http.limits import (
+    KB,
+    MB,
+    NUISANCE_MAX,
+    RESERVE_SIZE,
+    RESET_COST,
+    TINY_DATA,
+    HttpLimits,
+)
 from pyccf.http.message import encode_response
+from pyccf.http.room import Room
 from support.h2_client import Pair, Talker, head
 
 SMALL = HttpLimits(max_body_size=1000, max_header_size=1000, max_headers_count=20)
@@ -166,6 +175,8 @@ BAD_HEADS: dict[str, list[tuple[str, str]]] = {
     "no name": head("GET", "/", ("", "b")),
     "blank in name": head("GET", "/", ("x a", "b")),
     "no method": head("GET", "/")[1:],
+    "other than ASCII in path": head("GET", "/ä"),
+    "other than ASCII in query": head("GET", "/a?b=ä"),
     "no path": [f for f in head("GET", "/") if f[0] != ":path"],
     "empty path": head("GET", ""),
     "relative path": head("GET", "x"),
@@ -471,13 +482,18 @@ def test_connections_end_while_bodies_wait(last: bytes) -> None:
 def test_many_small_pieces_of_a_body_take_no_more_room_than_it() -> None:
     made = pair(HttpLimits())
     stream = made.talker.open(head("POST", "/"))
-    data = made.talker.data() + DataFrame(stream, b"ab").serialize() * 5000
+    made.server.feed(made.talker.data())
+    data = DataFrame(stream, b"ab").serialize() * (NUISANCE_MAX // 2)
     tracemalloc.start()
     try:
-        made.server.feed(data)
+        for _ in range(10):
+            made.server.feed(data)
+            made.server.take()
+            made.server.relax()
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert not made.server.closing
     assert held < 100_000, "ten bytes for each"
 
 
@@ -524,6 +540,12 @@ def over_and_on(frame: Frame) -> Callable[[int], list[Frame]]:
     return lambda number: [frame] if number else [first, frame]
 
 
+def tiny_pieces(number: int) -> list[Frame]:
+    head = HeadersFrame(1, b"\x83\x84\x87\x01\x01h", flags=["END_HEADERS"])
+    piece = DataFrame(1, b"x" * (TINY_DATA - 1))
+    return [piece] if number else [head, piece]
+
+
 FLOODS: dict[str, tuple[Callable[[int], list[Frame]], int]] = {
     "rapid reset": (rapid_reset, NUISANCE_MAX // (RESET_COST - 1)),
     "malformed requests": (malformed, NUISANCE_MAX // RESET_COST),
@@ -545,12 +567,14 @@ FLOODS: dict[str, tuple[Callable[[int], list[Frame]], int]] = {
     "priorities": (lambda i: [PriorityFrame(2 * i + 1, depends_on=0)], NUISANCE_MAX),
     "unknown frames": (lambda _: [ExtensionFrame(0xEE, 0)], NUISANCE_MAX),
     "tiny windows": (lambda _: [WindowUpdateFrame(0, window_increment=1)], NUISANCE_MAX),
+    "windows for nothing": (lambda _: [WindowUpdateFrame(0, window_increment=2000)], NUISANCE_MAX),
+    "tiny pieces of a body": (tiny_pieces, NUISANCE_MAX),
 }
 
 
 @pytest.mark.parametrize(("frames", "allowed"), FLOODS.values(), ids=FLOODS)
 def test_floods_end_the_connection(frames: Callable[[int], list[Frame]], allowed: int) -> None:
-    made = pair()
+    made = pair(HttpLimits())
     thrown_out = flood(made, frames, 10 * NUISANCE_MAX)
     assert allowed - 20 <= thrown_out <= allowed + 20
     assert made.server.metric == "parsing"
@@ -643,6 +667,70 @@ def test_begun_requests_may_hold_only_so_much() -> None:
     for arrived in made.go():
         made.server.release(arrived)
     assert made.server._held == 0
+
+
+def uploads(made: Pair, size: int) -> tuple[int, int]:
+    """Begin a request of so many bytes; its stream and how it was reset, 0 if not."""
+    stream = made.talker.open(head("POST", "/"))
+    while size > 0 and not made.talker.got[stream].over:
+        made.talker.library.send_data(stream, b"x" * min(size, 16 * KB))
+        made.go()
+        size -= 16 * KB
+    return stream, made.talker.got[stream].reset or 0
+
+
+def test_all_connections_together_may_hold_only_so_much() -> None:
+    room = Room(MB)
+    pairs = [Pair(Server(HttpLimits(), room)) for _ in range(8)]
+    for made in pairs:
+        made.go()
+    greedy = [[uploads(made, 512 * KB)[1] for _ in range(4)] for made in pairs]
+    assert REFUSED in greedy[0], "one alone cannot have more than all together"
+    assert greedy[-1] == [REFUSED] * 4
+    assert 0 <= room.left < 512 * KB
+    stream, reset = uploads(pairs[-1], RESERVE_SIZE // 2)
+    assert reset == 0, "nobody takes another's reserve"
+    pairs[-1].talker.library.end_stream(stream)
+    (arrived,) = pairs[-1].go()
+    assert len(arrived.request.body) == RESERVE_SIZE // 2
+    pairs[-1].server.release(arrived)
+    for made in pairs:
+        made.server.gone()
+    assert room.left == MB
+
+
+def test_answers_that_wait_count_too() -> None:
+    room = Room(MB)
+    slow = Pair(Server(HttpLimits(), room), reads=False)
+    slow.go()
+    stream = slow.talker.ask()
+    slow.go()
+    slow.server.answer(stream, answer(b"x" * 2 * MB))
+    assert room.scarce
+    assert slow.server.crowded
+    other = Pair(Server(HttpLimits(), room))
+    other.go()
+    assert uploads(other, 512 * KB)[1] == REFUSED
+    assert not other.server.crowded
+    slow.server.gone()
+    assert room.left == MB
+    assert uploads(other, 512 * KB)[1] == 0
+
+
+def test_windows_opened_for_what_was_sent_are_no_nuisance() -> None:
+    """A client that opens its windows after each 1,024 bytes, for the stream and for all."""
+    made = pair(HttpLimits(), reads=False)
+    stream = made.talker.ask()
+    made.go()
+    made.server.answer(stream, answer(b"x" * 4 * MB))
+    for _ in range(4 * KB):
+        made.talker.library.increment_flow_control_window(1024)
+        if not made.talker.got[stream].ended:
+            made.talker.library.increment_flow_control_window(1024, stream)
+        made.server.feed(made.talker.data())
+        made.talker.hear(made.server.take())
+    assert not made.server.closing
+    assert made.talker.got[stream].ended
 
 
 def test_more_streams_than_allowed_end_the_connection() -> None:

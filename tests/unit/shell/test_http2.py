@@ -7,12 +7,13 @@ import asyncio
 import pytest
 from h2.errors import ErrorCodes
 
-from pyccf.http.limits import PIPELINE_MAX, HttpLimits
+from pyccf.http.limits import MB, PIPELINE_MAX, RESERVE_SIZE, HttpLimits
 from pyccf.http.message import Request
+from pyccf.http.room import Room
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX, Session
 from pyccf.shell import listen, wire
 from pyccf.shell.listen import Listener
-from support.h2_client import H2Client
+from support.h2_client import H2Client, head
 from support.listening import (
     Script,
     answer,
@@ -25,6 +26,8 @@ from support.listening import (
     until,
 )
 from support.streaming import Tap, Well
+
+HEAD_SIZE = sum(len(name + value) for name, value in head("POST", "/"))
 
 both_kinds = pytest.mark.parametrize("tls", [True, False])
 
@@ -222,6 +225,25 @@ def test_cancelled_requests_that_wait_are_not_handled() -> None:
             assert (await client.answer(later)).body == b"/after"
             assert "/never" not in handler.handled
             await client.client.close()
+
+    run(test())
+
+
+@both_kinds
+def test_what_a_connection_held_is_free_when_it_is_gone(tls: bool) -> None:
+    async def test() -> None:
+        room = Room(MB)
+        async with listening(Script(), tls=tls, http2=True, room=room) as listener:
+            client = await speak(listener)
+            stream = client.talker.open(head("POST", "/"))
+            for _ in range(15):
+                client.talker.library.send_data(stream, b"x" * 16384)
+                client.flush()
+                while client.talker.library.local_flow_control_window(stream) < 16384:
+                    await client.hear()
+            await until(lambda: room.left == MB - 15 * 16384 + RESERVE_SIZE - HEAD_SIZE)
+            client.client.writer.transport.abort()
+            await until(lambda: room.left == MB)
 
     run(test())
 
