@@ -5,6 +5,7 @@ Election timeout 500 ms, heartbeat 50 ms, signatures every 20 ms (`support.netwo
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import ssl
@@ -18,7 +19,7 @@ import pytest
 
 from pyccf.attest import virtual
 from pyccf.attest.evidence import Format, QuoteInfo
-from pyccf.client import Client
+from pyccf.client import AsyncClient, Client
 from pyccf.client.types import Action
 from pyccf.codec.text import b64, unb64
 from pyccf.crypto import certs
@@ -120,6 +121,35 @@ def test_receipts_come_from_any_node(network: Network) -> None:
         evidence = reply.receipt["leaf_components"]
         assert isinstance(evidence, dict)
         assert str(evidence["commit_evidence"]).startswith(f"ce:{reply.txid}:")
+
+
+def test_a_client_of_an_event_loop(network: Network) -> None:
+    """Past a node that is not there, redirected, many at a time, with proof, and given up."""
+    host, port = network.backups()[0].address("redirecting")
+    body: Json = {"register": "z", "value": 10**8 + 3}
+
+    async def run() -> None:
+        nodes = ["https://127.0.0.1:1", f"https://{host}:{port}"]
+        async with AsyncClient(nodes, network.service_cert) as client, asyncio.timeout(30):
+            states = await asyncio.gather(*(client.node_state() for _ in range(50)))
+            assert {state.state for state in states} == {"PartOfNetwork"}
+            written = (await client.post("/app/registers", json=body)).check()
+            assert written.txid is not None
+            await client.wait_for_commit(written.txid)
+            proven = client.verify_receipt(await client.receipt(written.txid))
+            assert proven.txid == written.txid
+            # More of them given up than there are connections at a time.
+            for _ in range(150):
+                asked = asyncio.create_task(
+                    client.post("/app/registers", json={**body, "register": "w"}, wait="commit")
+                )
+                await asyncio.sleep(0.001)
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+            read = await client.get("/app/registers?register=z")
+            assert read.json() == {"count": 1, "last": 10**8 + 3}
+
+    asyncio.run(run())
 
 
 def test_clients_of_all_nodes_see_one_linearizable_service(network: Network) -> None:

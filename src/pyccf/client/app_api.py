@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pyccf.client.connection import Connection, Reply, Wait
 from pyccf.client.signing import COSE_TYPE, Identity, sign_user
+from pyccf.client.steps import Steps, conversation
 from pyccf.crypto import certs
 from pyccf.errors import LocalError
 from pyccf.ledger.receipt import Proven, verify_cose_receipt, verify_json_receipt
@@ -19,10 +20,12 @@ from pyccf.types import Json
 class AppApi(Connection):
     """Endpoints under /app, and what they answer with."""
 
-    def app_document(self) -> Json:
+    @conversation
+    def app_document(self) -> Steps[Json]:
         """The OpenAPI document of the application."""
-        return self.get("/app/api").check().json()
+        return (yield from self._get("/app/api")).check().json()
 
+    @conversation
     def post_signed(
         self,
         path: str,
@@ -32,7 +35,7 @@ class AppApi(Connection):
         message: str | None = None,
         wait: Wait | None = None,
         wait_timeout_ms: int | None = None,
-    ) -> Reply:
+    ) -> Steps[Reply]:
         """POST a payload signed by a user, for endpoints with the policy user_cose_sign1.
 
         Signed by the client's identity or by `signer`; `message` is the type that the endpoint may
@@ -43,12 +46,14 @@ class AppApi(Connection):
             raise LocalError(
                 "This request must be signed by a user", hint="Give a certificate and its key."
             )
-        return self.post(
-            path,
-            content=sign_user(who, payload, int(self._unix_time()), message),
-            headers={"content-type": COSE_TYPE},
-            wait=wait,
-            wait_timeout_ms=wait_timeout_ms,
+        return (
+            yield from self._post(
+                path,
+                content=sign_user(who, payload, int(self._unix_time()), message),
+                headers={"content-type": COSE_TYPE},
+                wait=wait,
+                wait_timeout_ms=wait_timeout_ms,
+            )
         )
 
     def verify_receipt(

@@ -1,4 +1,4 @@
-"""One TLS connection pool to a service: requests go out, replies come back as values.
+"""What a client asks of a service and how it takes the answers, whoever sends them (`steps`).
 
 Promises: a node must show a certificate endorsed by the service certificate given; redirects to
 other nodes of the same service are followed with method, body and headers kept (at most
@@ -36,6 +36,7 @@ from pyccf.client.errors import (
 )
 from pyccf.client.retry import READS, Pause, may_try_again
 from pyccf.client.signing import Identity
+from pyccf.client.steps import Hands, Rest, Send, Steps, conversation, send
 from pyccf.codec.text import dump_json, load_json, unb64
 from pyccf.errors import LocalError
 from pyccf.types import Json, TxID
@@ -117,8 +118,8 @@ class Reply(msgspec.Struct, frozen=True):
             ) from error
 
 
-class Connection:
-    """Requests to one service. Close it, or use it in a `with` statement."""
+class Connection(Hands):
+    """Requests to one service."""
 
     def __init__(
         self,
@@ -130,18 +131,17 @@ class Connection:
         token: str | Callable[[], str] | None = None,
         timeout_s: float = TIMEOUT_S,
         patience_s: float = 0.0,
-        transport: httpx2.BaseTransport | None = None,
+        transport: httpx2.MockTransport | None = None,
         unix_time: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`url` is the address of a node, or several in the order in which to ask them.
 
         `service_cert`, `cert` and `key` are paths of PEM files; the service certificate may also be
         given as PEM text. `token` is a bearer token (JWT) to send with each request, or what gives
-        one that is still good. `timeout_s` bounds one exchange; for `patience_s` in all, a request
-        that was not executed is sent again. Raises LocalError for files that cannot be used.
-        `transport`, the clocks and `sleep` are for tests.
+        one that is still good (without waiting for anything, in an event loop). `timeout_s` bounds
+        one exchange; for `patience_s` in all, a request that was not executed is sent again. Raises
+        LocalError for files that cannot be used. `transport` and the clocks are for tests.
         """
         given = (url,) if isinstance(url, str) else tuple(url)
         if not given:
@@ -157,31 +157,20 @@ class Connection:
         self._patience_s = patience_s
         self._unix_time = unix_time
         self._monotonic = monotonic
-        self._sleep = sleep
-        self._http = httpx2.Client(
-            verify=_tls(self.service_cert_pem, self.identity),
-            transport=transport,
-            timeout=timeout_s,
-            trust_env=False,
-            headers={"user-agent": f"pyccf/{__version__}"},
-        )
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._settings = {
+            "verify": _tls(self.service_cert_pem, self.identity),
+            "transport": transport,
+            "timeout": timeout_s,
+            "trust_env": False,
+            "headers": {"user-agent": f"pyccf/{__version__}"},
+        }
 
     @property
     def url(self) -> str:
         """Address of the node that is asked now."""
         return self.urls[self._asked]
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._http.close()
-
-    def request(
+    def _request(
         self,
         method: str,
         path: str,
@@ -192,7 +181,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         wait: Wait | None = None,
         wait_timeout_ms: int | None = None,
-    ) -> Reply:
+    ) -> Steps[Reply]:
         """Send one request and return the reply, whatever its status.
 
         `json` is sent as JSON, `content` as it is. With `wait` the answer comes once the
@@ -217,30 +206,32 @@ class Connection:
         while True:
             refusal: Unreachable | None = None
             try:
-                reply = self._ask(method, path, params, content, sent, timeout_s)
+                reply = yield from self._ask(method, path, params, content, sent, timeout_s)
                 if not _not_now(reply):
                     return reply
             except Unanswered:
                 raise
             except Unreachable as error:
                 refusal = error
-            if not pause.again():
+            seconds = pause.next_s()
+            if seconds is None:
                 if refusal is not None:
                     raise refusal
                 return reply
-            self._ask_next()
+            yield Rest(seconds)
+            self._asked = (self._asked + 1) % len(self.urls)
 
-    def get(
+    def _get(
         self,
         path: str,
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Reply:
+    ) -> Steps[Reply]:
         """GET; the reply whatever its status."""
-        return self.request("GET", path, params=params, headers=headers)
+        return self._request("GET", path, params=params, headers=headers)
 
-    def post(
+    def _post(
         self,
         path: str,
         *,
@@ -250,9 +241,9 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         wait: Wait | None = None,
         wait_timeout_ms: int | None = None,
-    ) -> Reply:
+    ) -> Steps[Reply]:
         """POST; the reply whatever its status."""
-        return self.request(
+        return self._request(
             "POST",
             path,
             json=json,
@@ -263,11 +254,12 @@ class Connection:
             wait_timeout_ms=wait_timeout_ms,
         )
 
-    def _pause(self, timeout_s: float) -> Pause:
-        return Pause(self._monotonic, self._sleep, timeout_s)
+    request = conversation(_request)
+    get = conversation(_get)
+    post = conversation(_post)
 
-    def _ask_next(self) -> None:
-        self._asked = (self._asked + 1) % len(self.urls)
+    def _pause(self, timeout_s: float) -> Pause:
+        return Pause(self._monotonic, timeout_s)
 
     def _ask(
         self,
@@ -277,21 +269,24 @@ class Connection:
         content: bytes | None,
         headers: Mapping[str, str],
         timeout_s: float,
-    ) -> Reply:
+    ) -> Steps[Reply]:
         """Ask each address at most once, the one that answered last first."""
-        for left in reversed(range(1 if path.startswith("https://") else len(self.urls))):
-            url = httpx2.URL(self.url).join(path)
+        first = self._asked
+        for at in range(1 if path.startswith("https://") else len(self.urls)):
+            node = (first + at) % len(self.urls)
+            url = httpx2.URL(self.urls[node]).join(path)
             if params:
                 url = url.copy_merge_params(dict(params))
             try:
-                return self._follow(method, url, content, headers, timeout_s)
+                reply = yield from self._follow(method, url, content, headers, timeout_s)
             except Unanswered:
                 raise
-            except Unreachable:
-                if left == 0:
-                    raise
-                self._ask_next()
-        raise AssertionError("there is at least one address")
+            except Unreachable as error:
+                refusal = error
+            else:
+                self._asked = node
+                return reply
+        raise refusal
 
     def _follow(
         self,
@@ -300,10 +295,10 @@ class Connection:
         content: bytes | None,
         headers: Mapping[str, str],
         timeout_s: float,
-    ) -> Reply:
+    ) -> Steps[Reply]:
         """One request, wherever redirects lead it."""
         for _ in range(REDIRECTS_MAX + 1):
-            response = self._send(method, url, content, headers, timeout_s)
+            response = yield from self._send(method, url, content, headers, timeout_s)
             target = response.headers.get("location")
             if response.status_code not in _REDIRECTS or target is None:
                 return Reply(response.status_code, dict(response.headers.items()), response.content)
@@ -320,14 +315,12 @@ class Connection:
         content: bytes | None,
         headers: Mapping[str, str],
         timeout_s: float,
-    ) -> httpx2.Response:
+    ) -> Steps[httpx2.Response]:
         attempts = 2 if method in READS else 1
         while True:
             attempts -= 1
             try:
-                return self._http.request(
-                    method, url, content=content, headers=headers, timeout=timeout_s
-                )
+                return (yield from send(Send(method, url, content, headers, timeout_s)))
             except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
                 # A kept connection may have been closed by the node since its last use.
                 if attempts == 0:

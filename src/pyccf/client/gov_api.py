@@ -14,6 +14,7 @@ import msgspec
 
 from pyccf.client.connection import Connection, Reply
 from pyccf.client.signing import COSE_TYPE, Identity, MessageType, sign_governance
+from pyccf.client.steps import Steps, conversation
 from pyccf.client.types import (
     Action,
     EncryptedShare,
@@ -45,9 +46,10 @@ class GovApi(Connection):
 
     # -- proposals -------------------------------------------------------------------------------
 
+    @conversation
     def submit(
         self, actions: Sequence[Action] | bytes, *, signer: Identity | None = None
-    ) -> Proposal:
+    ) -> Steps[Proposal]:
         """Propose actions, given as values or as the JSON text `{"actions": [...]}`.
 
         The proposal may come back accepted, if the constitution needs no votes for it.
@@ -56,23 +58,24 @@ class GovApi(Connection):
             payload = actions
         else:
             payload = msgspec.json.encode({"actions": list(actions)})
-        reply = self._signed(
+        reply = yield from self._signed(
             "/gov/members/proposals:create", MessageType.PROPOSAL, payload, signer=signer
         )
         return reply.decode(Proposal)
 
+    @conversation
     def vote(
         self,
         proposal_id: ProposalId,
         ballot: str | bool = True,
         *,
         signer: Identity | None = None,
-    ) -> Proposal:
+    ) -> Steps[Proposal]:
         """Vote on a proposal: for, against, or by the text of a JavaScript module with `vote`."""
         if isinstance(ballot, bool):
             ballot = BALLOT_FOR if ballot else BALLOT_AGAINST
         who = self._signer(signer)
-        reply = self._signed(
+        reply = yield from self._signed(
             f"/gov/members/proposals/{proposal_id}/ballots/{who.id}:submit",
             MessageType.BALLOT,
             msgspec.json.encode({"ballot": ballot}),
@@ -81,156 +84,197 @@ class GovApi(Connection):
         )
         return reply.decode(Proposal)
 
+    @conversation
     def withdraw(
         self, proposal_id: ProposalId, *, signer: Identity | None = None
-    ) -> Proposal | None:
+    ) -> Steps[Proposal | None]:
         """Withdraw one's own proposal. None if the service knows no such proposal."""
-        reply = self._signed(
-            f"/gov/members/proposals/{proposal_id}:withdraw",
-            MessageType.WITHDRAWAL,
-            b"",
-            proposal_id=proposal_id,
-            signer=signer,
+        reply = (
+            yield from self._signed(
+                f"/gov/members/proposals/{proposal_id}:withdraw",
+                MessageType.WITHDRAWAL,
+                b"",
+                proposal_id=proposal_id,
+                signer=signer,
+            )
         ).check()
         return None if reply.status == 204 else reply.decode(Proposal)
 
-    def proposals(self) -> list[Proposal]:
+    @conversation
+    def proposals(self) -> Steps[list[Proposal]]:
         """All proposals that are kept."""
-        return self._gov_list("/gov/members/proposals", Proposal)
+        return (yield from self._gov_list("/gov/members/proposals", Proposal))
 
-    def proposal(self, proposal_id: ProposalId) -> Proposal:
+    @conversation
+    def proposal(self, proposal_id: ProposalId) -> Steps[Proposal]:
         """One proposal."""
-        return self._gov(f"/gov/members/proposals/{proposal_id}").decode(Proposal)
+        return (yield from self._gov(f"/gov/members/proposals/{proposal_id}")).decode(Proposal)
 
-    def proposal_actions(self, proposal_id: ProposalId) -> bytes:
+    @conversation
+    def proposal_actions(self, proposal_id: ProposalId) -> Steps[bytes]:
         """What was proposed, byte for byte."""
-        return self._gov(f"/gov/members/proposals/{proposal_id}/actions").check().body
+        return (yield from self._gov(f"/gov/members/proposals/{proposal_id}/actions")).check().body
 
-    def ballot(self, proposal_id: ProposalId, member_id: MemberId) -> str:
+    @conversation
+    def ballot(self, proposal_id: ProposalId, member_id: MemberId) -> Steps[str]:
         """The module a member voted with."""
         path = f"/gov/members/proposals/{proposal_id}/ballots/{member_id}"
-        return self._gov(path).check().text()
+        return (yield from self._gov(path)).check().text()
 
     # -- acknowledgements ------------------------------------------------------------------------
 
-    def state_digest(self, member_id: MemberId) -> StateDigest:
+    @conversation
+    def state_digest(self, member_id: MemberId) -> Steps[StateDigest]:
         """The state that a member is asked to acknowledge."""
-        return self._gov(f"/gov/members/state-digests/{member_id}").decode(StateDigest)
+        return (yield from self._gov(f"/gov/members/state-digests/{member_id}")).decode(StateDigest)
 
-    def update_state_digest(self, *, signer: Identity | None = None) -> StateDigest:
+    @conversation
+    def update_state_digest(self, *, signer: Identity | None = None) -> Steps[StateDigest]:
         """Ask for a fresh state to acknowledge."""
         who = self._signer(signer)
         path = f"/gov/members/state-digests/{who.id}:update"
-        return self._signed(path, MessageType.STATE_DIGEST, b"", signer=who).decode(StateDigest)
+        return (yield from self._signed(path, MessageType.STATE_DIGEST, b"", signer=who)).decode(
+            StateDigest
+        )
 
-    def ack(self, *, signer: Identity | None = None) -> StateDigest:
+    @conversation
+    def ack(self, *, signer: Identity | None = None) -> Steps[StateDigest]:
         """Fetch a fresh state digest and acknowledge it: the member becomes active."""
         who = self._signer(signer)
-        digest = self.update_state_digest(signer=who)
+        digest = yield from GovApi.update_state_digest.steps(self, signer=who)
         payload = msgspec.json.encode({"stateDigest": digest.state_digest})
         path = f"/gov/members/state-digests/{who.id}:ack"
-        self._signed(path, MessageType.ACK, payload, signer=who).check()
+        (yield from self._signed(path, MessageType.ACK, payload, signer=who)).check()
         return digest
 
     # -- recovery --------------------------------------------------------------------------------
 
-    def encrypted_share(self, member_id: MemberId) -> EncryptedShare:
+    @conversation
+    def encrypted_share(self, member_id: MemberId) -> Steps[EncryptedShare]:
         """A member's recovery share, encrypted for that member."""
-        return self._gov(f"/gov/recovery/encrypted-shares/{member_id}").decode(EncryptedShare)
+        return (yield from self._gov(f"/gov/recovery/encrypted-shares/{member_id}")).decode(
+            EncryptedShare
+        )
 
-    def submit_share(self, share_b64: str, *, signer: Identity | None = None) -> ShareSubmitted:
+    @conversation
+    def submit_share(
+        self, share_b64: str, *, signer: Identity | None = None
+    ) -> Steps[ShareSubmitted]:
         """Hand in one's decrypted recovery share, base64."""
         who = self._signer(signer)
         payload = msgspec.json.encode({"share": share_b64})
         path = f"/gov/recovery/members/{who.id}:recover"
-        reply = self._signed(path, MessageType.RECOVERY_SHARE, payload, signer=who)
+        reply = yield from self._signed(path, MessageType.RECOVERY_SHARE, payload, signer=who)
         return reply.decode(ShareSubmitted)
 
     # -- service state ---------------------------------------------------------------------------
 
-    def service_info(self) -> ServiceInfo:
+    @conversation
+    def service_info(self) -> Steps[ServiceInfo]:
         """Status, identity and configuration of the service."""
-        return self._gov("/gov/service/info").decode(ServiceInfo)
+        return (yield from self._gov("/gov/service/info")).decode(ServiceInfo)
 
-    def members(self) -> list[Member]:
+    @conversation
+    def members(self) -> Steps[list[Member]]:
         """All members."""
-        return self._gov_list("/gov/service/members", Member)
+        return (yield from self._gov_list("/gov/service/members", Member))
 
-    def member(self, member_id: MemberId) -> Member:
+    @conversation
+    def member(self, member_id: MemberId) -> Steps[Member]:
         """One member."""
-        return self._gov(f"/gov/service/members/{member_id}").decode(Member)
+        return (yield from self._gov(f"/gov/service/members/{member_id}")).decode(Member)
 
-    def users(self) -> list[User]:
+    @conversation
+    def users(self) -> Steps[list[User]]:
         """All users."""
-        return self._gov_list("/gov/service/users", User)
+        return (yield from self._gov_list("/gov/service/users", User))
 
-    def user(self, user_id: UserId) -> User:
+    @conversation
+    def user(self, user_id: UserId) -> Steps[User]:
         """One user."""
-        return self._gov(f"/gov/service/users/{user_id}").decode(User)
+        return (yield from self._gov(f"/gov/service/users/{user_id}")).decode(User)
 
-    def service_nodes(self) -> list[ServiceNode]:
+    @conversation
+    def service_nodes(self) -> Steps[list[ServiceNode]]:
         """All nodes, as governance knows them."""
-        return self._gov_list("/gov/service/nodes", ServiceNode)
+        return (yield from self._gov_list("/gov/service/nodes", ServiceNode))
 
-    def service_node(self, node_id: NodeId) -> ServiceNode:
+    @conversation
+    def service_node(self, node_id: NodeId) -> Steps[ServiceNode]:
         """One node, as governance knows it."""
-        return self._gov(f"/gov/service/nodes/{node_id}").decode(ServiceNode)
+        return (yield from self._gov(f"/gov/service/nodes/{node_id}")).decode(ServiceNode)
 
-    def constitution(self) -> str:
+    @conversation
+    def constitution(self) -> Steps[str]:
         """The constitution's module text."""
-        return self._gov("/gov/service/constitution").check().text()
+        return (yield from self._gov("/gov/service/constitution")).check().text()
 
-    def javascript_app(self, *, original: bool = False) -> dict[str, dict[str, dict[str, object]]]:
+    @conversation
+    def javascript_app(
+        self, *, original: bool = False
+    ) -> Steps[dict[str, dict[str, dict[str, object]]]]:
         """Endpoints of the JavaScript app by URL and verb; `original` as they were submitted."""
         params = {"case": "original"} if original else {}
-        return self._gov("/gov/service/javascript-app", **params).decode(_App).endpoints
+        return (
+            (yield from self._gov("/gov/service/javascript-app", **params)).decode(_App).endpoints
+        )
 
-    def javascript_modules(self) -> list[str]:
+    @conversation
+    def javascript_modules(self) -> Steps[list[str]]:
         """Names of the app's modules, each with a leading slash."""
-        modules = self._gov_list("/gov/service/javascript-modules", _Module)
+        modules = yield from self._gov_list("/gov/service/javascript-modules", _Module)
         return [module.module_name for module in modules]
 
-    def javascript_module(self, name: str) -> str:
+    @conversation
+    def javascript_module(self, name: str) -> Steps[str]:
         """Source text of one module."""
         encoded = percent_encode(name if name.startswith("/") else f"/{name}", safe="")
-        return self._gov(f"/gov/service/javascript-modules/{encoded}").check().text()
+        return (yield from self._gov(f"/gov/service/javascript-modules/{encoded}")).check().text()
 
-    def join_policy(self) -> Json:
+    @conversation
+    def join_policy(self) -> Steps[Json]:
         """What evidence nodes must show to join."""
-        return self._gov("/gov/service/join-policy").check().json()
+        return (yield from self._gov("/gov/service/join-policy")).check().json()
 
-    def jwk(self) -> TokenIssuers:
+    @conversation
+    def jwk(self) -> Steps[TokenIssuers]:
         """Issuers of bearer tokens and their keys."""
-        return self._gov("/gov/service/jwk").decode(TokenIssuers)
+        return (yield from self._gov("/gov/service/jwk")).decode(TokenIssuers)
 
-    def gov_last_committed(self) -> GovTransaction:
+    @conversation
+    def gov_last_committed(self) -> Steps[GovTransaction]:
         """The last transaction known to be committed."""
-        return self._gov("/gov/service/transactions/commit").decode(GovTransaction)
+        return (yield from self._gov("/gov/service/transactions/commit")).decode(GovTransaction)
 
-    def gov_tx_status(self, txid: TxID) -> GovTransaction:
+    @conversation
+    def gov_tx_status(self, txid: TxID) -> Steps[GovTransaction]:
         """How a transaction stands."""
-        return self._gov(f"/gov/service/transactions/{txid}").decode(GovTransaction)
+        return (yield from self._gov(f"/gov/service/transactions/{txid}")).decode(GovTransaction)
 
-    def gov_document(self) -> Json:
+    @conversation
+    def gov_document(self) -> Steps[Json]:
         """The description of the governance endpoints of this version."""
-        return self._gov("/gov/api").check().json()
+        return (yield from self._gov("/gov/api")).check().json()
 
-    def send_signed(self, path: str, body: bytes) -> Reply:
+    @conversation
+    def send_signed(self, path: str, body: bytes) -> Steps[Reply]:
         """Send a request that was signed elsewhere (`client.two_step`); the reply as it is."""
-        return self.post(
-            path,
-            content=body,
-            headers={"content-type": COSE_TYPE},
-            params={"api-version": self.api_version},
+        return (
+            yield from self._post(
+                path,
+                content=body,
+                headers={"content-type": COSE_TYPE},
+                params={"api-version": self.api_version},
+            )
         )
 
     # -- how -------------------------------------------------------------------------------------
 
-    def _gov(self, path: str, **params: str) -> Reply:
-        return self.get(path, params={"api-version": self.api_version, **params})
+    def _gov(self, path: str, **params: str) -> Steps[Reply]:
+        return (yield from self._get(path, params={"api-version": self.api_version, **params}))
 
-    def _gov_list(self, path: str, kind: type[T]) -> list[T]:
-        return self._gov(path).decode(_List[kind]).value  # type: ignore[valid-type]
+    def _gov_list(self, path: str, kind: type[T]) -> Steps[list[T]]:
+        return (yield from self._gov(path)).decode(_List[kind]).value  # type: ignore[valid-type]
 
     def _signer(self, signer: Identity | None) -> Identity:
         who = signer or self.identity
@@ -249,11 +293,11 @@ class GovApi(Connection):
         *,
         proposal_id: ProposalId | None = None,
         signer: Identity | None = None,
-    ) -> Reply:
+    ) -> Steps[Reply]:
         body = sign_governance(
             self._signer(signer), message, payload, int(self._unix_time()), proposal_id
         )
-        return self.send_signed(path, body)
+        return (yield from GovApi.send_signed.steps(self, path, body))
 
 
 class _List(msgspec.Struct, Generic[T]):

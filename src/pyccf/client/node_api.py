@@ -15,6 +15,7 @@ import msgspec
 from pyccf.client.connection import Connection, Reply
 from pyccf.client.errors import NotCommitted, ServiceError, UnexpectedAnswer
 from pyccf.client.retry import SESSION_LOST
+from pyccf.client.steps import Rest, Steps, conversation
 from pyccf.client.types import (
     Consensus,
     KeyRefreshMetrics,
@@ -54,23 +55,27 @@ class NodeApi(Connection):
 
     # -- transactions ----------------------------------------------------------------------------
 
-    def last_committed(self, via: Frontend = "node") -> TxID:
+    @conversation
+    def last_committed(self, via: Frontend = "node") -> Steps[TxID]:
         """The last transaction known to be committed."""
-        return _txid(self.get(f"/{via}/commit").decode(_Commit).transaction_id)
+        return _txid((yield from self._get(f"/{via}/commit")).decode(_Commit).transaction_id)
 
-    def view_history(self, via: Frontend = "node") -> list[TxID]:
+    @conversation
+    def view_history(self, via: Frontend = "node") -> Steps[list[TxID]]:
         """The first transaction of each view, up to what is committed."""
-        reply = self.get(f"/{via}/commit", params={"view_history": "true"})
+        reply = yield from self._get(f"/{via}/commit", params={"view_history": "true"})
         return [_txid(text) for text in reply.decode(_Commit).view_history]
 
-    def tx_status(self, txid: TxID, via: Frontend = "node") -> TxStatus:
+    @conversation
+    def tx_status(self, txid: TxID, via: Frontend = "node") -> Steps[TxStatus]:
         """How a transaction stands."""
-        reply = self.get(f"/{via}/tx", params={"transaction_id": str(txid)})
+        reply = yield from self._get(f"/{via}/tx", params={"transaction_id": str(txid)})
         return reply.decode(_Status).status
 
+    @conversation
     def wait_for_commit(
         self, txid: TxID, timeout_s: float = WAIT_S, via: Frontend = "node"
-    ) -> None:
+    ) -> Steps[None]:
         """Return once the transaction is committed, whichever node says so.
 
         An election meanwhile does no harm, nor do nodes that fail as long as another of the
@@ -80,7 +85,7 @@ class NodeApi(Connection):
         pause = self._pause(timeout_s)
         while True:
             try:
-                status = self.tx_status(txid, via)
+                status = yield from NodeApi.tx_status.steps(self, txid, via)
             except ServiceError as error:
                 if error.code != SESSION_LOST:
                     raise
@@ -89,15 +94,18 @@ class NodeApi(Connection):
                 return
             if status is TxStatus.INVALID:
                 raise NotCommitted(txid)
-            if not pause.again():
+            seconds = pause.next_s()
+            if seconds is None:
                 raise Unavailable(
                     f"Transaction {txid} is still {status.value} after {timeout_s:g} s",
                     hint="Ask again later; a service that lost most of its nodes cannot commit.",
                 )
+            yield Rest(seconds)
 
+    @conversation
     def receipt(
         self, txid: TxID, timeout_s: float = WAIT_S, via: Frontend = "node"
-    ) -> dict[str, Json]:
+    ) -> Steps[dict[str, Json]]:
         """The JSON receipt of a transaction (spec: merkle-and-receipts.md §5).
 
         Asks again while the transaction is not committed or is being fetched. Raises NotCommitted,
@@ -105,7 +113,7 @@ class NodeApi(Connection):
         """
         pause = self._pause(timeout_s)
         while True:
-            reply = self.get(f"/{via}/receipt", params={"transaction_id": str(txid)})
+            reply = yield from self._get(f"/{via}/receipt", params={"transaction_id": str(txid)})
             if reply.status == 200:
                 value = reply.json()
                 if not isinstance(value, dict):
@@ -125,126 +133,156 @@ class NodeApi(Connection):
                     if error.code not in ("TransactionPendingOrUnknown", SESSION_LOST):
                         raise
                     waiting = error
-            if not pause.again():
+            seconds = pause.next_s()
+            if seconds is None:
                 raise waiting
+            yield Rest(seconds)
 
     # -- this node -------------------------------------------------------------------------------
 
-    def node_state(self) -> NodeState:
+    @conversation
+    def node_state(self) -> Steps[NodeState]:
         """What the node is doing."""
-        return self.get("/node/state").decode(NodeState)
+        return (yield from self._get("/node/state")).decode(NodeState)
 
-    def node_version(self) -> NodeVersion:
+    @conversation
+    def node_version(self) -> Steps[NodeVersion]:
         """What the node runs."""
-        return self.get("/node/version").decode(NodeVersion)
+        return (yield from self._get("/node/version")).decode(NodeVersion)
 
-    def ready_for_app(self) -> bool:
+    @conversation
+    def ready_for_app(self) -> Steps[bool]:
         """Whether the node serves application requests."""
-        return _ready(self.get("/node/ready/app"))
+        return _ready((yield from self._get("/node/ready/app")))
 
-    def ready_for_governance(self) -> bool:
+    @conversation
+    def ready_for_governance(self) -> Steps[bool]:
         """Whether the node serves governance requests."""
-        return _ready(self.get("/node/ready/gov"))
+        return _ready((yield from self._get("/node/ready/gov")))
 
-    def self_signed_certificate(self) -> str:
+    @conversation
+    def self_signed_certificate(self) -> Steps[str]:
         """The node's certificate from before the service endorsed it, PEM."""
-        return self.get("/node/self_signed_certificate").decode(_SelfSigned).self_signed_certificate
+        reply = yield from self._get("/node/self_signed_certificate")
+        return reply.decode(_SelfSigned).self_signed_certificate
 
-    def quote(self) -> Quote:
+    @conversation
+    def quote(self) -> Steps[Quote]:
         """The node's own attestation evidence."""
-        return self.get("/node/quotes/self").decode(Quote)
+        return (yield from self._get("/node/quotes/self")).decode(Quote)
 
-    def attestation(self) -> Quote:
+    @conversation
+    def attestation(self) -> Steps[Quote]:
         """The node's own attestation evidence, by its newer name."""
-        return self.get("/node/attestations/self").decode(Quote)
+        return (yield from self._get("/node/attestations/self")).decode(Quote)
 
-    def metrics(self) -> SessionMetrics:
+    @conversation
+    def metrics(self) -> Steps[SessionMetrics]:
         """Connections of clients to the node."""
-        return self.get("/node/metrics").decode(_NodeMetrics).sessions
+        return (yield from self._get("/node/metrics")).decode(_NodeMetrics).sessions
 
-    def js_metrics(self) -> ScriptMetrics:
+    @conversation
+    def js_metrics(self) -> Steps[ScriptMetrics]:
         """Limits and caches of the JavaScript engine."""
-        return self.get("/node/js_metrics").decode(ScriptMetrics)
+        return (yield from self._get("/node/js_metrics")).decode(ScriptMetrics)
 
-    def memory(self) -> MemoryUsage:
+    @conversation
+    def memory(self) -> Steps[MemoryUsage]:
         """Memory of the node's process."""
-        return self.get("/node/memory").decode(MemoryUsage)
+        return (yield from self._get("/node/memory")).decode(MemoryUsage)
 
-    def key_refresh_metrics(self) -> KeyRefreshMetrics:
+    @conversation
+    def key_refresh_metrics(self) -> Steps[KeyRefreshMetrics]:
         """How the keys of token issuers were refreshed, on this node."""
-        return self.get("/node/jwt_keys/refresh/metrics").decode(KeyRefreshMetrics)
+        return (yield from self._get("/node/jwt_keys/refresh/metrics")).decode(KeyRefreshMetrics)
 
-    def indexing_strategies(self) -> Json:
+    @conversation
+    def indexing_strategies(self) -> Steps[Json]:
         """Indexes of the application on this node."""
-        return self.get("/node/index/strategies").check().json()
+        return (yield from self._get("/node/index/strategies")).check().json()
 
-    def node_document(self) -> Json:
+    @conversation
+    def node_document(self) -> Steps[Json]:
         """The OpenAPI document of /node."""
-        return self.get("/node/api").check().json()
+        return (yield from self._get("/node/api")).check().json()
 
-    def is_primary(self) -> bool:
+    @conversation
+    def is_primary(self) -> Steps[bool]:
         """Whether this node is the primary."""
-        return _is_so(self.get("/node/primary"))
+        return _is_so((yield from self._get("/node/primary")))
 
-    def is_backup(self) -> bool:
+    @conversation
+    def is_backup(self) -> Steps[bool]:
         """Whether this node is a backup."""
-        return _is_so(self.get("/node/backup"))
+        return _is_so((yield from self._get("/node/backup")))
 
-    def consensus(self) -> Consensus:
+    @conversation
+    def consensus(self) -> Steps[Consensus]:
         """The node's part in consensus. Refused with 404 by a node that takes no part yet."""
-        return self.get("/node/consensus").decode(_Consensus).details
+        return (yield from self._get("/node/consensus")).decode(_Consensus).details
 
     # -- the service -----------------------------------------------------------------------------
 
-    def network(self) -> NetworkInfo:
+    @conversation
+    def network(self) -> Steps[NetworkInfo]:
         """The service this node belongs to."""
-        return self.get("/node/network").decode(NetworkInfo)
+        return (yield from self._get("/node/network")).decode(NetworkInfo)
 
+    @conversation
     def nodes(
         self, *, host: str | None = None, port: int | None = None, status: str | None = None
-    ) -> list[NodeInfo]:
+    ) -> Steps[list[NodeInfo]]:
         """All nodes of the service, or those at an address or with a status."""
         asked = {"host": host, "port": None if port is None else str(port), "status": status}
         params = {name: value for name, value in asked.items() if value is not None}
-        return self.get("/node/network/nodes", params=params).decode(_Nodes).nodes
+        return (yield from self._get("/node/network/nodes", params=params)).decode(_Nodes).nodes
 
-    def delete_node(self, node_id: NodeId) -> None:
+    @conversation
+    def delete_node(self, node_id: NodeId) -> Steps[None]:
         """Forget a node whose retirement is committed."""
-        self.request("DELETE", f"/node/network/nodes/{node_id}").check()
+        (yield from self._request("DELETE", f"/node/network/nodes/{node_id}")).check()
 
-    def consensus_nodes(self) -> Mapping[NodeId, NodeAddress]:
+    @conversation
+    def consensus_nodes(self) -> Steps[Mapping[NodeId, NodeAddress]]:
         """Who takes part in consensus, with node-to-node addresses."""
-        return self.get("/node/config").decode(dict[NodeId, NodeAddress])
+        return (yield from self._get("/node/config")).decode(dict[NodeId, NodeAddress])
 
-    def service_configuration(self) -> NodeServiceConfiguration:
+    @conversation
+    def service_configuration(self) -> Steps[NodeServiceConfiguration]:
         """Settings that govern the service."""
-        return self.get("/node/service/configuration").decode(NodeServiceConfiguration)
+        reply = yield from self._get("/node/service/configuration")
+        return reply.decode(NodeServiceConfiguration)
 
-    def attestations(self) -> list[Quote]:
+    @conversation
+    def attestations(self) -> Steps[list[Quote]]:
         """Attestation evidence of all trusted nodes, by its newer name."""
-        return self.get("/node/attestations").decode(_Attestations).attestations
+        return (yield from self._get("/node/attestations")).decode(_Attestations).attestations
 
-    def node(self, node_id: NodeId | None = None) -> NodeInfo:
+    @conversation
+    def node(self, node_id: NodeId | None = None) -> Steps[NodeInfo]:
         """One node; this one if no id is given."""
-        return self.get(f"/node/network/nodes/{node_id or 'self'}").decode(NodeInfo)
+        return (yield from self._get(f"/node/network/nodes/{node_id or 'self'}")).decode(NodeInfo)
 
-    def primary(self) -> NodeInfo:
+    @conversation
+    def primary(self) -> Steps[NodeInfo]:
         """The primary node."""
-        return self.get("/node/network/nodes/primary").decode(NodeInfo)
+        return (yield from self._get("/node/network/nodes/primary")).decode(NodeInfo)
 
-    def removable_nodes(self) -> list[NodeInfo]:
+    @conversation
+    def removable_nodes(self) -> Steps[list[NodeInfo]]:
         """Retired nodes of which the service has taken leave: their processes may stop."""
-        return self.get("/node/network/removable_nodes").decode(_Nodes).nodes
+        return (yield from self._get("/node/network/removable_nodes")).decode(_Nodes).nodes
 
-    def quotes(self) -> list[Quote]:
+    @conversation
+    def quotes(self) -> Steps[list[Quote]]:
         """Attestation evidence of all trusted nodes."""
-        return self.get("/node/quotes").decode(_Quotes).quotes
+        return (yield from self._get("/node/quotes")).decode(_Quotes).quotes
 
-    def previous_service_identity(self) -> str:
+    @conversation
+    def previous_service_identity(self) -> Steps[str]:
         """Certificate of the service that this one recovered, PEM."""
-        return (
-            self.get("/node/service/previous_identity").decode(_Previous).previous_service_identity
-        )
+        reply = yield from self._get("/node/service/previous_identity")
+        return reply.decode(_Previous).previous_service_identity
 
 
 class _Status(msgspec.Struct):

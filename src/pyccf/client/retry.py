@@ -47,21 +47,18 @@ def may_try_again(status: int, code: str, message: str, executed: bool) -> bool:
 
 
 class Pause:
-    """Waits between repeated questions, longer each time, until time is up."""
+    """Times between repeated questions, longer each time, until time is up."""
 
-    def __init__(
-        self, monotonic: Callable[[], float], sleep: Callable[[float], None], timeout_s: float
-    ) -> None:
+    def __init__(self, monotonic: Callable[[], float], timeout_s: float) -> None:
         self._monotonic = monotonic
-        self._sleep = sleep
         self._deadline = monotonic() + timeout_s
         self._next = POLL_FIRST_S
 
-    def again(self) -> bool:
-        """Wait a little and return True, or False when there is no time left."""
+    def next_s(self) -> float | None:
+        """How long to wait before asking again, or None when there is no time left."""
         left = self._deadline - self._monotonic()
         if left <= 0:
-            return False
-        self._sleep(min(self._next, left))
+            return None
+        seconds = min(self._next, left)
         self._next = min(self._next * 2, POLL_LAST_S)
-        return True
+        return seconds

@@ -35,7 +35,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeService:
     fake = FakeService()
 
     def connect(self: Target, *urls: str, timeout_s: float = 10.0) -> Client:
-        return Client(
+        client = Client(
             urls or self.urls,
             self.service_cert,
             cert=self.cert,
@@ -43,8 +43,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeService:
             patience_s=self.patience_s,
             transport=httpx2.MockTransport(fake.handle),
             monotonic=lambda: fake.clock,
-            sleep=fake.sleep,
         )
+        client._sleep = fake.sleep
+        return client
 
     monkeypatch.setattr(Target, "connect", connect)
     return fake

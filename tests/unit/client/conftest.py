@@ -32,7 +32,7 @@ def connect(service: FakeService, member: Identity) -> Callable[..., Client]:
         patience_s: float = 0.0,
         token: str | Callable[[], str] | None = None,
     ) -> Client:
-        return Client(
+        client = Client(
             urls,
             member.cert_pem,
             cert=member.cert_path if signed else None,
@@ -42,8 +42,9 @@ def connect(service: FakeService, member: Identity) -> Callable[..., Client]:
             transport=httpx2.MockTransport(service.handle),
             unix_time=lambda: float(NOW),
             monotonic=lambda: service.clock,
-            sleep=service.sleep,
         )
+        client._sleep = service.sleep
+        return client
 
     return make
 

@@ -34,16 +34,13 @@ def test_what_may_be_sent_again(
 
 def test_pauses_grow_and_end_in_time() -> None:
     clock = [10.0]
-    slept: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
+    waits: list[float] = []
+    pause = Pause(lambda: clock[0], 1.0)
+    while (seconds := pause.next_s()) is not None:
+        waits.append(seconds)
         clock[0] += seconds
-
-    pause = Pause(lambda: clock[0], sleep, 1.0)
-    while pause.again():
         assert clock[0] <= 11.0 + 1e-9
-    assert slept[0] == POLL_FIRST_S
-    assert max(slept) == POLL_LAST_S
-    assert sum(slept) == pytest.approx(1.0)
-    assert not Pause(lambda: 0.0, sleep, 0.0).again()
+    assert waits[0] == POLL_FIRST_S
+    assert max(waits) == POLL_LAST_S
+    assert sum(waits) == pytest.approx(1.0)
+    assert Pause(lambda: 0.0, 0.0).next_s() is None

@@ -1,0 +1,166 @@
+"""One text for two clients: requests as conversations, held by whoever has the hands.
+
+A method of the client is written once, as a generator. It yields what is to be done, a request to
+`Send` or a `Rest` to take, is resumed with what came of it, and returns what the caller wants. It
+opens no socket and does not sleep.
+
+`Blocking` does what is asked at once, `Awaiting` lets an event loop do it, and `conversation` makes
+of the generator a method that returns the answer for the one and a coroutine for the other. A
+conversation given up half way (its task is cancelled) ends where it was: nothing is sent after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
+
+import httpx2
+import msgspec
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Make this request; the fields are named as the arguments of httpx2."""
+
+    method: str
+    url: httpx2.URL
+    content: bytes | None
+    headers: Mapping[str, str]
+    timeout: float
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """Do nothing for a while."""
+
+    seconds: float
+
+
+Outcome: TypeAlias = httpx2.Response | httpx2.RequestError | None
+"""What came of a step: of a `Send` a response or why there is none, of a `Rest` nothing."""
+
+Steps: TypeAlias = Generator[Send | Rest, Outcome, T]
+"""A conversation that returns a T."""
+
+
+def send(request: Send) -> Steps[httpx2.Response]:
+    """The response to one request; raises httpx2.RequestError if none came."""
+    outcome = yield request
+    if isinstance(outcome, httpx2.RequestError):
+        raise outcome
+    assert outcome is not None, "a Send is resumed with what came of it"
+    return outcome
+
+
+class Hands:
+    """What both kinds of hands are given."""
+
+    _settings: dict[str, Any]
+    """Arguments of the httpx2 client: trust, time-out, transport."""
+
+
+class Blocking(Hands):
+    """Does what a conversation asks for while the caller waits. For one thread at a time."""
+
+    _sleep: Callable[[float], None] = staticmethod(time.sleep)
+
+    @functools.cached_property
+    def _http(self) -> httpx2.Client:
+        return httpx2.Client(**self._settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def _hold(self, steps: Steps[T]) -> T:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as end:
+                answer: T = end.value
+                return answer
+            outcome = self._do(step)
+
+    def _do(self, step: Send | Rest) -> Outcome:
+        if isinstance(step, Rest):
+            self._sleep(step.seconds)
+            return None
+        try:
+            return self._http.request(**msgspec.structs.asdict(step))
+        except httpx2.RequestError as error:
+            return error
+
+
+class Awaiting(Hands):
+    """Has the event loop do what a conversation asks for. For any number of tasks of one loop."""
+
+    _sleep: Callable[[float], Coroutine[Any, Any, None]] = staticmethod(asyncio.sleep)
+
+    @functools.cached_property
+    def _http(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(**self._settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def _hold(self, steps: Steps[T]) -> T:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as end:
+                answer: T = end.value
+                return answer
+            outcome = await self._do(step)
+
+    async def _do(self, step: Send | Rest) -> Outcome:
+        if isinstance(step, Rest):
+            await self._sleep(step.seconds)
+            return None
+        try:
+            return await self._http.request(**msgspec.structs.asdict(step))
+        except httpx2.RequestError as error:
+            return error
+
+
+class conversation(Generic[P, T]):
+    """Makes a method of both clients out of a generator."""
+
+    def __init__(self, steps: Callable[Concatenate[Any, P], Steps[T]]) -> None:
+        self.steps = steps
+        """The generator, for conversations that this one is a part of."""
+        self.__doc__ = steps.__doc__
+
+        @functools.wraps(steps)
+        def method(client: Blocking | Awaiting, *args: P.args, **kwargs: P.kwargs) -> object:
+            return client._hold(steps(client, *args, **kwargs))
+
+        self._method = method
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: Awaiting, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, client: Blocking | Awaiting | None, owner: type) -> object:
+        return self if client is None else MethodType(self._method, client)

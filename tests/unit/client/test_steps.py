@@ -1,0 +1,206 @@
+"""pyccf.client.steps: both clients say the same, tasks do not wait for others."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from pyccf.client import (
+    AsyncClient,
+    Client,
+    Identity,
+    NotCommitted,
+    ServiceError,
+    Unanswered,
+    Unreachable,
+)
+from pyccf.client.steps import Awaiting, conversation
+from pyccf.types import TxID
+from support.fake_service import NOW, URLS, FakeService
+
+Handler = Callable[[httpx2.Request], object]
+
+
+def make(
+    service: FakeService, member: Identity, handle: Handler | None = None, patience_s: float = 0.0
+) -> AsyncClient:
+    """An asynchronous client of the fake service, whose clock is the service's."""
+    client = AsyncClient(
+        URLS,
+        member.cert_pem,
+        cert=member.cert_path,
+        key=member.key_path,
+        patience_s=patience_s,
+        transport=httpx2.MockTransport(handle or service.handle),  # type: ignore[arg-type]
+        unix_time=lambda: float(NOW),
+        monotonic=lambda: service.clock,
+    )
+
+    async def sleep(seconds: float) -> None:
+        service.sleep(seconds)
+
+    client._sleep = sleep
+    return client
+
+
+def conversations(of: type) -> set[str]:
+    return {name for name, made in inspect.getmembers(of) if isinstance(made, conversation)}
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    assert conversations(Client) == conversations(AsyncClient)
+    assert {"get", "node_state", "submit", "post_signed", "receipt"} <= conversations(Client)
+    public = {name for name in dir(Client) if not name.startswith("_")}
+    assert public == {name for name in dir(AsyncClient) if not name.startswith("_")}
+    assert Client.post.__doc__ == "POST; the reply whatever its status."
+
+
+def test_the_same_answers_and_errors(service: FakeService, member: Identity) -> None:
+    service.on("GET", "/node/commit", {"transaction_id": "2.31"})
+    service.on("POST", "/app/x", {"ok": True}, headers={"x-ms-ccf-transaction-id": "2.9"})
+    service.refuse("GET", "/app/y", 404, "ResourceNotFound", "no such thing")
+    service.on("POST", "/gov/members/proposals:create", {"bad": 1})
+
+    async def run() -> None:
+        async with make(service, member) as client:
+            assert await client.last_committed() == TxID(2, 31)
+            reply = await client.post("/app/x", json=1, wait="commit")
+            assert (reply.json(), reply.txid) == ({"ok": True}, TxID(2, 9))
+            refused = await client.get("/app/y")
+            with pytest.raises(ServiceError, match="no such thing"):
+                refused.check()
+            with pytest.raises(ServiceError, match="Unknown path"):
+                await client.node_state()
+            signed = await client.post_signed("/app/x", b"hello")
+            assert signed.status == 200
+
+    asyncio.run(run())
+    assert service.requests[1].headers["x-pyccf-wait"] == "commit"
+    assert service.requests[-1].headers["content-type"] == "application/cose"
+
+
+def test_redirects_failing_nodes_and_patience(service: FakeService, member: Identity) -> None:
+    service.down = {"service.test:8000"}
+    for _ in range(2):
+        service.refuse("POST", "/app/log", 503, "PrimaryNotFound", "unknown")
+    there = {"location": f"{URLS[2]}/app/there"}
+    service.on("POST", "/app/log", status=307, headers=there)
+    service.on("POST", f"{URLS[2]}/app/there", "x")
+
+    async def run() -> None:
+        async with make(service, member, patience_s=5) as client:
+            assert (await client.post("/app/log", json=1)).text() == "x"
+            service.down = {str(httpx2.URL(url).netloc, "ascii") for url in URLS}
+            with pytest.raises(Unreachable):
+                await client.get("/app/log")
+
+    asyncio.run(run())
+    assert len(service.slept) > 2
+
+
+def test_commit_is_waited_for_with_the_pauses_of_the_loop(
+    service: FakeService, member: Identity
+) -> None:
+    for status in ("Unknown", "Pending", "Committed", "Invalid"):
+        service.on("GET", "/node/tx", {"transaction_id": "2.9", "status": status})
+
+    async def run() -> None:
+        async with make(service, member) as client:
+            await client.wait_for_commit(TxID(2, 9))
+            assert len(service.slept) == 2
+            with pytest.raises(NotCommitted):
+                await client.wait_for_commit(TxID(2, 9))
+
+    asyncio.run(run())
+    assert Awaiting._sleep is asyncio.sleep
+
+
+def test_many_requests_are_under_way_at_a_time(service: FakeService, member: Identity) -> None:
+    tasks = 30
+
+    async def run() -> None:
+        all_there = asyncio.Barrier(tasks)
+
+        async def handle(request: httpx2.Request) -> httpx2.Response:
+            await all_there.wait()
+            return httpx2.Response(200, content=request.url.query)
+
+        async with make(service, member, handle) as client, asyncio.timeout(10):
+            replies = await asyncio.gather(*(client.get(f"/app/x?{n}") for n in range(tasks)))
+            assert [reply.text() for reply in replies] == [str(n) for n in range(tasks)]
+
+    asyncio.run(run())
+
+
+def test_tasks_that_find_a_node_down_agree_on_the_next(
+    service: FakeService, member: Identity
+) -> None:
+    service.down = {"service.test:8000"}
+    service.on("GET", "/app/x", "x")
+
+    async def handle(request: httpx2.Request) -> httpx2.Response:
+        await asyncio.sleep(0)
+        return service.handle(request)
+
+    async def run() -> None:
+        async with make(service, member, handle) as client:
+            await asyncio.gather(*(client.get("/app/x") for _ in range(5)))
+            assert client.url == URLS[1]
+
+    asyncio.run(run())
+    assert {request.url.host for request in service.requests} == {"second.test"}
+
+
+def test_a_cancelled_task_sends_nothing_more(service: FakeService, member: Identity) -> None:
+    """Neither the request again nor the next question, and the client goes on."""
+    asked: list[str] = []
+
+    async def run() -> None:
+        reached, never = asyncio.Event(), asyncio.Event()
+
+        async def handle(request: httpx2.Request) -> httpx2.Response:
+            asked.append(request.url.path)
+            if request.url.path == "/app/slow":
+                reached.set()
+                await never.wait()
+            return httpx2.Response(200, content=b'{"transaction_id":"2.9","status":"Pending"}')
+
+        async with make(service, member, handle, patience_s=5) as client:
+            slow = asyncio.create_task(client.get("/app/slow"))
+            await reached.wait()
+            slow.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await slow
+            client._sleep = asyncio.sleep
+            waiting = asyncio.create_task(client.wait_for_commit(TxID(2, 9)))
+            while "/node/tx" not in asked:
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            before = len(asked)
+            await asyncio.sleep(0.02)
+            assert len(asked) == before
+            assert (await client.tx_status(TxID(2, 9))).value == "Pending"
+
+    asyncio.run(run())
+    assert asked.count("/app/slow") == 1
+
+
+def test_a_write_that_broke_off_is_not_sent_again(service: FakeService, member: Identity) -> None:
+    def broken(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("reset", request=request)
+
+    service.do("POST", "/app/x", broken)
+
+    async def run() -> None:
+        async with make(service, member, patience_s=5) as client:
+            with pytest.raises(Unanswered):
+                await client.post("/app/x", json=1)
+
+    asyncio.run(run())
+    assert len(service.requests) == 1
