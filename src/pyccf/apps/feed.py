@@ -20,7 +20,7 @@ from enum import Enum
 
 import msgspec
 
-from pyccf.apps.context import AnswerFollows
+from pyccf.apps.context import AnswerFollows, Caller
 from pyccf.codec.text import b64
 from pyccf.errors import LocalError
 from pyccf.kv.maps import Access, AccessContext, access
@@ -49,6 +49,8 @@ class OpenFeed(AnswerFollows):
     def __init__(self, spec: FeedSpec) -> None:
         super().__init__(spec.map)
         self.spec = spec
+        self.caller: Caller | None = None
+        """Who wants to listen; noted by the frontend."""
 
 
 def check_map(name: str) -> None:

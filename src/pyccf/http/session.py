@@ -97,6 +97,7 @@ class Session:
 
     __slots__ = (
         "close_after",
+        "connection",
         "deferrer",
         "forwarded",
         "id",
@@ -111,6 +112,8 @@ class Session:
 
     def __init__(self, session_id: int, interface: str, peer_cert: bytes | None = None) -> None:
         self.id = session_id
+        self.connection = session_id
+        """The session that the connection began with: each stream of HTTP/2 has its own."""
         self.interface = interface
         self.peer_cert = peer_cert
         self.view: int | None = None

@@ -11,10 +11,10 @@ network, its feed ends.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from pyccf.apps import feed as feeds
-from pyccf.apps.context import AnswerFollows, NeedsHistory, TxStatus
+from pyccf.apps.context import AnswerFollows, Caller, NeedsHistory, TxStatus
 from pyccf.apps.feed import FeedSpec, OpenFeed
 from pyccf.apps.router import Mode
 from pyccf.errors import PyccfError, RpcError
@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 
 FEEDS_MAX = 1000
 """Listeners of one node."""
+FEEDS_PER_CALLER_MAX = 100
+"""Listeners of one caller, or of one connection where nobody asked who calls."""
 BATCH_MAX = 200
 """Transactions read for a listener at once."""
 HEARTBEAT_MS: Millis = 15_000
 """After so long without anything else a listener is sent a comment."""
 RECHECK_MS: Millis = 30_000
 """How often it is asked whether a listener may still listen."""
+RECHECK_STEP_MS: Millis = 18_541
+"""One listener is asked about so much later than the one before it, modulo `RECHECK_MS`: those that
+came together are spread over the time (the step is its golden section)."""
 PIECE = 16 * 1024
 """Bytes handed to the connection at once."""
 
@@ -43,6 +48,20 @@ EVENT_STREAM = "text/event-stream"
 LAST_EVENT_ID = "last-event-id"
 SINCE = "since"
 START = "start"
+
+
+Who: TypeAlias = tuple[str, ...] | int
+"""An identity that a policy verified, or the number of a connection."""
+
+
+def _who(session: Session, caller: Caller | None) -> Who:
+    for one in () if caller is None else caller.all_of or (caller,):
+        if one.id is not None:
+            return (one.policy, one.id)
+        subject = None if one.jwt is None else one.jwt.payload.get("sub")
+        if one.jwt is not None and isinstance(subject, str):
+            return (one.policy, one.jwt.key_issuer, subject)
+    return session.connection
 
 
 class Feeds:
@@ -56,7 +75,7 @@ class Feeds:
     def __len__(self) -> int:
         return len(self._listeners)
 
-    def open(self, session: Session, request: Request, spec: FeedSpec) -> None:
+    def open(self, session: Session, request: Request, wanted: OpenFeed) -> None:
         """Begin to tell somebody. Raises RpcError when that cannot be."""
         if not session.can_stream or request.method == "HEAD":
             raise RpcError(501, "NotImplemented", "A feed cannot be given over this connection.")
@@ -64,9 +83,18 @@ class Feeds:
             raise RpcError(
                 503, "SessionCapExhausted", f"This node has {FEEDS_MAX} listeners already."
             )
+        who = _who(session, wanted.caller)
+        if sum(of.who == who for of in self._listeners.values()) >= FEEDS_PER_CALLER_MAX:
+            raise RpcError(
+                503,
+                "SessionCapExhausted",
+                f"You have {FEEDS_PER_CALLER_MAX} listeners on this node already.",
+            )
         after = self._begin_after(request)
         self._opened += 1
-        listener = Listener(self, self._opened, self._node, session, request, spec, after)
+        listener = Listener(
+            self, self._opened, self._node, session, request, wanted.spec, after, who
+        )
         self._listeners[self._opened] = listener
         listener.start()
 
@@ -125,7 +153,10 @@ class Listener:
         request: Request,
         spec: FeedSpec,
         after: SeqNo,
+        who: Who,
     ) -> None:
+        self.who = who
+        """Whose listener it is."""
         self._feeds = feeds
         self._number = number
         self._node = node
@@ -139,7 +170,7 @@ class Listener:
         self._full = False
         self._batch = Batch(BATCH_MAX)
         self._quiet_since = node.now
-        self._checked_at = node.now
+        self._checked_at = node.now - number * RECHECK_STEP_MS % RECHECK_MS
         self._flow: Flow
 
     def start(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyccf.apps.auth import authenticate
 from pyccf.apps.context import JSON_TYPE, AnswerFollows, Context, NeedsHistory
+from pyccf.apps.feed import OpenFeed
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
@@ -180,6 +181,9 @@ class Frontend:
             if endpoint.mode is Mode.HISTORICAL:
                 node.bring_back(ctx, request.headers.get(TXID_HEADER))
             endpoint.execute(ctx)
+        except OpenFeed as wanted:
+            wanted.caller = ctx.caller
+            raise
         except (
             RpcError,
             Conflict,

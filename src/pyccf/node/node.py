@@ -256,7 +256,7 @@ class Node:
 
     def _open_feed(self, session: Session, request: Request, wanted: OpenFeed) -> Outcome | None:
         try:
-            self.feeds.open(session, request, wanted.spec)
+            self.feeds.open(session, request, wanted)
         except RpcError as e:
             return refusal(e.status, e.code, e.message)
         return None

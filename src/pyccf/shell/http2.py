@@ -125,6 +125,7 @@ class Dialogue2:
         "_backlog",
         "_busy",
         "_closed_door",
+        "_connection",
         "_current",
         "_ending",
         "_farewell",
@@ -148,6 +149,8 @@ class Dialogue2:
         self._peer_cert = peer_cert
         self._busy = busy
         """Above the soft cap: the first request is told so, and is the last."""
+        self._connection: int | None = None
+        """Which session was the first."""
         self._streams: dict[int, _Stream] = {}  # handled, not answered yet
         self._backlog: deque[Arrived] = deque()
         self._current: _Stream | None = None  # what the request being handled belongs to
@@ -247,6 +250,9 @@ class Dialogue2:
             return
         session = self._interface.open_session(self._peer_cert)
         stream = _Stream(self, arrived.stream, session)
+        if self._connection is None:
+            self._connection = session.id
+        session.connection = self._connection
         session.deferrer = self._defer
         session.streamer = self._stream
         self._current = stream

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pyccf.api import common
+from pyccf.apps.context import Caller, Jwt
 from pyccf.apps.feed import FeedSpec, Format, event, parse
 from pyccf.apps.js.registry import JsApp
 from pyccf.apps.python import App, AppContext, Table
@@ -508,3 +509,81 @@ def test_a_feed_of_more_than_the_cache_holds_goes_on() -> None:
     pass_time(s, 120)
     for client in clients:
         assert [txid for txid, _ in client.events] == txids
+
+
+def test_one_caller_does_not_take_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "FEEDS_PER_CALLER_MAX", 2)
+    s = service()
+    greedy = user(s)
+    first = listening(s, "/one/1", greedy)
+    listening(s, "/one/2", greedy)
+    refused = listen(s, "/one/3", greedy)
+    assert isinstance(refused, Reply)
+    assert (refused.status, refused.json["error"]["code"]) == (503, "SessionCapExhausted")
+    listening(s, "/feed", greedy)  # on which nobody asks who calls: it counts by connections
+    first.leave()
+    listening(s, "/one/3", greedy)
+
+
+def test_where_nobody_asks_who_calls_a_connection_has_its_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feeds, "FEEDS_PER_CALLER_MAX", 2)
+    s = service()
+
+    def stream(connection: int) -> Client | None:
+        session = s.session()
+        session.connection = connection
+        made: list[Client] = []
+
+        def streamer(source: Source) -> Client:
+            made.append(Client(source))
+            return made[0]
+
+        session.streamer = streamer
+        s.node.handle(session, Request("GET", "/app/feed", {}))
+        return made[0] if made else None
+
+    assert stream(1)
+    assert stream(1)
+    assert stream(1) is None
+    assert stream(2)
+
+
+def test_tokens_are_known_by_issuer_and_subject() -> None:
+    session = Session(7, "rpc")
+
+    def token(issuer: str, **payload: Json) -> Caller:
+        return Caller("jwt", jwt=Jwt(issuer, {}, payload))
+
+    assert feeds._who(session, token("a", sub="x")) == ("jwt", "a", "x")
+    assert feeds._who(session, token("b", sub="x")) == ("jwt", "b", "x")
+    assert feeds._who(session, token("a", sub=7)) == 7
+    assert feeds._who(session, Caller("any_cert", cert_pem="...")) == 7
+    both = Caller("all_of", all_of=(token("a"), Caller("user_cert", "u")))
+    assert feeds._who(session, both) == ("user_cert", "u")
+
+
+def test_those_who_came_together_are_not_asked_about_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    s = service()
+    for _ in range(60):
+        listening(s, "/feed")
+    asked = 0
+    ask = feeds.Listener._may_listen
+
+    def counted(listener: feeds.Listener) -> bool:
+        nonlocal asked
+        asked += 1
+        return ask(listener)
+
+    monkeypatch.setattr(feeds.Listener, "_may_listen", counted)
+    step = feeds.RECHECK_MS // 10
+    counts = []
+    for _ in range(20):
+        asked = 0
+        s.tick(step)
+        counts.append(asked)
+    assert sum(counts) == 2 * 60, "each once in this time"
+    assert max(counts) <= 2 * 60 // 10
