@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
+from pyccf.codec.text import dump_json
 from pyccf.kv.frozen import Frozen
 from pyccf.kv.store import Store
 from pyccf.kv.tx import Tx
+from pyccf.ledger import receipt as receipts
+from pyccf.ledger import snapshot
 from pyccf.ledger.cut import Cut
+from pyccf.ledger.entry import parse
+from pyccf.types import TxID
 from support.joining import make_primary, write
 from support.node import Service
 
@@ -61,3 +68,22 @@ def take(service: Service) -> tuple[str, bytes]:
             if name not in before:
                 return name, service.snapshots[name]
     raise AssertionError("no snapshot was written")
+
+
+def claim(service: Service, data: bytes, old: bytes, new: bytes) -> tuple[str, bytes]:
+    """A snapshot with other content that a user made up, and had the service claim for him."""
+    forged = bytearray(data[: snapshot.parse(data).size])
+    at = forged.index(old)
+    forged[at : at + len(old)] = new
+    tx = service.node.store.tx()
+    tx.map(SECRET).set(b"claim", b"mine")
+    entry = service.node.order(tx, sha256(forged).digest())
+    service.tick()
+    receipt = receipts.json_receipt(
+        parse(entry.data),
+        parse(service.ledger[entry.seqno]),
+        service.node.history.evidence(TxID(entry.view, entry.seqno)),
+    )
+    made = bytes(forged) + dump_json(receipt)
+    name = snapshot.file_name(snapshot.parse(data).seqno, entry.seqno) + snapshot.COMMITTED
+    return name, made

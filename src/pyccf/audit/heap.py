@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +28,13 @@ import msgspec
 
 from pyccf.audit.auditor import Auditor
 from pyccf.audit.files import ChunkFile, ChunkReader, StrPath
+from pyccf.audit.snapshots import vouch
+from pyccf.codec.text import load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
+from pyccf.kv.changes import UNIT
 from pyccf.ledger import chunk, snapshot
 from pyccf.ledger.entry import HEADER_SIZE, PREFIX_SIZE, parse, parse_header
+from pyccf.service.tables import SNAPSHOT_EVIDENCE
 from pyccf.types import SeqNo, TxID
 
 HASH_BYTES = 32
@@ -518,28 +523,39 @@ class _Heap:
             report.verdict = Verdict.DAMAGED
             report.reason = error.message if isinstance(error, InvalidLedger) else str(error)
             return None
-        for identity in reversed(chain.auditor.identities):
-            try:
-                proven = snapshot.verify(found, identity.cert)
-            except InvalidReceipt as error:
-                report.verdict, report.reason = Verdict.FOREIGN, error.message
-                continue
-            if identity is not chain.auditor.identities[-1]:
-                report.verdict = Verdict.SUPERSEDED
-                report.reason = "an earlier service took it"
-                return None
-            assert proven.txid is not None, "a snapshot's receipt names its evidence"
-            if (name.seqno, name.evidence) != (found.seqno, proven.txid.seqno):
-                # A node refuses it, too.
-                report.verdict = Verdict.DAMAGED
-                report.reason = f"it is of {found.seqno} with evidence at {proven.txid.seqno}"
-                return None
-            report.verdict, report.reason = Verdict.USABLE, ""
-            return found.txid
-        if not chain.auditor.identities:
+        identities = chain.auditor.identities
+        if not identities:
             report.verdict = Verdict.UNREACHABLE
             report.reason = "no ledger file says which service it is of"
+            return None
+        try:
+            identity, evidence = vouch(found, name, identities)
+        except InvalidReceipt as error:
+            report.verdict, report.reason = Verdict.FOREIGN, error.message
+        except InvalidLedger as error:
+            report.verdict, report.reason = Verdict.DAMAGED, error.message
+        else:
+            if identity is not identities[-1]:
+                report.verdict = Verdict.SUPERSEDED
+                report.reason = "an earlier service took it"
+            elif evidence <= chain.end and not _records(chain, evidence, found):
+                report.verdict = Verdict.FORKED
+                report.reason = f"entry {evidence} of the ledger does not record it"
+            else:
+                report.verdict, report.reason = Verdict.USABLE, ""
+                return found.txid
         return None
+
+
+def _records(chain: _Chain, seqno: SeqNo, found: snapshot.Snapshot) -> bool:
+    """Whether an entry of the chain records a snapshot."""
+    link = next(link for link in chain.links if link.first <= seqno <= link.last)
+    data = next(itertools.islice(_entries_of(link), seqno - link.first, None))
+    raw = parse(data).public_maps().get(SNAPSHOT_EVIDENCE, {}).get(UNIT)
+    try:
+        return load_json(raw or b"") == snapshot.record_of(found)
+    except ValueError:
+        return False
 
 
 def _digest(path: Path) -> bytes:

@@ -89,19 +89,35 @@ class SnapshotAudit:
         name: snapshot.SnapshotName,
         identities: Sequence[Identity],
     ) -> str:
-        reason = "the ledger knows no service"
-        for identity in reversed(identities):
-            try:
-                proven = snapshot.verify(found, identity.cert)
-            except InvalidReceipt as error:
-                reason = error.message
-                continue
-            assert proven.txid is not None, "`verify` saw to it"
-            evidence = proven.txid.seqno
-            if (name.seqno, name.evidence) != (found.seqno, evidence):
-                return f"it is of {found.seqno} with evidence at {evidence}, unlike its name"
-            recorded = self._recorded.get(evidence)
-            if recorded != {"hash": found.digest.hex(), "version": found.seqno}:
-                return f"transaction {evidence} of the ledger does not record it"
-            return ""
-        return reason
+        try:
+            _, evidence = vouch(found, name, identities)
+        except (InvalidLedger, InvalidReceipt) as error:
+            return error.message
+        if self._recorded.get(evidence) != snapshot.record_of(found):
+            return f"transaction {evidence} of the ledger does not record it"
+        return ""
+
+
+def vouch(
+    found: snapshot.Snapshot, name: snapshot.SnapshotName, identities: Sequence[Identity]
+) -> tuple[Identity, SeqNo]:
+    """Which of the services of a ledger recorded a snapshot, and in which transaction.
+
+    Raises InvalidReceipt when none did, InvalidLedger when the file's name says something else.
+    """
+    why = InvalidReceipt("the ledger knows no service")
+    for identity in reversed(identities):
+        try:
+            proven = snapshot.verify(found, identity.cert)
+        except InvalidReceipt as error:
+            why = error
+            continue
+        assert proven.txid is not None, "`verify` saw to it"
+        evidence = proven.txid.seqno
+        if (name.seqno, name.evidence) != (found.seqno, evidence):
+            # A node refuses it, too.
+            raise InvalidLedger(
+                f"it is of {found.seqno} with evidence at {evidence}, unlike its name"
+            )
+        return identity, evidence
+    raise why

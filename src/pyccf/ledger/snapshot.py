@@ -261,6 +261,11 @@ def verify(snapshot: Snapshot, service_cert_pem: str) -> Proven:
     return proven
 
 
+def record_of(snapshot: Snapshot) -> dict[str, Json]:
+    """What the transaction writes that records a snapshot."""
+    return {"hash": snapshot.digest.hex(), "version": snapshot.seqno}
+
+
 def check_evidence(snapshot: Snapshot, proven: Proven, secrets: LedgerSecrets) -> None:
     """Check that the transaction of the receipt recorded the snapshot and did nothing else.
 
@@ -271,8 +276,7 @@ def check_evidence(snapshot: Snapshot, proven: Proven, secrets: LedgerSecrets) -
     """
     assert proven.txid is not None, "`verify` saw to it"
     view, seqno = proven.txid
-    value: Json = {"hash": snapshot.digest.hex(), "version": snapshot.seqno}
-    rows: Changes = {SNAPSHOT_EVIDENCE: {UNIT: dump_json(value)}}
+    rows: Changes = {SNAPSHOT_EVIDENCE: {UNIT: dump_json(record_of(snapshot))}}
     cipher = secrets.cipher_at(seqno)
     evidence = sha256(cipher.evidence(view, seqno).encode()).digest()
     domain = encode_public_header(seqno, snapshot.digest, evidence) + wire.encode(rows)[0]

@@ -1,9 +1,11 @@
 """Fetching a snapshot over HTTPS: the conversation of a node that wants to join with one.
 
 The target is asked which snapshot is the newest, wherever it sends us is followed, and the bytes
-are fetched in ranges. What arrives is judged before anything is done with it. An attempt that
-fails in any way is repeated, so many times; then, and when there is no snapshot, the node goes on
-without (spec: node-lifecycle.md §8.4). Limits: the number of redirections, of attempts, and the
+are fetched in ranges. What arrives is judged before anything is done with it: the service must
+vouch for it, or, where it goes on with the ledger of another one, that one, whose certificate the
+node that served the snapshot is asked for. An attempt that fails in any way is repeated, so many
+times; then, and when there is no snapshot, the node goes on without
+(spec: node-lifecycle.md §8.4). Limits: the number of redirections, of attempts, and the
 size of the snapshot, all of which is held in memory.
 """
 
@@ -16,15 +18,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pyccf.codec.text import load_json
+from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger, InvalidReceipt, RemoteError
 from pyccf.ledger import snapshot
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.node.restore import Restorable, judge
 
 if TYPE_CHECKING:
+    from pyccf.ledger.snapshot import SnapshotName
     from pyccf.types import Millis, SeqNo
 
 PATH = "/node/snapshot"
+PREVIOUS_PATH = "/node/service/previous_identity"
 RANGE = 4 * 1024 * 1024
 """Bytes asked for at once; the end of a range is exclusive."""
 REDIRECTS_MAX = 20
@@ -104,39 +110,36 @@ class SnapshotFetch:
 
     def _next(self) -> None:
         """Ask for the next range."""
-        self._asking = True
-        self._ask(
-            Call(
-                self._address,
-                "GET",
-                self._path,
-                {"range": f"bytes={self._have}-{self._have + RANGE}"},
-                b"",
-                self._service_cert(),
-                CALL_TIMEOUT,
-                self._replied,
-            )
-        )
+        asked = {"range": f"bytes={self._have}-{self._have + RANGE}"}
+        self._get(self._path, asked, self._range_arrived)
 
-    def _replied(self, answer: Answer | CallFailed) -> None:
-        self._asking = False
-        try:
-            if isinstance(answer, CallFailed):
-                raise Unusable(f"{self._address}: {answer.reason}")
-            match answer.status:
-                case 308:
-                    self._redirected(answer.headers.get("location", ""))
-                case 206:
-                    self._take(answer)
-                case 404 if self._path.partition("?")[0] != PATH:
-                    raise Unusable(f"{self._address} does not have that snapshot any more")
-                case 404:
-                    self._log("info", f"No snapshot to fetch from {self._address}")
-                    self._end()
-                case _:
-                    raise Unusable(f"{self._address} answered {answer.status}")
-        except (Unusable, InvalidLedger, InvalidReceipt) as e:
-            self._failed(e.message)
+    def _get(self, path: str, headers: dict[str, str], arrived: Callable[[Answer], None]) -> None:
+        def replied(answer: Answer | CallFailed) -> None:
+            self._asking = False
+            try:
+                if isinstance(answer, CallFailed):
+                    raise Unusable(f"{self._address}: {answer.reason}")
+                arrived(answer)
+            except (Unusable, InvalidLedger, InvalidReceipt) as e:
+                self._failed(e.message)
+
+        self._asking = True
+        cert = self._service_cert()
+        self._ask(Call(self._address, "GET", path, headers, b"", cert, CALL_TIMEOUT, replied))
+
+    def _range_arrived(self, answer: Answer) -> None:
+        match answer.status:
+            case 308:
+                self._redirected(answer.headers.get("location", ""))
+            case 206:
+                self._take(answer)
+            case 404 if self._path.partition("?")[0] != PATH:
+                raise Unusable(f"{self._address} does not have that snapshot any more")
+            case 404:
+                self._log("info", f"No snapshot to fetch from {self._address}")
+                self._end()
+            case _:
+                raise Unusable(f"{self._address} answered {answer.status}")
 
     def _redirected(self, location: str) -> None:
         self._redirects += 1
@@ -175,9 +178,27 @@ class SnapshotFetch:
         if name is None:
             raise Unusable(f"{self._address} gave the snapshot a name that is none")
         data = b"".join(self._parts)
-        restorable = judge(data, name, self._service_cert())
+        try:
+            self._found(name, data, self._service_cert())
+        except InvalidReceipt as e:
+            self._ask_previous(name, data, e)
+
+    def _ask_previous(self, name: SnapshotName, data: bytes, why: InvalidReceipt) -> None:
+        """Another service signed it: was it the one that this service goes on with?"""
+
+        def arrived(answer: Answer) -> None:
+            pem = _previous_identity(answer)
+            if pem is None:
+                raise why
+            self._found(name, data, pem)
+
+        self._get(PREVIOUS_PATH, {}, arrived)
+
+    def _found(self, name: SnapshotName, data: bytes, service_cert: str) -> None:
+        """Take the snapshot, if this service vouches for it."""
+        restorable = judge(data, name, service_cert)
         self.found = Fetched(snapshot.file_name(name.seqno, name.evidence), data, restorable)
-        self._log("info", f"Fetched snapshot {self.found.name} ({total} bytes)")
+        self._log("info", f"Fetched snapshot {self.found.name} ({len(data)} bytes)")
         self._end()
 
     def _failed(self, reason: str) -> None:
@@ -194,3 +215,16 @@ class SnapshotFetch:
     def _end(self) -> None:
         self.over = True
         self._parts = []
+
+
+def _previous_identity(answer: Answer) -> str | None:
+    """The certificate (PEM) of the service before, None if there was none, or it is none."""
+    try:
+        told = load_json(answer.body) if answer.status == 200 else None
+        pem = told.get("previous_service_identity") if isinstance(told, dict) else None
+        if not isinstance(pem, str):
+            return None
+        certs.public_key(pem)
+    except ValueError:
+        return None
+    return pem

@@ -39,6 +39,7 @@ from pyccf.node.states import (
     PART_OF_PUBLIC_NETWORK,
     PENDING,
     READING_PRIVATE_LEDGER,
+    TAKES_PART,
 )
 from pyccf.service import recovery, tables
 from pyccf.service.identity import NodeIdentity, ServiceIdentity
@@ -238,7 +239,7 @@ class Joiner:
         A primary that itself began with a snapshot has not got what is before that.
         """
         node = self._node
-        if self._fetch is not None or node.state != PART_OF_NETWORK or node.store.version:
+        if self._fetch is not None or node.state not in TAKES_PART or node.store.version:
             return False
         if self._without_since is None:
             self._without_since = now
@@ -351,13 +352,10 @@ class Joiner:
         parts.signer.issuer = given.cose_issuer
         parts.signer.subject = given.cose_subject
         if given.public_only:
-            self._snapshot = None
-        self._begin()
-        node.state = PART_OF_NETWORK
-        if given.public_only:
-            node.state = PART_OF_PUBLIC_NETWORK
             node.replica.public_only = True
             node.snapshots.enabled = False
+        self._begin()
+        node.state = PART_OF_PUBLIC_NETWORK if given.public_only else PART_OF_NETWORK
         if given.recovered:
             node.begin_recovery(given.recovered, None)
         self._log("info", f"Node has now joined the network as node {node.node_id}")
@@ -374,11 +372,17 @@ class Joiner:
         at = found.snapshot
         node.consensus.join(at.view, at.seqno, at.starts)
         try:
-            self._learn_secret(found)
-            if node.state == PENDING and found.proven is not None:
-                # Handed out after the snapshot was fetched, the secrets are those of its evidence.
-                check_evidence(at, found.proven, self._secrets)
-            restore_from_snapshot(node, found, self._secrets)
+            if node.replica.public_only:
+                assert self._parts.private is not None
+                self._parts.private.began_with(found)
+                restore_from_snapshot(node, found, None)
+            else:
+                self._learn_secret(found)
+                if node.state == PENDING and found.proven is not None:
+                    # Handed out after the snapshot was fetched, the secrets are those of its
+                    # evidence.
+                    check_evidence(at, found.proven, self._secrets)
+                restore_from_snapshot(node, found, self._secrets)
         except (InvalidLedger, LocalError) as e:
             raise Hopeless(
                 f"The snapshot at {at.seqno} cannot be used: {e.message}"

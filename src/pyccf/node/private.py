@@ -19,6 +19,8 @@ from pyccf.errors import InvalidLedger, LocalError
 from pyccf.kv.store import Store
 from pyccf.ledger import past_secrets
 from pyccf.ledger.past_secrets import PastSecret
+from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.ledger.snapshot import check_evidence
 from pyccf.merkle.tree import Tree
 from pyccf.node.outputs import Stop
 from pyccf.node.states import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyccf.kv.changes import MapChanges
+    from pyccf.ledger.receipt import Proven
     from pyccf.ledger.secrets import LedgerSecret
     from pyccf.ledger.snapshot import Snapshot
     from pyccf.node.create import Parts
@@ -48,14 +51,13 @@ REOPEN_RETRY: Millis = 1000
 class PrivateRecovery:
     """What one node knows of past secrets, and its way to private state."""
 
-    def __init__(self, parts: Parts, snapshot: Restorable | None = None) -> None:
-        """`snapshot` is the one that the public state was begun with."""
+    def __init__(self, parts: Parts) -> None:
         self._snapshot: Snapshot | None = None
+        """What the public state was begun with; None: the first entry."""
+        self._proven: Proven | None = None
+        """What the receipt of that proves."""
         self._tree_before = b""
         """The tree over everything before the first entry that is read."""
-        if snapshot is not None:
-            self._snapshot = snapshot.snapshot
-            self._tree_before = snapshot.tree.serialise()
         self.past: list[PastSecret] = []
         """Rows about past secrets, in order: with the latest secret they give all."""
         self._parts = parts
@@ -69,6 +71,11 @@ class PrivateRecovery:
         store.on_commit(tables.ENCRYPTED_LEDGER_SECRETS, self._restored)
         parts.node.conversations.append(self._tick)
         parts.node.on_rollback.append(self._undone)
+
+    def began_with(self, snapshot: Restorable) -> None:
+        """The public state is begun with a snapshot: private state begins there, too."""
+        self._snapshot, self._proven = snapshot.snapshot, snapshot.proven
+        self._tree_before = snapshot.tree.serialise()
 
     # --- what the ledger tells ------------------------------------------------------------------
 
@@ -107,7 +114,12 @@ class PrivateRecovery:
         node = self._node
         assert node.replica.public_only, "private state is read once"
         try:
-            self._parts.secrets.restore(self._with_older(former))
+            known = self._with_older(former)
+            if self._snapshot is not None and self._proven is not None:
+                # Its evidence may have come after the last entry that is left: the secret of this
+                # service is none of its.
+                check_evidence(self._snapshot, self._proven, LedgerSecrets(known))
+            self._parts.secrets.restore(known)
             self._store = self._begin()
         except (InvalidLedger, LocalError) as e:
             self._give_up(f"Private state cannot be restored: {e.message}")
@@ -138,7 +150,7 @@ class PrivateRecovery:
             at = self._snapshot
             store.restore(at.seqno, at.view, at.private_maps(self._parts.secrets))
             self._tree = Tree.parse(self._tree_before)
-            self._snapshot, self._tree_before = None, b""
+            self._snapshot, self._proven, self._tree_before = None, None, b""
         return store
 
     def progress(self) -> tuple[SeqNo, SeqNo] | None:

@@ -29,6 +29,7 @@ from pyccf.kv.tx import Tx
 from pyccf.ledger.entry import FORCE_CHUNK_BEFORE, PREFIX_SIZE, VIEW_MASK
 from pyccf.ledger.secrets import LedgerSecret
 from pyccf.ledger.signature import CWT_ISS, CWT_SUB
+from pyccf.ledger.snapshot import record_of
 from pyccf.node.create import LEDGER_SECRET_BYTES, NodePlan, Parts, assemble
 from pyccf.node.outputs import Stop
 from pyccf.node.private import PrivateRecovery
@@ -93,7 +94,7 @@ def recover_service(
         plan, identity, service, secrets, entropy=entropy, started=started, app=app, install=install
     )
     recovery = PublicRecovery(parts, plan, previous.der, started)
-    parts.private = PrivateRecovery(parts, plan.snapshot)
+    parts.private = PrivateRecovery(parts)
     parts.whole_ledger = plan.whole_ledger
     parts.sealed = plan.sealed
     recovery.begin()
@@ -116,6 +117,9 @@ class PublicRecovery:
         """Of the last entry."""
         self._signed = TxID(0, 0)
         """The last signature that holds."""
+        self._evidence: SeqNo = END
+        """The transaction that is to have recorded the snapshot begun with."""
+        self._recorded = False
 
     def begin(self) -> None:
         """Read the ledger from its first entry, or from the one after the snapshot."""
@@ -127,10 +131,14 @@ class PublicRecovery:
         found = self._plan.snapshot
         if found is not None:
             restore_from_snapshot(node, found, None)
+            assert self._parts.private is not None
+            self._parts.private.began_with(found)
             at = found.snapshot
             self._views.initialise(at.starts)
             self._view = at.view
             self._signed = at.txid
+            if found.proven is not None and found.proven.txid is not None:
+                self._evidence = found.proven.txid.seqno
         node.log("info", "", f"Starting to read public ledger from {self._signed.seqno + 1}")
         node.replay(self._signed.seqno + 1, END)
 
@@ -162,6 +170,10 @@ class PublicRecovery:
                 self._views.begin(view, self._signed.seqno + 1)
             self._signed = TxID(view, seqno)
             node.final_to(seqno)
+        if seqno == self._evidence:
+            assert self._plan.snapshot is not None
+            row = tables.get_json(node.store.tx(read_only=True), tables.SNAPSHOT_EVIDENCE)
+            self._recorded = row == record_of(self._plan.snapshot.snapshot)
         self._view = view
 
     # --- the end of the former service ----------------------------------------------------------
@@ -178,7 +190,7 @@ class PublicRecovery:
             return
         node.ends_at(signed.seqno, signed.view)
         tx = node.store.tx(read_only=True)
-        other = self._other_service(tx)
+        other = self._other_service(tx) or self._other_snapshot()
         if other:
             self._give_up(other)
             return
@@ -209,6 +221,15 @@ class PublicRecovery:
         return (
             "The ledger is of another service than command.recover.previous_service_identity_file"
             f" names. Nothing was changed. Its service has this certificate:\n{pem}"
+        )
+
+    def _other_snapshot(self) -> str:
+        """Why the snapshot is not one that this ledger records, "" if it is, or does not say."""
+        if self._recorded or self._evidence > self._signed.seqno:
+            return ""
+        return (
+            f"Entry {self._evidence} of the ledger does not record the snapshot that this node"
+            " began with. Nothing was changed. Take the snapshot away, and start again."
         )
 
     def _give_up(self, reason: str) -> None:

@@ -9,7 +9,8 @@
 
 All nodes follow where regular snapshots are due, so that the interval goes on after an election.
 A snapshot whose evidence was undone, or whose primary lost its office before ordering it, is
-dropped. Nothing waits for a snapshot: that one cannot be written is logged and no more.
+dropped; one that a rekey overtook is taken again. Nothing waits for a snapshot: that one cannot be
+written is logged and no more.
 (spec: kv-and-tables.md §7.3, node-lifecycle.md §8.1-8.2)
 """
 
@@ -169,6 +170,12 @@ class Snapshotter:
 
     def _order_evidence(self, cut: Cut) -> None:
         node = self._node
+        secrets = node.history.secrets
+        if secrets.at(node.store.version + 1).version != secrets.at(cut.seqno).version:
+            # Who recovers from this snapshot alone lacks the secret that its evidence is judged by.
+            node.log("info", "", f"The snapshot at {cut.seqno} is dropped: a rekey came meanwhile")
+            self.request()
+            return
         tx = node.store.tx()
         value: Json = {"hash": cut.digest.hex(), "version": cut.seqno}
         tx.map(snapshot.SNAPSHOT_EVIDENCE).set(UNIT, dump_json(value))

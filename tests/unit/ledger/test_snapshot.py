@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-from hashlib import sha256
-
 import pytest
 
 from pyccf.codec.text import dump_json
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
-from pyccf.ledger import receipt as receipts
 from pyccf.ledger import snapshot
-from pyccf.ledger.entry import parse as parse_entry
 from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.ledger.snapshot import SnapshotName, parse, parse_name, verify
 from pyccf.service.identity import make_service as make_identity
-from pyccf.types import TxID
 from support.node import STARTED, Service
-from support.snapshots import OPEN, SECRET, make_service, take
+from support.snapshots import OPEN, SECRET, claim, make_service, take
 
 OTHER = make_identity(entropy=SeededEntropy("other"), not_before=STARTED, days=9)
 
@@ -114,21 +109,8 @@ def test_an_entry_is_no_snapshot(service: Service) -> None:
 
 def test_claims_of_an_application_are_no_evidence(service: Service, data: bytes) -> None:
     """A user who may claim any digest gets a receipt for a snapshot made up by himself."""
-    size = parse(data).size
-    forged = bytearray(data[:size])
-    at = forged.index(b"vvvvvvvv3")
-    forged[at : at + 9] = b"wwwwwwww3"
-    digest = sha256(forged).digest()
-    tx = service.node.store.tx()
-    tx.map("records").set(b"claim", b"mine")
-    entry = service.node.order(tx, digest)
-    service.tick()
-    receipt = receipts.json_receipt(
-        parse_entry(entry.data),
-        parse_entry(service.ledger[entry.seqno]),
-        service.node.history.evidence(TxID(entry.view, entry.seqno)),
-    )
-    found = parse(bytes(forged) + dump_json(receipt))
+    forged = claim(service, data, b"vvvvvvvv3", b"wwwwwwww3")[1]
+    found = parse(forged)
     proven = verify(found, service.parts.service.cert_pem)
     with pytest.raises(InvalidLedger, match="which its receipt is of, did not record it"):
         snapshot.check_evidence(found, proven, service.parts.secrets)

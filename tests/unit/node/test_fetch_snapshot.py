@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyccf.codec.text import dump_json
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.http.message import Request
 from pyccf.ledger import snapshot
@@ -12,6 +13,7 @@ from pyccf.node.fetch_snapshot import REDIRECTS_MAX, FetchPlan
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.node.restore import judge
 from pyccf.service.identity import make_service as make_identity
+from pyccf.types import Json
 from support.joining import PRIMARY, Joining, exchange
 from support.node import INTERFACE, STARTED, Reply, Service
 from support.snapshots import SECRET, content_of, make_service, record, take
@@ -206,6 +208,49 @@ def test_one_of_another_service_is_not_taken(service: Service) -> None:
     fetch(service, joiner)
     assert joiner.snapshots == {}
     assert any("not endorsed by the service" in line for line in joiner.lines)
+
+
+def previously(service: Service, told: Answer | CallFailed) -> Joining:
+    """A node that joins another service, which says so of the service before it."""
+    joiner = Joining(OTHER.cert_pem, fetch=FetchPlan(attempts_max=1))
+    for _ in range(2):
+        call = next_call(joiner)
+        call.reply(serve(service, call))
+        joiner.pump()
+    call = next_call(joiner)
+    assert (call.method, call.path) == ("GET", "/node/service/previous_identity")
+    assert call.ca == OTHER.cert_pem, "it must be the service itself that says so"
+    call.reply(told)
+    joiner.pump()
+    assert next_call(joiner).method == "POST"
+    return joiner
+
+
+def identity(pem: Json) -> Answer:
+    return Answer(200, {}, dump_json({"previous_service_identity": pem}))
+
+
+def test_one_of_the_service_that_was_recovered_is_taken(service: Service) -> None:
+    joiner = previously(service, identity(service.parts.service.cert_pem))
+    assert joiner.snapshots == service.snapshots
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (CallFailed("no route"), "no route"),
+        (Answer(404, {}, b"{}"), "not endorsed by the service"),
+        (Answer(200, {}, b"no JSON"), "not endorsed by the service"),
+        (Answer(200, {}, b"[]"), "not endorsed by the service"),
+        (identity(None), "not endorsed by the service"),
+        (identity("no certificate"), "not endorsed by the service"),
+        (identity(OTHER.cert_pem), "not endorsed by the service"),
+    ],
+)
+def test_nobody_else_vouches_for_one(service: Service, told: Answer | CallFailed, why: str) -> None:
+    joiner = previously(service, told)
+    assert joiner.snapshots == {}
+    assert any("Fetching a snapshot failed" in line and why in line for line in joiner.lines)
 
 
 def test_a_snapshot_that_its_secret_does_not_open_ends_it(service: Service) -> None:

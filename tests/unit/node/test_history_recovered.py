@@ -98,7 +98,7 @@ def check(service: Recovered, seqno: int, endorsements: int) -> dict[str, object
 
 def test_proofs_of_every_service_hold_for_the_present_one() -> None:
     service, first, second = twice_recovered()
-    assert check(service, first, 2)["value"] == "one"
+    assert check(service, first, 2)["value"] == "the first value"
     assert check(service, second, 1)["value"] == "of the second"
     put(service, "a", "of the third")
     third = service.node.store.version

@@ -12,9 +12,10 @@ from pyccf.crypto import shares
 from pyccf.ledger.entry import parse
 from pyccf.ledger.signature import is_signature
 from pyccf.ledger.snapshot import parse_name
-from pyccf.node.restore import judge
+from pyccf.node.restore import Restorable, judge
 from support.node import Service
 from support.recovering import Consortium, Recovered
+from support.snapshots import claim
 from support.transcripts import Client, Replay, make_service
 
 PRIVATE = "secrets"
@@ -36,6 +37,11 @@ def state(service: Service, names: Iterable[str] = (PRIVATE, PUBLIC)) -> dict[st
         for name in names
         if name in maps
     }
+
+
+def newest(snapshots: dict[str, bytes]) -> tuple[str, bytes]:
+    """Name and content of the last snapshot."""
+    return list(snapshots.items())[-1]
 
 
 class Former:
@@ -62,12 +68,15 @@ class Former:
         )
         replay.govern({"name": "set_recovery_threshold", "args": {"recovery_threshold": 2}})
         service.tick()
-        put(service, "a", "one")
+        put(service, "a", "the first value")
         service.tick()
-        self.snapshot_wanted = service.node.store.version
         replay.govern({"name": "trigger_snapshot", "args": None})
         for _ in range(4):
             service.tick()
+        self.claimed = claim(
+            service, newest(service.snapshots)[1], b"the first value", b"not the  value!"
+        )
+        """A snapshot that a user made up."""
         put(service, "b", "two")
         replay.govern({"name": "trigger_ledger_rekey", "args": None})
         put(service, "a", "three")
@@ -174,6 +183,40 @@ def test_a_snapshot_spares_reading_what_is_before_it() -> None:
         revive(service)
         assert opened(service), service.lines
         assert state(service) == former().state
+
+
+def judged(name: str, data: bytes) -> Restorable:
+    parsed = parse_name(name)
+    assert parsed is not None
+    return judge(data, parsed, former().identity)
+
+
+def test_a_snapshot_may_be_all_that_is_left() -> None:
+    """Not even its evidence is in the ledger."""
+    found = judged(*newest(former().snapshots))
+    service = Recovered([b"unread"] * found.seqno, former().identity, snapshot=found)
+    assert service.recovery_from == found.seqno
+    revive(service)
+    assert opened(service), service.lines
+    rows = {key: value for key, (value, _) in state(service)[PRIVATE].items()}
+    assert rows == {b"a": b"the first value"}
+
+
+def test_a_snapshot_that_the_ledger_does_not_record_is_refused() -> None:
+    service = Recovered(former().ledger, former().identity, snapshot=judged(*former().claimed))
+    assert "does not record the snapshot" in service.stopped
+    assert service.recovery_from is None, "nothing was changed"
+    assert service.ledger == list(former().ledger)
+
+
+def test_a_snapshot_whose_record_is_lost_is_judged_with_the_secrets() -> None:
+    found = judged(*former().claimed)
+    ledger = [b"unread"] * found.seqno
+    service = Recovered(ledger, former().identity, snapshot=found)
+    assert service.state == "PartOfPublicNetwork"
+    revive(service)
+    assert "which its receipt is of, did not record it" in service.stopped
+    assert PRIVATE not in service.node.store.maps
 
 
 def test_wrong_shares_are_forgotten_and_the_members_start_over() -> None:

@@ -13,6 +13,7 @@ from pyccf.ledger import snapshot
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, parse
 from pyccf.node.node import Limits
 from pyccf.node.snapshots import PENDING_MAX
+from pyccf.service import recovery
 from pyccf.service.operations import Flag
 from support.joining import make_primary, write
 from support.node import Service
@@ -154,6 +155,26 @@ def test_one_that_no_longer_leads_drops_what_it_cut(monkeypatch: pytest.MonkeyPa
     assert service.snapshots == {}
     assert any("is dropped: this node does not lead" in log.text for log in service.logs)
     assert service.node.store._frozen == []
+
+
+def test_one_that_a_rekey_overtakes_is_taken_again() -> None:
+    """Shares in a snapshot open its secret: they must open that of its evidence."""
+    service = fast()
+    service.node.snapshots.request()
+    tx = service.node.store.tx()
+    tx.map("x").set(b"k", b"v")
+    service.node.commit(tx)
+    service.node.sign()
+    service.pump()
+    secret = recovery.new_secret(service.node.store.version + 1, service.parts.entropy)
+    service.parts.secrets.add(secret)
+    record(service, 1)
+    settle(service)
+    record(service, 2)
+    settle(service)
+    assert any("is dropped: a rekey came meanwhile" in log.text for log in service.logs)
+    ((seqno, evidence),) = seqnos(service)
+    assert secret.version <= seqno < evidence
 
 
 def test_too_many_at_once_are_not_taken() -> None:
