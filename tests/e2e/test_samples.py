@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -13,6 +14,7 @@ import pytest
 
 from pyccf.audit.verify import verify
 from pyccf.client import Client, Reply
+from pyccf.client.signing import COSE_TYPE, sign_user
 from pyccf.crypto import certs
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey
@@ -21,6 +23,7 @@ from pyccf.ledger.receipt import verify_json_receipt
 from pyccf.types import TxID
 from support.samples import sample
 from support.sandbox import Sandbox
+from support.tokens import Issuer
 
 TXID_HEADER = "x-ms-ccf-transaction-id"
 SCOPES = ("private", "public")
@@ -116,7 +119,10 @@ def test_records_are_written_read_and_deleted(user: Client, scope: str) -> None:
         read = user.get(path, params={"id": str(record_id)})
         assert read.status == 200
         assert read.json() == {"msg": msg}
-        assert read.txid == written.txid
+        # The state that was read: what was written, and perhaps a signature after it.
+        assert read.txid is not None
+        assert read.txid.view == written.txid.view
+        assert read.txid.seqno >= written.txid.seqno
     assert user.post(path, json={"id": 7, "msg": "again"}).status == 200
     assert user.get(path, params={"id": "7"}).json() == {"msg": "again"}
     assert user.get(f"{path}/count").json() == 3
@@ -287,6 +293,157 @@ def test_whoami(user: Client, nobody: Client, stranger: Client, sandbox: Sandbox
             expected = client.identity.id if known and client.identity is not None else None
             found = client.get("/app/whoami").check().json()
             assert found == {"policy": policy, "id": expected, "data": None}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_records_of_a_scope_are_apart(user: Client, scope: str) -> None:
+    path = f"/app/log/{scope}"
+    here, there = {"id": "40", "scope": "here"}, {"id": "40", "scope": "th-3_re"}
+    txid = user.post(path, params=here, json={"id": 40, "msg": "in"}, wait="commit").check().txid
+    user.post(path, params=there, json={"id": 40, "msg": "out"}).check()
+    assert user.get(path, params=here).json() == {"msg": "in"}
+    assert user.get(f"{path}/backup", params=here).json() == {"msg": "in"}
+    refused(user.get(path, params={"id": "40"}), 404, "ResourceNotFound")
+    assert user.get(f"{path}/count").json() == 0
+    past = until_there(user, f"{path}/historical", txid=str(txid), **here)
+    assert past.check().json() == {"msg": "in"}
+    past = until_there(user, f"{path}/historical", txid=str(txid), **there)
+    refused(past, 404, "ResourceNotFound")
+    assert user.request("DELETE", f"{path}/all", params={"scope": "here"}).json() is True
+    refused(user.get(path, params=here), 404, "ResourceNotFound")
+    assert user.request("DELETE", path, params=there).json() is True
+    for wrong in ("", "A", "a.b", "x" * 33, "%2e"):
+        for verb, body in (("GET", None), ("POST", {"id": 1, "msg": "x"})):
+            reply = user.request(verb, f"{path}?id=1&scope={wrong}", json=body)
+            refused(reply, 400, "InvalidInput")
+
+
+def test_what_receipts_prove_is_for_the_caller_to_say(user: Client, sandbox: Sandbox) -> None:
+    service_cert = Path(sandbox.info.service_cert).read_text()
+    body = {"id": 41, "msg": "proven"}
+    for scope, claimed, digest in (
+        ("private", True, sha256(b"proven").digest()),
+        ("private", False, bytes(32)),
+        ("public", True, sha256(b"proven").digest()),
+        ("public", False, bytes(32)),
+    ):
+        said = {**body, "record_claim": claimed}
+        receipt = user.post(f"/app/log/{scope}", json=said, wait="receipt").check().receipt
+        assert receipt is not None
+        verify_json_receipt(receipt, service_cert, claims=digest)
+    for wrong in ("yes", 1, []):
+        reply = user.post("/app/log/public", json={**body, "record_claim": wrong})
+        refused(reply, 400, "InvalidInput")
+
+
+@pytest.fixture(scope="module")
+def issuer(sandbox: Sandbox) -> Issuer:
+    """Somebody whose tokens the service takes."""
+    made = Issuer("https://issuer.example", ec=True)
+    sandbox.govern("set_jwt_issuer", {"issuer": made.name, "jwks": made.jwks(made.name)})
+    return made
+
+
+@pytest.fixture
+def bearer(sandbox: Sandbox, issuer: Issuer) -> Iterator[Client]:
+    """Somebody with a token and no certificate."""
+    info = sandbox.info
+    with Client(info.nodes[0].url, info.service_cert, token=issuer.token(sub="alice")) as client:
+        yield client
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_users_by_token_and_by_signature(
+    user: Client, nobody: Client, bearer: Client, issuer: Issuer, scope: str
+) -> None:
+    path = f"/app/log/{scope}"
+    assert bearer.post(path, json={"id": 42, "msg": "by token"}).check().json() is True
+    assert bearer.get(path, params={"id": "42"}).json() == {"msg": "by token"}
+    assert bearer.get(f"{path}/count").json() == 1
+    signer = user.identity
+    content = json.dumps({"id": 43, "msg": "by signature"}).encode()
+    assert nobody.post_signed(path, content, signer=signer).check().json() is True
+    assert user.get(path, params={"id": "43"}).json() == {"msg": "by signature"}
+    refused(nobody.post_signed(path, b"{", signer=signer), 400, "InvalidInput")
+    forged = Issuer(issuer.name, ec=True, kid="other").token(sub="alice")
+    reply = nobody.get(f"{path}?id=42", headers={"authorization": f"Bearer {forged}"})
+    refused(reply, 401, "InvalidAuthenticationInfo")
+
+
+def test_who_calls_by_seven_policies(
+    user: Client,
+    nobody: Client,
+    stranger: Client,
+    bearer: Client,
+    issuer: Issuer,
+    sandbox: Sandbox,
+) -> None:
+    path = "/app/multi_auth"
+    signer = user.identity
+    assert signer is not None
+    with sandbox.client("member0") as member:
+        told = {
+            "user": user.post(path),
+            "member": member.post(path),
+            "stranger": stranger.post(path),
+            "token": bearer.post(path),
+            "signature": nobody.post_signed(path, b"four", signer=signer),
+            "nobody": nobody.post(path),
+        }
+    for reply in told.values():
+        assert reply.check().headers["content-type"] == "text/plain"
+    lines = {name: reply.text().split("\n") for name, reply in told.items()}
+    cert = Path(signer.cert_path).read_text()
+    assert lines["user"][:2] == ["User TLS cert", f"The caller is a user with ID: {signer.id}"]
+    assert cert.strip() in told["user"].text()
+    assert lines["member"][0] == "Member TLS cert"
+    assert lines["stranger"][:2] == ["Any TLS cert", "The caller's cert is:"]
+    assert lines["token"][:2] == [
+        "JWT",
+        "The caller is identified by a JWT issued by: https://issuer.example",
+    ]
+    assert '  "sub": "alice"' in "\n".join(lines["token"])
+    assert lines["signature"] == [
+        "User COSE Sign1",
+        f"The caller is identified by a COSE Sign1 signed by kid: {signer.id}",
+        "The caller is identified by a COSE Sign1 with content of size: 4",
+    ]
+    assert lines["nobody"][0] == "Unauthenticated"
+    everything = user.post(
+        path,
+        content=sign_user(signer, b"four", int(time.time()), None),
+        headers={"authorization": f"Bearer {issuer.token(sub='alice')}", "content-type": COSE_TYPE},
+    )
+    found = everything.check().text().split("\n")
+    assert found[0].startswith("Conjoined auth policy: jwt+user_cert")
+    assert {"JWT", "User TLS cert"} <= set(found)
+
+
+def test_a_policy_of_the_applications_own(nobody: Client) -> None:
+    def ask(**said: str) -> Reply:
+        headers = {f"x-custom-auth-{name}": value for name, value in said.items()}
+        return nobody.get("/app/custom_auth", headers=headers)
+
+    assert ask(name="Ada", age="36").check().json() == {
+        "name": "Ada",
+        "age": 36,
+        "description": "Your name is Ada and you are 36",
+    }
+    for said in (
+        {},
+        {"name": "Ada"},
+        {"age": "36"},
+        {"name": "", "age": "36"},
+        {"name": "Ada", "age": "15"},
+        {"name": "Ada", "age": "-36"},
+        {"name": "Ada", "age": "1e3"},
+        {"name": "Ada", "age": "9" * 40},
+    ):
+        refused(ask(**said), 401, "InvalidAuthenticationInfo")
+    exploded = ask(explode="bang")
+    assert exploded.status == 500
+    assert exploded.txid is None
+    assert nobody.get("/app/whoami").status == 200
 
 
 @pytest.mark.parametrize("scope", SCOPES)

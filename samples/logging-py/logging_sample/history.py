@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from logging_sample.model import TABLES, USER, Id, Text, app, not_found, private
+from logging_sample.model import TABLES, USER, ById, Id, Text, app, not_found, private, scoped
 from pyccf.apps.past import PastState
 from pyccf.apps.python import AppContext, Reply, Table
 from pyccf.errors import RpcError
@@ -20,12 +20,7 @@ RETRY = Reply(202, "These transactions are being fetched, ask again.", {"retry-a
 Seqno = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 
 
-class Of(msgspec.Struct):
-    id: Id
-
-
-class Range(msgspec.Struct):
-    id: Id
+class Range(ById, kw_only=True):
     from_seqno: Seqno = 1
     to_seqno: Seqno | None = None
 
@@ -82,11 +77,11 @@ def offer(path: str, records: Table[int, str], kind: str) -> None:
         auth=USER,
         summary="Read a record as the transaction named in x-ms-ccf-transaction-id wrote it",
     )
-    def historical(ctx: AppContext, query: Of) -> Text:
-        return Text(written(records, ctx.historical, query.id))
+    def historical(ctx: AppContext, query: ById) -> Text:
+        return Text(written(scoped(records, query.scope), ctx.historical, query.id))
 
-    def historical_receipt(ctx: AppContext, query: Of) -> Proof:
-        msg = written(records, ctx.historical, query.id)
+    def historical_receipt(ctx: AppContext, query: ById) -> Proof:
+        msg = written(scoped(records, query.scope), ctx.historical, query.id)
         return Proof(msg, ctx.historical.receipt)
 
     for name in ("receipt", "historical_receipt"):
@@ -105,6 +100,8 @@ def offer(path: str, records: Table[int, str], kind: str) -> None:
         summary="Every write of a record in a range of transactions",
     )
     def historical_range(ctx: AppContext, query: Range) -> Writes | Reply:
+        if query.scope is not None:
+            raise RpcError(400, "InvalidInput", "Writes of a scope are not indexed")
         committed = ctx.services.last_committed().seqno
         index = by_id(ctx)
         to_seqno = index.watermark.seqno if query.to_seqno is None else query.to_seqno

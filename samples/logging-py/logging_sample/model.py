@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from pyccf.apps.python import App, AppContext, Table, TypedTable
+from pyccf.apps.python import App, Table
 from pyccf.errors import RpcError
 
 MESSAGE_MAX = 4096
@@ -59,11 +59,9 @@ USER = ["jwt", "user_cert", "user_cose_sign1"]
 USER_CERT = ["user_cert"]
 
 
-def scoped(records: Table[int, str], scope: str | None, ctx: AppContext) -> TypedTable[int, str]:
-    """The records of a scope, in a request's transaction."""
-    if scope is None:
-        return records(ctx)
-    return Table(f"{records.name}-{scope}", key=int, value=str)(ctx)
+def scoped(records: Table[int, str], scope: str | None) -> Table[int, str]:
+    """The records of a scope, which has a table of its own."""
+    return records if scope is None else Table(f"{records.name}-{scope}", key=int, value=str)
 
 
 def not_found(record_id: int) -> RpcError:

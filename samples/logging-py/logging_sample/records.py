@@ -53,7 +53,7 @@ def tag(msg: str) -> str:
 
 def write(ctx: AppContext, records: Table[int, str], record: Record, scope: str | None) -> None:
     """Keep a record, if the client's conditions hold."""
-    table = scoped(records, scope, ctx)
+    table = scoped(records, scope)(ctx)
     before = table.get(record.id)
     ctx.is_unchanged(None if before is None else tag(before))
     table.set(record.id, record.msg)
@@ -65,7 +65,7 @@ def offer(path: str, records: Table[int, str]) -> None:
 
     @app.get(path, auth=USER, summary="Read a record")
     def read(ctx: AppContext, query: ById) -> Text | Reply:
-        msg = scoped(records, query.scope, ctx).get(query.id)
+        msg = scoped(records, query.scope)(ctx).get(query.id)
         if msg is None:
             raise not_found(query.id)
         ctx.set_etag(tag(msg))
@@ -80,7 +80,7 @@ def offer(path: str, records: Table[int, str]) -> None:
 
     @app.delete(path, auth=USER, summary="Delete a record")
     def remove(ctx: AppContext, query: ById) -> bool:
-        table = scoped(records, query.scope, ctx)
+        table = scoped(records, query.scope)(ctx)
         msg = table.get(query.id)
         if msg is None:
             raise not_found(query.id)
@@ -90,11 +90,11 @@ def offer(path: str, records: Table[int, str]) -> None:
 
     @app.get(f"{path}/count", auth=USER, forwarding="always", summary="Count the records")
     def count(ctx: AppContext, query: Scoped) -> int:
-        return scoped(records, query.scope, ctx).size()
+        return scoped(records, query.scope)(ctx).size()
 
     @app.get(f"{path}/all", auth=USER, summary="List records by id")
     def listing(ctx: AppContext, query: Listing) -> Page:
-        table = scoped(records, query.scope, ctx)
+        table = scoped(records, query.scope)(ctx)
         rows = sorted(row for row in table.items() if row[0] >= query.start)
         more = len(rows) > query.limit
         return Page(
@@ -104,7 +104,7 @@ def offer(path: str, records: Table[int, str]) -> None:
 
     @app.delete(f"{path}/all", auth=USER, summary="Delete all records")
     def clear(ctx: AppContext, query: Scoped) -> bool:
-        scoped(records, query.scope, ctx).clear()
+        scoped(records, query.scope)(ctx).clear()
         return True
 
 

@@ -10,7 +10,7 @@ abstract class OtherAnswer extends Error {
 /** A request that is not served, with the status and the error code the caller gets. */
 export class Refusal extends OtherAnswer {
   constructor(
-    readonly statusCode: 400 | 403 | 404 | 415,
+    readonly statusCode: 400 | 401 | 403 | 404 | 415,
     readonly code: string,
     message: string,
   ) {
@@ -34,18 +34,21 @@ export class AskAgain extends OtherAnswer {
 
 export const invalid = (message: string) => new Refusal(400, "InvalidInput", message);
 
+export const unauthenticated = (message: string) =>
+  new Refusal(401, "InvalidAuthenticationInfo", message);
+
 export const forbidden = (message: string) => new Refusal(403, "AuthorizationFailed", message);
 
 export const notFound = (message: string) => new Refusal(404, "ResourceNotFound", message);
 
 export const wrongType = (message: string) => new Refusal(415, "UnsupportedContentType", message);
 
-export type Result = boolean | number | object;
+export type Result = boolean | number | string | object;
 
 /**
- * Make an endpoint of a handler: what it returns is sent as JSON with status 200. With a status of
- * 4xx nothing that was written before the refusal is kept. Anything else that is thrown is a defect
- * of this application; it is left to the runtime, which answers 500.
+ * Make an endpoint of a handler: what it returns is sent with status 200, a text as it is, anything
+ * else as JSON. With a status of 4xx nothing that was written before the refusal is kept. Anything
+ * else that is thrown is a defect of this application, left to the runtime, which answers 500.
  */
 export function endpoint(handler: (request: Request) => Result) {
   return (request: Request): Response => {

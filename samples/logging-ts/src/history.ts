@@ -2,7 +2,7 @@
 
 import type { HistoricalState, Receipt, Request } from "@microsoft/ccf-app";
 import { AskAgain, invalid } from "./answers";
-import { queryInteger } from "./input";
+import { queryInteger, queryScope } from "./input";
 import { Records } from "./records";
 import { ccf } from "./runtime";
 
@@ -21,17 +21,10 @@ function state(): HistoricalState {
   return found;
 }
 
-function recordsOf(past: HistoricalState, table: string): Records {
-  const map = past.kv[table];
-  if (map === undefined) {
-    throw new Error("tables always exist");
-  }
-  return new Records(map);
-}
-
 /** What the transaction wrote for an id. */
 export function written(request: Request, table: string): { msg: string } {
-  return { msg: recordsOf(state(), table).get(queryInteger(request, "id")) };
+  const records = Records.of(state().kv, table, queryScope(request));
+  return { msg: records.get(queryInteger(request, "id")) };
 }
 
 /** The same, with the receipt that proves it. */
@@ -45,6 +38,7 @@ export function writtenWithReceipt(
 /** Every write of one record in a range of transactions, oldest first. */
 export function writtenInRange(request: Request, table: string) {
   const id = queryInteger(request, "id");
+  const scope = queryScope(request);
   const committed = ccf.consensus.getLastCommittedTxId().seqno;
   const from = queryInteger(request, "from_seqno", 1);
   const to = queryInteger(request, "to_seqno", committed);
@@ -66,7 +60,7 @@ export function writtenInRange(request: Request, table: string) {
   }
   const entries = [];
   for (const past of states) {
-    const records = recordsOf(past, table);
+    const records = Records.of(past.kv, table, scope);
     if (records.has(id)) {
       const seqno = Number(past.transactionId.split(".")[1]);
       entries.push({ seqno, id, msg: records.get(id) });
@@ -75,6 +69,7 @@ export function writtenInRange(request: Request, table: string) {
   if (last === to) {
     return { entries };
   }
-  const rest = `from_seqno=${last + 1}&to_seqno=${to}&id=${id}`;
+  const within = scope === undefined ? "" : `&scope=${scope}`;
+  const rest = `from_seqno=${last + 1}&to_seqno=${to}&id=${id}${within}`;
   return { entries, "@nextLink": `${request.route}?${rest}` };
 }

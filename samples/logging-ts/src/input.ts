@@ -2,6 +2,7 @@
 
 import type { Request } from "@microsoft/ccf-app";
 import { invalid, wrongType } from "./answers";
+import { ccf } from "./runtime";
 
 /** Longest message, in characters. */
 export const MESSAGE_MAX = 4096;
@@ -10,6 +11,8 @@ export const MESSAGE_MAX = 4096;
 export const LIST_MAX = 1000;
 
 const DIGITS = /^(0|[1-9][0-9]{0,15})$/;
+
+const SCOPE = /^[a-z0-9_-]{1,32}$/;
 
 export interface LogRecord {
   readonly id: number;
@@ -61,6 +64,15 @@ export function queryLimit(request: Request): number {
   return limit;
 }
 
+/** The scope that a request is about, if it is about one. */
+export function queryScope(request: Request): string | undefined {
+  const scope = query(request).get("scope");
+  if (scope !== undefined && !SCOPE.test(scope)) {
+    throw invalid("scope must be 1 to 32 of a-z, 0-9, _ and -");
+  }
+  return scope;
+}
+
 /** The id in a path such as /raw_text/{id}. */
 export function pathId(request: Request): number {
   return integer(request.params["id"] ?? "", "id");
@@ -76,25 +88,38 @@ function message(value: unknown): string {
   return value;
 }
 
+/** The JSON of the body, or of what the caller signed. */
 function json(request: Request): unknown {
+  const caller = request.caller;
   try {
-    return request.body.json();
+    return caller?.policy === "user_cose_sign1"
+      ? ccf.bufToJsonCompatible(caller.cose.content)
+      : request.body.json();
   } catch {
     throw invalid("The body must be JSON");
   }
 }
 
-/** The record in a JSON body: {id, msg}. */
-export function record(request: Request): LogRecord {
+export interface Written extends LogRecord {
+  /** Whether the receipt is to prove the message; undefined if the caller does not say. */
+  readonly claim: boolean | undefined;
+}
+
+/** The record in a JSON body: {id, msg} and perhaps record_claim. */
+export function record(request: Request): Written {
   const body = json(request);
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw invalid("The body must be an object with id and msg");
   }
-  const { id, msg } = body as { id?: unknown; msg?: unknown };
+  const { id, msg, record_claim } = body as Record<string, unknown>;
   if (!isId(id)) {
     throw invalid(`id must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`);
   }
-  return { id, msg: message(msg) };
+  const claim = record_claim ?? undefined;
+  if (claim !== undefined && typeof claim !== "boolean") {
+    throw invalid("record_claim must be true or false");
+  }
+  return { id, msg: message(msg), claim };
 }
 
 /** The body of a request that says it is plain text. */

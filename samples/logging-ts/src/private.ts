@@ -4,7 +4,7 @@ import type { AnyCertAuthnIdentity, UserCertAuthnIdentity } from "@microsoft/ccf
 import { endpoint, forbidden } from "./answers";
 import { pathId, plainText, record } from "./input";
 import { ccf } from "./runtime";
-import { endpointsOf, recordsIn } from "./table";
+import { claim, endpointsOf, recordsIn } from "./table";
 
 const TABLE = "records";
 
@@ -19,15 +19,20 @@ export const {
   historicalRange: historicalRangePrivate,
 } = endpointsOf(TABLE);
 
+/** The receipt proves no more than that there was a write, unless the caller wants it to. */
 export const writePrivate = endpoint((request) => {
-  recordsIn(TABLE).put(record(request));
+  const written = record(request);
+  recordsIn(TABLE, request).put(written);
+  if (written.claim === true) {
+    claim(written.msg);
+  }
   return true;
 });
 
 /** Anybody may leave a message; it is marked as coming from nobody. */
 export const writeAnonymouslyPrivate = endpoint((request) => {
   const { id, msg } = record(request);
-  recordsIn(TABLE).put({ id, msg: `anonymous: ${msg}` });
+  recordsIn(TABLE, request).put({ id, msg: `anonymous: ${msg}` });
   return true;
 });
 
@@ -35,7 +40,7 @@ export const writeAnonymouslyPrivate = endpoint((request) => {
 export const writeWithCertificatePrivate = endpoint((request) => {
   const { cert } = request.caller as AnyCertAuthnIdentity;
   const { id, msg } = record(request);
-  recordsIn(TABLE).put({ id, msg: `${ccf.pemToId(cert)}: ${msg}` });
+  recordsIn(TABLE, request).put({ id, msg: `${ccf.pemToId(cert)}: ${msg}` });
   return true;
 });
 
@@ -45,12 +50,12 @@ export const writeAsAdminPrivate = endpoint((request) => {
   if (data?.isAdmin !== true) {
     throw forbidden("Only users with isAdmin in their user data may do this");
   }
-  recordsIn(TABLE).put(record(request));
+  recordsIn(TABLE, request).put(record(request));
   return true;
 });
 
 /** The body is the message itself. */
 export const writeTextPrivate = endpoint((request) => {
-  recordsIn(TABLE).put({ id: pathId(request), msg: plainText(request) });
+  recordsIn(TABLE, request).put({ id: pathId(request), msg: plainText(request) });
   return true;
 });

@@ -1,6 +1,6 @@
 // Records in a table: key and value are the JSON of id and message.
 
-import { json, typedKv, type KvMap, type TypedKvMap } from "@microsoft/ccf-app";
+import { json, typedKv, type KvMap, type KvMaps, type TypedKvMap } from "@microsoft/ccf-app";
 import { notFound } from "./answers";
 import type { LogRecord } from "./input";
 
@@ -16,6 +16,15 @@ export class Records {
   /** Takes a table of this transaction or of a historical one. */
   constructor(table: KvMap) {
     this.#table = typedKv(table, json<number>(), json<string>());
+  }
+
+  /** The records of a table; those of a scope are in a table of their own. */
+  static of(kv: KvMaps, table: string, scope: string | undefined): Records {
+    const map = kv[scope === undefined ? table : `${table}-${scope}`];
+    if (map === undefined) {
+      throw new Error("tables always exist");
+    }
+    return new Records(map);
   }
 
   has(id: number): boolean {

@@ -38,6 +38,23 @@ describe.each([
   });
 });
 
+describe("callers", () => {
+  it("are described by the policy that knows them", () => {
+    const jwt = { keyIssuer: "https://issuer", header: {}, payload: {} };
+    const told = app.as({ policy: "jwt", jwt }).post("/multi_auth").text();
+    expect(told.split("\n")[1]).toBe(
+      "The caller is identified by a JWT issued by: https://issuer",
+    );
+    expect(app.post("/multi_auth").text()).toContain("Unauthenticated");
+  });
+
+  it("may be judged by the application itself", () => {
+    const headers = { "x-custom-auth-name": "Ada", "x-custom-auth-age": 36 };
+    expect(app.get("/custom_auth", { headers }).json()).toMatchObject({ name: "Ada", age: 36 });
+    expect(app.get("/custom_auth")).toHaveStatus(401);
+  });
+});
+
 describe("Records", () => {
   it("uses a table it is given", () => {
     const table = ccf.kv["elsewhere"];

@@ -31,6 +31,10 @@ export function invalid(message) {
   return new Refusal(400, "InvalidInput", message);
 }
 
+export function unauthenticated(message) {
+  return new Refusal(401, "InvalidAuthenticationInfo", message);
+}
+
 export function forbidden(message) {
   return new Refusal(403, "AuthorizationFailed", message);
 }
@@ -44,9 +48,9 @@ export function wrongType(message) {
 }
 
 /**
- * Make an endpoint of a handler: what it returns is sent as JSON with status 200. With a status of
- * 4xx nothing that was written before the refusal is kept. Anything else that is thrown is a defect
- * of this application; it is left to the runtime, which answers 500.
+ * Make an endpoint of a handler: what it returns is sent with status 200, a text as it is, anything
+ * else as JSON. With a status of 4xx nothing that was written before the refusal is kept. Anything
+ * else that is thrown is a defect of this application, left to the runtime, which answers 500.
  */
 export function endpoint(handler) {
   return (request) => {

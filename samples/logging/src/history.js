@@ -1,7 +1,7 @@
 // Records as transactions of the past wrote them.
 
 import { AskAgain, invalid } from "./answers.js";
-import { queryInteger } from "./input.js";
+import { queryInteger, scoped } from "./input.js";
 import { Records } from "./records.js";
 
 /** Transactions that one request may look at. */
@@ -13,7 +13,7 @@ const EXPIRY_SECONDS = 60;
 /** What the transaction named in the request's header wrote for an id. */
 export function written(request, table) {
   const id = queryInteger(request, "id");
-  return { msg: new Records(ccf.historicalState.kv[table]).get(id) };
+  return { msg: new Records(ccf.historicalState.kv[scoped(table, request)]).get(id) };
 }
 
 /** The same, with the receipt that proves it. */
@@ -24,6 +24,7 @@ export function writtenWithReceipt(request, table) {
 /** Every write of one record in a range of transactions, oldest first. */
 export function writtenInRange(request, table) {
   const id = queryInteger(request, "id");
+  const name = scoped(table, request);
   const committed = ccf.consensus.getLastCommittedTxId().seqno;
   const from = queryInteger(request, "from_seqno", 1);
   const to = queryInteger(request, "to_seqno", committed);
@@ -45,7 +46,7 @@ export function writtenInRange(request, table) {
   }
   const entries = [];
   for (const state of states) {
-    const records = new Records(state.kv[table]);
+    const records = new Records(state.kv[name]);
     if (records.has(id)) {
       const seqno = Number(state.transactionId.split(".")[1]);
       entries.push({ seqno, id, msg: records.get(id) });
@@ -54,6 +55,7 @@ export function writtenInRange(request, table) {
   if (last === to) {
     return { entries };
   }
-  const rest = `from_seqno=${last + 1}&to_seqno=${to}&id=${id}`;
+  const scope = name === table ? "" : `&scope=${name.slice(table.length + 1)}`;
+  const rest = `from_seqno=${last + 1}&to_seqno=${to}&id=${id}${scope}`;
   return { entries, "@nextLink": `${request.route}?${rest}` };
 }

@@ -10,6 +10,8 @@ export const LIST_MAX = 1000;
 
 const DIGITS = /^(0|[1-9][0-9]{0,15})$/;
 
+const SCOPE = /^[a-z0-9_-]{1,32}$/;
+
 /** The query as a Map of names to values; of a repeated name the first value counts. */
 function query(request) {
   const found = new Map();
@@ -52,6 +54,18 @@ export function queryLimit(request) {
   return limit;
 }
 
+/** Name of the table that a request is about: the records of a scope are kept apart. */
+export function scoped(table, request) {
+  const scope = query(request).get("scope");
+  if (scope === undefined) {
+    return table;
+  }
+  if (!SCOPE.test(scope)) {
+    throw invalid("scope must be 1 to 32 of a-z, 0-9, _ and -");
+  }
+  return `${table}-${scope}`;
+}
+
 /** The id in a path such as /raw_text/{id}. */
 export function pathId(request) {
   return integer(request.params.id, "id");
@@ -67,21 +81,30 @@ function message(value) {
   return value;
 }
 
-/** The record in a JSON body: {id, msg}. */
-export function record(request) {
-  let body;
+/** The JSON of the body, or of what the caller signed. */
+function json(request) {
+  const { cose } = request.caller;
   try {
-    body = request.body.json();
+    return cose === undefined ? request.body.json() : ccf.bufToJsonCompatible(cose.content);
   } catch {
     throw invalid("The body must be JSON");
   }
+}
+
+/** The record in a JSON body: {id, msg}, and whether the receipt is to prove the message. */
+export function record(request) {
+  const body = json(request);
   if (body === null || typeof body !== "object" || Array.isArray(body)) {
     throw invalid("The body must be an object with id and msg");
   }
   if (!Number.isSafeInteger(body.id) || body.id < 0) {
     throw invalid(`id must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`);
   }
-  return { id: body.id, msg: message(body.msg) };
+  const claim = body.record_claim ?? undefined;
+  if (claim !== undefined && typeof claim !== "boolean") {
+    throw invalid("record_claim must be true or false");
+  }
+  return { id: body.id, msg: message(body.msg), claim };
 }
 
 /** The body of a request that says it is plain text. */

@@ -2,37 +2,42 @@
 
 import { endpoint, forbidden } from "./answers.js";
 import { written, writtenInRange, writtenWithReceipt } from "./history.js";
-import { pathId, plainText, queryInteger, queryLimit, record } from "./input.js";
-import { Records } from "./records.js";
+import { pathId, plainText, queryInteger, queryLimit, record, scoped } from "./input.js";
+import { claim, Records } from "./records.js";
 
 const TABLE = "records";
 
-const records = () => new Records(ccf.kv[TABLE]);
+const records = (request) => new Records(ccf.kv[scoped(TABLE, request)]);
 
 export const read = endpoint((request) => ({
-  msg: records().get(queryInteger(request, "id")),
+  msg: records(request).get(queryInteger(request, "id")),
 }));
 
+/** The receipt proves no more than that there was a write, unless the caller wants it to. */
 export const write = endpoint((request) => {
-  records().put(record(request));
+  const { id, msg, claim: wanted } = record(request);
+  records(request).put({ id, msg });
+  if (wanted === true) {
+    claim(msg);
+  }
   return true;
 });
 
 export const remove = endpoint((request) => {
-  records().remove(queryInteger(request, "id"));
+  records(request).remove(queryInteger(request, "id"));
   return true;
 });
 
 export const list = endpoint((request) =>
-  records().list(queryInteger(request, "from", 0), queryLimit(request)),
+  records(request).list(queryInteger(request, "from", 0), queryLimit(request)),
 );
 
-export const clear = endpoint(() => {
-  records().clear();
+export const clear = endpoint((request) => {
+  records(request).clear();
   return true;
 });
 
-export const count = endpoint(() => records().count);
+export const count = endpoint((request) => records(request).count);
 
 export const historical = endpoint((request) => written(request, TABLE));
 
@@ -43,14 +48,14 @@ export const historicalRange = endpoint((request) => writtenInRange(request, TAB
 /** Anybody may leave a message; it is marked as coming from nobody. */
 export const writeAnonymously = endpoint((request) => {
   const { id, msg } = record(request);
-  records().put({ id, msg: `anonymous: ${msg}` });
+  records(request).put({ id, msg: `anonymous: ${msg}` });
   return true;
 });
 
 /** Anybody with a certificate may; the message is marked with the certificate's fingerprint. */
 export const writeWithCertificate = endpoint((request) => {
   const { id, msg } = record(request);
-  records().put({ id, msg: `${ccf.pemToId(request.caller.cert)}: ${msg}` });
+  records(request).put({ id, msg: `${ccf.pemToId(request.caller.cert)}: ${msg}` });
   return true;
 });
 
@@ -59,12 +64,12 @@ export const writeAsAdmin = endpoint((request) => {
   if (request.caller.data?.isAdmin !== true) {
     throw forbidden("Only users with isAdmin in their user data may do this");
   }
-  records().put(record(request));
+  records(request).put(record(request));
   return true;
 });
 
 /** The body is the message itself. */
 export const writeText = endpoint((request) => {
-  records().put({ id: pathId(request), msg: plainText(request) });
+  records(request).put({ id: pathId(request), msg: plainText(request) });
   return true;
 });

@@ -2,40 +2,42 @@
 
 import { endpoint } from "./answers.js";
 import { written, writtenInRange, writtenWithReceipt } from "./history.js";
-import { queryInteger, queryLimit, record } from "./input.js";
-import { Records } from "./records.js";
+import { queryInteger, queryLimit, record, scoped } from "./input.js";
+import { claim, Records } from "./records.js";
 
 const TABLE = "public:records";
 
-const records = () => new Records(ccf.kv[TABLE]);
+const records = (request) => new Records(ccf.kv[scoped(TABLE, request)]);
 
 export const read = endpoint((request) => ({
-  msg: records().get(queryInteger(request, "id")),
+  msg: records(request).get(queryInteger(request, "id")),
 }));
 
-/** The digest of the message goes into the receipt, so that the receipt proves the message. */
+/** The receipt proves the message, unless the caller does not want it to. */
 export const write = endpoint((request) => {
-  const { id, msg } = record(request);
-  records().put({ id, msg });
-  ccf.rpc.setClaimsDigest(ccf.crypto.digest("SHA-256", ccf.strToBuf(msg)));
+  const { id, msg, claim: wanted } = record(request);
+  records(request).put({ id, msg });
+  if (wanted !== false) {
+    claim(msg);
+  }
   return true;
 });
 
 export const remove = endpoint((request) => {
-  records().remove(queryInteger(request, "id"));
+  records(request).remove(queryInteger(request, "id"));
   return true;
 });
 
 export const list = endpoint((request) =>
-  records().list(queryInteger(request, "from", 0), queryLimit(request)),
+  records(request).list(queryInteger(request, "from", 0), queryLimit(request)),
 );
 
-export const clear = endpoint(() => {
-  records().clear();
+export const clear = endpoint((request) => {
+  records(request).clear();
   return true;
 });
 
-export const count = endpoint(() => records().count);
+export const count = endpoint((request) => records(request).count);
 
 export const historical = endpoint((request) => written(request, TABLE));
 

@@ -54,3 +54,8 @@ export class Records {
     };
   }
 }
+
+/** Bind a message to the receipt of this transaction, which then proves it. */
+export function claim(msg) {
+  ccf.rpc.setClaimsDigest(ccf.crypto.digest("SHA-256", ccf.strToBuf(msg)));
+}

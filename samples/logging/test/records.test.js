@@ -57,6 +57,37 @@ describe.each([
     expect(user.get(`${log}/all?from=${first.next}`).json()).toMatchObject({ next: null });
   });
 
+  it("keeps the records of a scope apart", () => {
+    const then = user.post(`${log}?scope=a-1`, { body: { id: 7, msg: "scoped" } });
+    expect(kv.entries(`${table}-a-1`)).toEqual([[7, "scoped"]]);
+    expect(user.get(`${log}?id=7`).json()).toEqual({ msg: "seven" });
+    expect(user.get(`${log}?id=7&scope=a-1`).json()).toEqual({ msg: "scoped" });
+    expect(user.get(`${log}/count?scope=other`).json()).toBe(0);
+    const past = { headers: { [TXID]: then.txid } };
+    expect(user.get(`${log}/historical?id=7&scope=a-1`, past).json()).toEqual({ msg: "scoped" });
+    for (const scope of ["", "A", "a/b", "x".repeat(33)]) {
+      expect(user.get(`${log}?id=7&scope=${scope}`)).toHaveStatus(400);
+    }
+  });
+
+  it("takes what users sign, and what they send with a token", () => {
+    const content = JSON.stringify({ id: 1, msg: "signed" });
+    const signer = app.as({ policy: "user_cose_sign1", cose: { content } });
+    expect(signer.post(log, { body: "the envelope" })).toHaveStatus(200);
+    expect(user.get(`${log}?id=1`).json()).toEqual({ msg: "signed" });
+    const jwt = { keyIssuer: "https://issuer", header: {}, payload: { sub: "alice" } };
+    expect(app.as({ policy: "jwt", jwt }).get(`${log}?id=1`)).toHaveStatus(200);
+  });
+
+  it("claims messages when asked to", () => {
+    const digest = ccf.crypto.digest("SHA-256", ccf.strToBuf("hi"));
+    const wrote = (record_claim) =>
+      user.post(log, { body: { id: 1, msg: "hi", record_claim } }).claimsDigest;
+    expect(wrote(true)).toEqual(digest);
+    expect(wrote(false)).toBeUndefined();
+    expect(user.post(log, { body: { id: 1, msg: "hi", record_claim: "yes" } })).toHaveStatus(400);
+  });
+
   it("shows what a transaction wrote", () => {
     const then = user.post(log, { body: { id: 9, msg: "before" } });
     user.post(log, { body: { id: 9, msg: "after" } });
@@ -132,6 +163,63 @@ describe("private records only", () => {
       data: { isAdmin: false },
     });
     expect(app.get("/whoami").json()).toEqual({ policy: "no_auth", id: null, data: null });
+  });
+});
+
+describe("/multi_auth", () => {
+  const cert = "-----BEGIN CERTIFICATE-----";
+  const userCert = { policy: "user_cert", id: "alice", data: { isAdmin: false }, cert };
+  const jwt = { policy: "jwt", jwt: { keyIssuer: "https://issuer", header: {}, payload: {} } };
+  const cose = { policy: "user_cose_sign1", id: "bob", cose: { content: "four" } };
+  const told = (caller) => app.as(caller).post("/multi_auth").text().split("\n");
+
+  it.each([
+    [userCert, ["User TLS cert", "The caller is a user with ID: alice"]],
+    [{ policy: "member_cert", id: "m", cert }, ["Member TLS cert"]],
+    [{ policy: "any_cert", cert }, ["Any TLS cert", "The caller's cert is:", cert]],
+    [jwt, ["JWT", "The caller is identified by a JWT issued by: https://issuer"]],
+    [cose, ["User COSE Sign1", "The caller is identified by a COSE Sign1 signed by kid: bob"]],
+    ["no_auth", ["Unauthenticated"]],
+  ])("describes %j", (caller, lines) => {
+    expect(told(caller).slice(0, lines.length)).toEqual(lines);
+  });
+
+  it("describes a caller by all of several policies", () => {
+    const all = { policy: ["user_cert", "jwt", "user_cose_sign1"] };
+    const lines = told({ ...all, user_cert: userCert, jwt, user_cose_sign1: cose });
+    expect(lines[0]).toBe("Conjoined auth policy: jwt+user_cert+user_cose_sign1");
+    expect(lines).toContain("User TLS cert");
+    expect(lines).toContain("The caller is identified by a COSE Sign1 with content of size: 4");
+  });
+});
+
+describe("/custom_auth", () => {
+  const ask = (name, age) =>
+    app.get("/custom_auth", {
+      headers: { "x-custom-auth-name": name, "x-custom-auth-age": age },
+    });
+
+  it("believes what callers say of themselves", () => {
+    expect(ask("Ada", 36).json()).toEqual({
+      name: "Ada",
+      age: 36,
+      description: "Your name is Ada and you are 36",
+    });
+  });
+
+  it.each([
+    ["Ada", "15"],
+    ["Ada", "old"],
+    ["Ada", "-1"],
+    ["", "36"],
+  ])("refuses %j of age %j", (name, age) => {
+    expect(ask(name, age)).toHaveStatus(401);
+  });
+
+  it("refuses who does not say, and fails as the application would", () => {
+    expect(app.get("/custom_auth")).toHaveStatus(401);
+    const headers = { "x-custom-auth-explode": "bang" };
+    expect(app.get("/custom_auth", { headers })).toHaveStatus(500);
   });
 });
 
