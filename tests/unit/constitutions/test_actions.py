@@ -269,8 +269,8 @@ def test_service_configuration(default: Constitution) -> None:
     )
     name = "recent_cose_proposals_window_size"
     for value, text in ((0, "greater than 1"), (10001, "lower than 10000")):
-        args = {name: value}
-        refuses(default, f"Error: {name} must be {text}", "set_service_configuration", args)
+        text = f"Error: recent cose proposals window size must be {text}"
+        refuses(default, text, "set_service_configuration", {name: value})
     fails(
         default,
         "Error: Cannot change reconfiguration type from undefined to Nonsense.",
@@ -498,7 +498,7 @@ def test_token_issuer_failures(default: Constitution) -> None:
     )
     refuses(
         default,
-        "Error: issuer must be a URL if auto_refresh is true",
+        "Error: issuer must be a URL starting with https:// if auto_refresh is true",
         "set_jwt_issuer",
         {**refresh, "issuer": "nonsense", "ca_cert_bundle_name": "b"},
     )
@@ -605,7 +605,7 @@ REMOVALS: list[tuple[str, dict[str, Any], str]] = [
     ("remove_node_code", {"code_id": "k"}, "nodes.code_ids"),
     ("remove_snp_measurement", {"measurement": "k"}, "nodes.snp.measurements"),
     ("remove_snp_host_data", {"host_data": "k"}, "nodes.snp.host_data"),
-    ("remove_snp_minimum_tcb_version", {"cpuid": "k"}, "nodes.snp.tcb_versions"),
+    ("remove_snp_minimum_tcb_version", {"cpuid": "00a00f11"}, "nodes.snp.tcb_versions"),
     ("remove_snp_uvm_endorsement", {"did": "k", "feed": "f"}, "nodes.snp.uvm_endorsements"),
     ("remove_virtual_measurement", {"measurement": "k"}, "nodes.virtual.measurements"),
     ("remove_virtual_host_data", {"host_data": "k"}, "nodes.virtual.host_data"),
@@ -616,8 +616,9 @@ REMOVALS: list[tuple[str, dict[str, Any], str]] = [
 def test_what_may_no_longer_join(name: str, args: dict[str, Any], table: str) -> None:
     c = Constitution("default", "virtual")
     open_proposal(c, OTHER_PROPOSAL)
-    c.put(f"public:ccf.gov.{table}", "k", {"f": {}})
-    assert c.apply((name, args)) == {table: {"k": None}}
+    key = args.get("cpuid", "k")
+    c.put(f"public:ccf.gov.{table}", key, {"f": {}})
+    assert c.apply((name, args)) == {table: {key: None}}
 
 
 def test_endorsements_are_merged(default: Constitution) -> None:
@@ -628,7 +629,8 @@ def test_endorsements_are_merged(default: Constitution) -> None:
     assert written[table] == {"d": {"f": {"svn": "1"}, "g": {"svn": "2"}}}
     written = default.apply(("remove_snp_uvm_endorsement", {"did": "d", "feed": "f"}))
     assert written[table] == {"d": {"g": {"svn": "2"}}}
-    assert default.apply(("remove_snp_uvm_endorsement", {"did": "x", "feed": "f"})) == {}
+    written = default.apply(("remove_snp_uvm_endorsement", {"did": "x", "feed": "f"}))
+    assert written == {table: {"x": None}}
 
 
 def test_host_data_must_be_the_digest_of_the_policy(default: Constitution) -> None:
@@ -642,9 +644,6 @@ def test_host_data_must_be_the_digest_of_the_policy(default: Constitution) -> No
 
 def test_tcb_refusals(default: Constitution) -> None:
     name = "set_snp_minimum_tcb_version"
-    refuses(default, "Error: Hex string invalid: Non-hex character xy", name, {"cpuid": "xyz"})
-    assert "must be 4 bytes" in default.validate((name, {"cpuid": "00a0"}))
-    assert "must be in lower case" in default.validate((name, {"cpuid": "00A00F11"}))
     args = {"cpuid": "00a00f11", "tcb_version": {"boot_loader": 3}}
     refuses(default, "Error: tcb_version.tee must be of type number but is undefined", name, args)
     fails(

@@ -122,11 +122,8 @@ function checkEnum(value, allowed, field) {
   }
 }
 
-// Both bounds belong to the range; null stands for no bound.
+// Both bounds belong to the range; null stands for no bound. What was left out passes.
 function checkBounds(value, low, high, field) {
-  if (missing(value)) {
-    return;
-  }
   if (low !== null && value < low) {
     throw new Error(`${field} must be greater than ${low}`);
   }
@@ -144,9 +141,10 @@ function checkLength(value, low, high, field) {
   }
 }
 
+// Texts of errors are those that members' tools know.
 function checkNone(args) {
   if (!missing(args)) {
-    throw new Error("This action takes no arguments");
+    throw new Error(`Proposal does not accept any argument, found "${args}"`);
   }
 }
 
@@ -172,6 +170,9 @@ function hexStrToBuf(text) {
   const bytes = new Uint8Array(Math.ceil(text.length / 2));
   for (let at = 0; at < text.length; at += 2) {
     const pair = text.slice(at, at + 2);
+    if (pair.length !== 2) {
+      throw new Error("Hex string invalid: length must be multiple of 2");
+    }
     if (!/^[0-9a-fA-F]{2}$/.test(pair)) {
       throw new Error(`Hex string invalid: Non-hex character ${pair}`);
     }
@@ -186,27 +187,17 @@ function equalBytes(left, right) {
   return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }
 
-function checkLowerHex(value, size, field) {
-  const bytes = hexStrToBuf(value);
-  if (bytes.byteLength !== size) {
-    throw new Error(`${field} must be ${size} bytes in hexadecimal`);
-  }
-  if (value !== value.toLowerCase()) {
-    throw new Error(`${field} must be in lower case`);
-  }
-}
-
 const CPUID_SIZE = 4;
 const TCB_VERSION_SIZE = 8;
 
-function checkValidCpuid(value) {
-  checkType(value, "string", "cpuid");
-  checkLowerHex(value, CPUID_SIZE, "cpuid");
-}
-
-function checkValidTcbVersionHex(value) {
-  checkType(value, "string", "tcb_version");
-  checkLowerHex(value, TCB_VERSION_SIZE, "tcb_version");
+function checkLowerHex(value, size, field) {
+  checkType(value, "string", field);
+  if (value !== value.toLowerCase()) {
+    throw new Error(`${field} must be a lowercase hex string: ${value}`);
+  }
+  if (hexStrToBuf(value).byteLength !== size) {
+    throw new Error(`${field} must convert to exactly ${size} bytes`);
+  }
 }
 
 function checkJwks(value, field) {
@@ -214,7 +205,6 @@ function checkJwks(value, field) {
   checkType(value.keys, "array", `${field}.keys`);
   value.keys.forEach((jwk, at) => {
     const path = `${field}.keys[${at}]`;
-    checkType(jwk, "object", path);
     checkType(jwk.kid, "string", `${path}.kid`);
     checkType(jwk.kty, "string", `${path}.kty`);
     if (jwk.x5c) {
@@ -228,7 +218,7 @@ function checkJwks(value, field) {
     } else if (jwk.n && jwk.e) {
       checkType(jwk.n, "string", `${path}.n`);
       checkType(jwk.e, "string", `${path}.e`);
-    } else if (jwk.x && jwk.y && jwk.crv) {
+    } else if (jwk.x && jwk.y) {
       checkType(jwk.x, "string", `${path}.x`);
       checkType(jwk.y, "string", `${path}.y`);
       checkType(jwk.crv, "string", `${path}.crv`);
@@ -248,7 +238,7 @@ function pemOfDer(base64) {
 function checkValidity(args) {
   checkType(args.valid_from, "string", "valid_from");
   checkType(args.validity_period_days, "integer?", "validity_period_days");
-  checkBounds(args.validity_period_days, 1, null, "validity_period_days");
+  checkBounds(args.validity_period_days ?? undefined, 1, null, "validity_period_days");
 }
 
 // ---- Constitution, members, users -------------------------------------------------------------
@@ -284,7 +274,6 @@ define(
     checkX509CertBundle(args.cert, "cert");
     checkType(args.member_data, "object?", "member_data");
     checkType(args.encryption_pub_key, "string?", "encryption_pub_key");
-    checkType(args.recovery_role, "string?", "recovery_role");
     if (!missing(args.recovery_role)) {
       checkEnum(args.recovery_role, RECOVERY_ROLES, "recovery_role");
       if (missing(args.encryption_pub_key)) {
@@ -476,14 +465,14 @@ define(
 );
 
 const CONFIGURABLE = {
-  reconfiguration_type: (value, field) => checkType(value, "string?", field),
-  recovery_threshold: (value, field) => {
-    checkType(value, "integer?", field);
-    checkBounds(value, 1, RECOVERY_THRESHOLD_MAX, field);
+  reconfiguration_type: (value) => checkType(value, "string?", "reconfiguration type"),
+  recovery_threshold: (value) => {
+    checkType(value, "integer?", "recovery threshold");
+    checkBounds(value, 1, RECOVERY_THRESHOLD_MAX, "recovery threshold");
   },
-  recent_cose_proposals_window_size: (value, field) => {
-    checkType(value, "integer?", field);
-    checkBounds(value, 1, RECENT_PROPOSALS_MAX, field);
+  recent_cose_proposals_window_size: (value) => {
+    checkType(value, "integer?", "recent cose proposals window size");
+    checkBounds(value, 1, RECENT_PROPOSALS_MAX, "recent cose proposals window size");
   },
 };
 
@@ -496,7 +485,7 @@ define(
       }
     }
     for (const [name, check] of Object.entries(CONFIGURABLE)) {
-      check(args[name], name);
+      check(args[name]);
     }
   },
   (args) => updateServiceConfig(args),
@@ -523,10 +512,13 @@ define(
 define(
   "transition_service_to_open",
   (args) => {
-    checkX509CertBundle(args.next_service_identity, "next_service_identity");
-    checkType(args.previous_service_identity, "string?", "previous_service_identity");
-    if (!missing(args.previous_service_identity)) {
-      checkX509CertBundle(args.previous_service_identity, "previous_service_identity");
+    const next = args.next_service_identity;
+    const previous = args.previous_service_identity;
+    checkType(next, "string", "next service identity (PEM certificate)");
+    checkX509CertBundle(next, "next_service_identity");
+    checkType(previous, "string?", "previous service identity (PEM certificate)");
+    if (!missing(previous)) {
+      checkX509CertBundle(previous, "previous_service_identity");
     }
   },
   (args) => {
@@ -701,10 +693,7 @@ define(
 // Keys are fetched below this URL, over TLS only.
 function checkRefreshableIssuer(issuer) {
   const url = /^([a-zA-Z][a-zA-Z0-9+.-]*):\/\/([^/?#]+)([^?#]*)(.*)$/.exec(issuer);
-  if (url === null) {
-    throw new Error("issuer must be a URL if auto_refresh is true");
-  }
-  if (url[1] !== "https") {
+  if (url === null || url[1] !== "https") {
     throw new Error("issuer must be a URL starting with https:// if auto_refresh is true");
   }
   if (url[4] !== "") {
@@ -825,10 +814,7 @@ define(
   },
   (args) => {
     const key = ccf.strToBuf(args.did);
-    const feeds = readJson(TABLE.snpEndorsements, key);
-    if (feeds === undefined) {
-      return;
-    }
+    const feeds = readJson(TABLE.snpEndorsements, key) ?? {};
     delete feeds[args.feed];
     if (Object.keys(feeds).length === 0) {
       ccf.kv[TABLE.snpEndorsements].delete(key);
@@ -841,8 +827,8 @@ define(
 define(
   "add_snp_host_data",
   (args) => {
-    checkType(args.host_data, "string", "host_data");
     checkType(args.security_policy, "string", "security_policy");
+    checkType(args.host_data, "string", "host_data");
     if (args.security_policy === "") {
       return;
     }
@@ -872,7 +858,7 @@ const TCB_COMPONENTS = ["boot_loader", "tee", "snp", "microcode"];
 define(
   "set_snp_minimum_tcb_version",
   (args) => {
-    checkValidCpuid(args.cpuid);
+    checkLowerHex(args.cpuid, CPUID_SIZE, "cpuid");
     checkType(args.tcb_version, "object", "tcb_version");
     for (const name of TCB_COMPONENTS) {
       checkType(args.tcb_version?.[name], "number", `tcb_version.${name}`);
@@ -887,8 +873,8 @@ define(
 define(
   "set_snp_minimum_tcb_version_hex",
   (args) => {
-    checkValidCpuid(args.cpuid);
-    checkValidTcbVersionHex(args.tcb_version);
+    checkLowerHex(args.cpuid, CPUID_SIZE, "cpuid");
+    checkLowerHex(args.tcb_version, TCB_VERSION_SIZE, "tcb_version");
   },
   (args, proposalId) => {
     const minimum = ccf.tcbHexToPolicy(args.cpuid, args.tcb_version);
@@ -899,7 +885,7 @@ define(
 
 define(
   "remove_snp_minimum_tcb_version",
-  (args) => checkType(args.cpuid, "string", "cpuid"),
+  (args) => checkLowerHex(args.cpuid, CPUID_SIZE, "cpuid"),
   (args) => {
     const key = ccf.strToBuf(args.cpuid);
     if (!ccf.kv[TABLE.snpTcbVersions].has(key)) {

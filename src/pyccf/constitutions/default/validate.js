@@ -4,13 +4,14 @@ export function validate(input) {
   const proposal = JSON.parse(input);
   const errors = [];
   let position = 0;
-  for (const { name, args } of proposal.actions) {
+  for (const proposed of proposal.actions) {
+    const name = proposed.name;
     const action = actions.get(name);
     if (action === undefined) {
       errors.push(`${name}: no such action`);
     } else {
       try {
-        action.validate(args);
+        action.validate(proposed.args);
       } catch (e) {
         errors.push(`${name} at position ${position} failed validation: ${e}\n${e.stack}`);
       }
