@@ -71,6 +71,15 @@ def test_limits(limits: Limits, text: str, message: str, timed_out: bool) -> Non
     assert _eval(interpreter, "return 1 + 1") == "2"
 
 
+@pytest.mark.parametrize("much", [1 << 53, (1 << 63) - 1])
+def test_limits_of_any_size(much: int) -> None:
+    interpreter = _interpreter()
+    interpreter.limit(Limits(heap_bytes=much, stack_bytes=much, time_ms=much))
+    assert _eval(interpreter, "let n = 0; for (let i = 0; i < 1e5; i++) n += i; return n") == (
+        "4999950000"
+    )
+
+
 def test_more_stack_than_the_thread_has_is_never_used() -> None:
     interpreter = _interpreter()
     interpreter.limit(Limits(stack_bytes=1 << 40, time_ms=60_000))

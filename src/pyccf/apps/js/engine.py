@@ -56,6 +56,8 @@ OUTSIDE_HEAP_EXTRA: Final = 32 << 20
 HEAP_DEFAULT: Final = 104_857_600
 STACK_DEFAULT: Final = 1_048_576
 TIME_DEFAULT_MS: Final = 5_000
+TIME_MAX_MS: Final = 1 << 40
+"""Longer limits are taken for this one (34 years): the engine counts nanoseconds."""
 
 TIMED_OUT: Final = "Operation took too long to complete."
 THREW: Final = "Exception thrown while executing."
@@ -242,10 +244,10 @@ class Interpreter:
         self.vm.limits(
             limits.heap_bytes,
             int(limits.stack_bytes * STACK_SCALE),
-            limits.time_ms,
+            min(limits.time_ms, TIME_MAX_MS),
             outside.heap_bytes and outside.heap_bytes + OUTSIDE_HEAP_EXTRA,
             int(outside.stack_bytes * STACK_SCALE),
-            outside.time_ms,
+            min(outside.time_ms, TIME_MAX_MS),
         )
 
     def compile(self, name: str, source: bytes) -> int:
