@@ -554,6 +554,7 @@ def test_governance_probes(bench: JsBench, phase: str) -> None:
                 access=access,
                 limits=Limits(),
                 machine=bench.services,
+                wanted=("result",),
             )
             seen = json.loads(made.fields["result"].text)
         except RpcError as e:

@@ -125,6 +125,11 @@ def _again(
     assert_never(by.kind)
 
 
+def _told(result: JsResult) -> str:
+    """A result in a word: its text, or else whether it counts as true."""
+    return result.text or str(result.truthy).lower()
+
+
 class _TracedScripts(Scripts):
     """The usual scripts, looked on."""
 
@@ -141,14 +146,15 @@ class _TracedScripts(Scripts):
         args: list[JsArg],
         access: Literal["GOV_RO", "GOV_RW"] = "GOV_RO",
         keep: bool = True,
+        wanted: tuple[str, ...] | None = (),
     ) -> JsResult:
         self._steps.append(Step("call", told=f"{function}() of {name}"))
-        result = super()._run(tx, source, name, function, args, access, keep)
-        if not result.is_object:
-            self._steps.append(Step("result", told=result.text))
-        else:
-            told = ", ".join(f"{key}: {one.text}" for key, one in result.fields.items())
-            self._steps.append(Step("result", told=f"{{{told}}}"))
+        result = super()._run(tx, source, name, function, args, access, keep, wanted)
+        told = _told(result)
+        if result.fields:
+            members = (f"{key}: {_told(one)}" for key, one in result.fields.items())
+            told = f"{{{', '.join(members)}}}"
+        self._steps.append(Step("result", told=told))
         return result
 
 

@@ -157,10 +157,10 @@ class _Run:
         vm = self._interpreter.vm
         deadline = time.monotonic() + self._timeout_ms / 1000
         try:
-            vm.call(self._runner, "begin", (kind, argument))
+            vm.call(self._runner, "begin", (kind, argument), None)
             while True:
                 ran = vm.jobs(JOBS_AT_ONCE)
-                text = vm.call(self._runner, "ended", ())[2]
+                text = vm.call(self._runner, "ended", (), ())[2]
                 if text:
                     return self._outcome(load_json(text))
                 if ran == 0:
@@ -205,7 +205,7 @@ class _Run:
 
     def all(self) -> list[CaseResult]:
         """Every test of the file, in order."""
-        plan = load_json(self._interpreter.vm.call(self._runner, "planned", ())[2])
+        plan = load_json(self._interpreter.vm.call(self._runner, "planned", (), ())[2])
         assert isinstance(plan, dict), "the library answers with an object"
         results: list[CaseResult] = []
         try:

@@ -249,13 +249,13 @@ def test_without_a_saved_state_it_is_broken() -> None:
     module = _module(interpreter, SPIN)
     assert not interpreter.vm.broken
     with pytest.raises(JsError) as caught:
-        interpreter.vm.call(module, "f", ())
+        interpreter.vm.call(module, "f", (), ())
     assert (caught.value.timed_out, caught.value.trace) == (True, "")
     assert caught.value.message == "InternalError: interrupted"
     assert LIMIT_MS <= caught.value.call_ms < LIMIT_MS + MARGIN_S * 1000
     assert interpreter.vm.broken
     with pytest.raises(RuntimeError, match="has to be restored first"):
-        interpreter.vm.call(module, "f", ())
+        interpreter.vm.call(module, "f", (), ())
     interpreter.vm.close()
 
 
@@ -267,9 +267,9 @@ def test_a_saved_state_is_as_good_as_before() -> None:
     interpreter.evaluate(module)
     interpreter.vm.save()
     for _ in range(3):
-        assert interpreter.vm.call(module, "f", ())[2] == "1"
+        assert interpreter.vm.call(module, "f", (), ())[2] == "1"
         with pytest.raises(JsError):
-            interpreter.vm.call(module, "f", ())
+            interpreter.vm.call(module, "f", (), ())
         assert not interpreter.vm.broken
         interpreter.vm.restore()
 
@@ -315,7 +315,7 @@ def test_references_to_arguments_are_released() -> None:
     try:
         for _ in range(2):
             with pytest.raises(JsError):
-                interpreter.vm.call(module, "f", ())
+                interpreter.vm.call(module, "f", (), ())
             interpreter.vm.restore()
         kept, peak = tracemalloc.get_traced_memory()
     finally:
@@ -331,13 +331,13 @@ def test_a_script_run_by_another_one_ends_alone() -> None:
 
     def run(host: Host) -> str:
         with pytest.raises(JsError) as caught:
-            inner.vm.call(module, "f", ())
+            inner.vm.call(module, "f", (), ())
         return caught.value.message
 
     outer = _interpreter(Row("ccf", "run", "", run))
     outer.limit(Limits(time_ms=10_000))
     again = _module(outer, "return ccf.run()")
-    assert outer.vm.call(again, "f", ())[2] == "InternalError: interrupted"
+    assert outer.vm.call(again, "f", (), ())[2] == "InternalError: interrupted"
     assert inner.vm.broken
     assert not outer.vm.broken
 
@@ -353,7 +353,7 @@ def test_time_in_native_functions_is_left_to_them() -> None:
     interpreter = _interpreter(Row("ccf", "wait", "", wait))
     module = _module(interpreter, f"ccf.wait(); {SPIN}")
     with pytest.raises(JsError):
-        interpreter.vm.call(module, "f", ())
+        interpreter.vm.call(module, "f", (), ())
     assert done == [1]
 
 
@@ -368,7 +368,7 @@ def test_a_loop_of_slow_native_functions_ends() -> None:
     interpreter = _interpreter(Row("ccf", "wait", "", wait))
     module = _module(interpreter, "for (;;) try { ccf.wait() } catch {}")
     with pytest.raises(JsError) as caught:
-        interpreter.vm.call(module, "f", ())
+        interpreter.vm.call(module, "f", (), ())
     assert caught.value.timed_out
     assert 1 <= len(done) <= 5
     assert not interpreter.vm.broken
@@ -381,7 +381,7 @@ def test_any_thread() -> None:
         interpreter = _interpreter()
         module = _module(interpreter, SPIN)
         try:
-            interpreter.vm.call(module, "f", ())
+            interpreter.vm.call(module, "f", (), ())
         except JsError as e:
             seen.append(e.timed_out)
 
@@ -406,7 +406,7 @@ def ends():
     module = interpreter.compile("m.js", b"export function f() {{ {SPIN} }}")
     interpreter.evaluate(module)
     try:
-        interpreter.vm.call(module, "f", ())
+        interpreter.vm.call(module, "f", (), ())
     except JsError as e:
         return e.timed_out
 

@@ -33,7 +33,7 @@ def _eval(interpreter: Interpreter, text: str) -> str:
     """String() of what a function body returns."""
     module = interpreter.compile("m.js", f"export function f() {{ {text} }}".encode())
     interpreter.evaluate(module)
-    return interpreter.vm.call(module, "f", ())[2]
+    return interpreter.vm.call(module, "f", (), ())[2]
 
 
 def test_a_bare_interpreter_has_no_ccf() -> None:
@@ -263,7 +263,7 @@ def test_modules_are_found_relative_to_the_importer() -> None:
     """
     module = interpreter.compile("main.js", source)
     interpreter.evaluate(module)
-    assert interpreter.vm.call(module, "f", ())[2] == "12"
+    assert interpreter.vm.call(module, "f", (), ())[2] == "12"
     with pytest.raises(JsError, match="null"):
         interpreter.compile("x.js", b"import '../c.js'")
 
@@ -283,12 +283,12 @@ def test_saved_states() -> None:
     interpreter = _interpreter()
     module = interpreter.compile("m.js", b"let n = 0; export function f() { return ++n }")
     interpreter.evaluate(module)
-    interpreter.vm.call(module, "f", ())
+    interpreter.vm.call(module, "f", (), ())
     size = interpreter.vm.save()
     assert 100_000 < size < 2_000_000
     for _ in range(3):
-        assert interpreter.vm.call(module, "f", ())[2] == "2"
-        assert interpreter.vm.call(module, "f", ())[2] == "3"
+        assert interpreter.vm.call(module, "f", (), ())[2] == "2"
+        assert interpreter.vm.call(module, "f", (), ())[2] == "3"
         interpreter.vm.restore()
 
 
@@ -300,7 +300,7 @@ def test_a_state_that_grew_much_is_given_back() -> None:
     interpreter.evaluate(module)
     interpreter.vm.save()
     for _ in range(3):
-        assert interpreter.vm.call(module, "f", ())[2] == "50000000"
+        assert interpreter.vm.call(module, "f", (), ())[2] == "50000000"
         interpreter.vm.restore()
 
 

@@ -81,15 +81,48 @@ def test_results_are_described() -> None:
     source = """
     export function validate(input) {
       const actions = JSON.parse(input);
-      return {valid: actions.length > 0, description: "checked", nested: {n: 1}};
+      return {valid: actions.length, description: "checked", nested: {n: 1}};
     }
     """
-    found = run(source, "c", "validate", ["[1]"], tx=store.tx(), access="GOV_RO")
+    wanted = ("description", "valid", "nested", "none")
+    found = run(source, "c", "validate", ["[1]"], tx=store.tx(), access="GOV_RO", wanted=wanted)
     assert found.is_object
     assert found.truthy
+    assert tuple(found.fields) == wanted
     assert found.fields["valid"].truthy
     assert found.fields["description"].text == "checked"
-    assert found.fields["nested"].fields["n"].text == "1"
+    assert not found.fields["none"].truthy
+    # What is no text has none, and is not made to tell one.
+    assert found.fields["valid"].text == found.fields["nested"].text == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Object.create({valid: true, description: 'd'})",
+        "new class { get valid() { return true; } get description() { return 'd'; } }",
+        "Object.assign(Object.create(null), {valid: 1, description: 'd'})",
+        "{valid: [], description: 'd', get other() { throw new Error('read'); }}",
+        "{valid: true, description: 'd', toString() { throw new Error('told'); }}",
+        "new Proxy({valid: true, description: 'd'}, {ownKeys() { throw new Error('listed'); }})",
+    ],
+)
+def test_only_wanted_members_are_looked_at(value: str) -> None:
+    source = f"export function validate() {{ return {value}; }}"
+    wanted = ("description", "valid")
+    found = run(source, "c", "validate", [], tx=Store(2).tx(), access="GOV_RO", wanted=wanted)
+    assert (found.fields["valid"].truthy, found.fields["description"].text) == (True, "d")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Object.create(null)", "Symbol('x')", "{get x() { throw 1; }, toString() { throw 2; }}"],
+)
+def test_a_result_that_is_not_wanted_is_left_alone(value: str) -> None:
+    source = f"export function f() {{ return {value}; }}"
+    found = run(source, "c", "f", [], tx=Store(2).tx(), access="GOV_RO", wanted=None)
+    assert found.truthy
+    assert (found.text, found.fields) == ("", {})
 
 
 @pytest.mark.parametrize(

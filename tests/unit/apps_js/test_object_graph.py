@@ -161,7 +161,7 @@ def bare() -> dict[str, str]:
     interpreter = Interpreter(Host(AccessContext.APP_RO), ())
     number = interpreter.compile("walk.js", BARE_WALK.encode())
     interpreter.evaluate(number)
-    told = json.loads(interpreter.vm.call(number, "run", ())[2])
+    told = json.loads(interpreter.vm.call(number, "run", (), ())[2])
     interpreter.vm.close()
     return dict(told["found"])
 
@@ -222,6 +222,7 @@ def gov_walk(access: Literal["GOV_RO", "GOV_RW"]) -> Walked:
         tx=bench.store.tx(),
         access=access,
         machine=bench.services,
+        wanted=("text",),
     )
     return Walked(made.fields["text"].text)
 

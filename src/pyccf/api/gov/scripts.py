@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CONSTITUTION_NAME = "public:ccf.gov.constitution[0]"
 """Name under which the constitution appears in traces and errors."""
 
+_JUDGEMENT = ("description", "valid")
+"""What is read of a validation's result, in this order."""
+
 
 class Scripts:
     """A `ScriptRunner` for one request."""
@@ -41,7 +44,9 @@ class Scripts:
 
     def validate(self, tx: Tx, constitution: str, proposal: str) -> Validation:
         """Run `validate(proposal)`."""
-        result = self._run(tx, constitution, CONSTITUTION_NAME, "validate", [proposal])
+        result = self._run(
+            tx, constitution, CONSTITUTION_NAME, "validate", [proposal], wanted=_JUDGEMENT
+        )
         if not result.is_object:
             return Validation(is_object=False)
         valid, description = result.fields.get("valid"), result.fields.get("description")
@@ -68,11 +73,12 @@ class Scripts:
     def apply(self, tx: Tx, constitution: str, proposal: str, proposal_id: ProposalId) -> None:
         """Run `apply(proposal, proposalId)`."""
         args: list[JsArg] = [proposal, proposal_id]
-        self._run(tx, constitution, CONSTITUTION_NAME, "apply", args, "GOV_RW")
+        self._run(tx, constitution, CONSTITUTION_NAME, "apply", args, "GOV_RW", wanted=None)
 
     def vote(self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId) -> bool:
         """Run a ballot's `vote(proposal, proposerId)`; what counts is the value's truth."""
-        return self._run(tx, ballot, name, "vote", [proposal, proposer_id], keep=False).truthy
+        args: list[JsArg] = [proposal, proposer_id]
+        return self._run(tx, ballot, name, "vote", args, keep=False, wanted=None).truthy
 
     def _run(
         self,
@@ -83,6 +89,7 @@ class Scripts:
         args: list[JsArg],
         access: Literal["GOV_RO", "GOV_RW"] = "GOV_RO",
         keep: bool = True,
+        wanted: tuple[str, ...] | None = (),
     ) -> JsResult:
         try:
             return governance.run(
@@ -96,6 +103,7 @@ class Scripts:
                 machine=self._services,
                 keep=keep,
                 make_host=self._make_host,
+                wanted=wanted,
             )
         except JsError as e:
             raise ScriptFailure(e.message, e.trace, e.timed_out) from None

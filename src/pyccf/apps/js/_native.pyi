@@ -39,7 +39,12 @@ class Vm:
         self, module: int, function: str, context: object, body: bytes, fresh: bool, /
     ) -> tuple[int, dict[str, str], bytes] | Literal[-1] | None: ...
     def call(
-        self, module: int, function: str, arguments: tuple[object, ...], /
+        self,
+        module: int,
+        function: str,
+        arguments: tuple[object, ...],
+        wanted: tuple[str, ...] | None,
+        /,
     ) -> tuple[bool, bool, str, dict[str, object] | None]: ...
     def jobs(self, most: int, /) -> int: ...
     def save(self) -> int: ...

@@ -269,9 +269,9 @@ class JsResult(msgspec.Struct, frozen=True):
     is_object: bool
     truthy: bool
     text: str
-    """String() of the value, up to a NUL."""
+    """String() of the value, up to a NUL; of a member only if it is a string. "" if not wanted."""
     fields: dict[str, JsResult]
-    """Own members of an object by name (empty for other values)."""
+    """The wanted members of an object by name (empty for other values)."""
 
 
 def js_result(described: tuple[bool, bool, str, dict[str, object] | None]) -> JsResult:

@@ -84,8 +84,12 @@ def run(
     machine: Machine | None = None,
     keep: bool = True,
     make_host: Callable[[AccessContext], Host] = Host,
+    wanted: tuple[str, ...] | None = (),
 ) -> JsResult:
     """Call an exported function of a script.
+
+    Of the result its members named in `wanted` are looked at, or its text if there are none, or
+    neither if that is None; whether it is true always is.
 
     `access` is GOV_RO for `validate`, `resolve` and ballots, GOV_RW for `apply` (which also gets
     `operations`). `machine` offers time, chance and log; with `log` alone there is no time and no
@@ -119,7 +123,7 @@ def run(
             raise JsSetupError(f"Failed to find export '{function}' in module '{module_name}'")
         if found < 0:
             raise JsSetupError(f"Export '{function}' of module '{module_name}' is not a function")
-        return js_result(interpreter.vm.call(module, function, tuple(args)))
+        return js_result(interpreter.vm.call(module, function, tuple(args), wanted))
     finally:
         host.release()
         if make_host is not Host:

@@ -684,71 +684,71 @@ static PyObject *prepare(Vm *vm, PyObject *const *args, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
-enum { RESULT_DEPTH_MAX = 4 };
-
-/* (is_object, truthy, text, fields or None): what governance looks at */
-static PyObject *describe(Vm *vm, JSValue v, int depth)
+/* (is_object, truthy, text, members or None); no text is "" */
+static PyObject *verdict(Vm *vm, JSValue v, bool with_text, PyObject *members)
 {
-    JSContext *ctx = vm->ctx;
-    PyObject *fields = Py_NewRef(Py_None), *text = NULL, *made = NULL;
-    int mark = vm->held_count;
-    if (is_object(v) && depth < RESULT_DEPTH_MAX) {
-        JSPropertyEnum *names;
-        uint32_t count;
-        Py_SETREF(fields, PyDict_New());
-        if (!fields) {
-            stop_script(vm);
-            return NULL;
-        }
-        if (!hold(vm, fields)) {
-            stop_script(vm);
-            goto done;
-        }
-        if (OPEN(vm, JS_GetOwnPropertyNames(ctx, &names, &count, v,
-                                            NAMES_STRING | NAMES_ENUM_ONLY)) < 0)
-            goto done;
-        bool failed = false;
-        for (uint32_t i = 0; i < count && !failed; i++) {
-            JSValue name = JS_AtomToString(ctx, names[i].atom);
-            JSValue member = OPEN(vm, JS_GetProperty(ctx, v, names[i].atom));
-            PyObject *key = is_exception(name) ? NULL : python_text(vm, name, false);
-            int kept = vm->held_count;
-            if (key && !hold(vm, key)) {
-                stop_script(vm);
-                Py_CLEAR(key);
-            }
-            PyObject *value = key && !is_exception(member) ? describe(vm, member, depth + 1) : NULL;
-            vm->held_count = kept;
-            failed = !value || PyDict_SetItem(fields, key, value) < 0;
-            Py_XDECREF(key);
-            Py_XDECREF(value);
-            JS_FreeValue(ctx, member);
-            JS_FreeValue(ctx, name);
-        }
-        JS_FreePropertyEnum(ctx, names, count);
-        if (failed)
-            goto done;
-    }
-    text = python_text(vm, v, true);
+    PyObject *text = with_text ? python_text(vm, v, true) : PyUnicode_FromString("");
+    PyObject *made = NULL;
     if (text)
-        made = Py_BuildValue("(NNOO)", PyBool_FromLong(is_object(v)),
-                             PyBool_FromLong(JS_ToBool(ctx, v) == 1), text, fields);
+        made = Py_BuildValue("(NNNO)", PyBool_FromLong(is_object(v)),
+                             PyBool_FromLong(JS_ToBool(vm->ctx, v) == 1), text, members);
     if (!made && PyErr_Occurred())
         stop_script(vm);
-done:
-    vm->held_count = mark;
-    Py_XDECREF(text);
-    Py_DECREF(fields);
     return made;
 }
 
-/* call(module, function, arguments) -> description of the result */
+/* What governance looks at: the members that `wanted` names, of whose texts only strings count;
+ * the text of the value itself if it names none; neither if it is None. Nothing else is touched:
+ * it may be the script's, and do anything. */
+static PyObject *describe(Vm *vm, JSValue v, PyObject *wanted)
+{
+    if (wanted == Py_None || !is_object(v) || !PyTuple_GET_SIZE(wanted))
+        return verdict(vm, v, wanted != Py_None && !PyTuple_GET_SIZE(wanted), Py_None);
+    PyObject *members = PyDict_New(), *made = NULL;
+    int mark = vm->held_count;
+    if (!members || !hold(vm, members)) {
+        Py_XDECREF(members);
+        stop_script(vm);
+        return NULL;
+    }
+    bool fine = true;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(wanted) && fine; i++) {
+        PyObject *name = PyTuple_GET_ITEM(wanted, i);
+        JSValue member = OPEN(vm, JS_GetPropertyStr(vm->ctx, v, PyUnicode_AsUTF8(name)));
+        PyObject *value =
+            is_exception(member) ? NULL : verdict(vm, member, is_string(member), Py_None);
+        fine = value && PyDict_SetItem(members, name, value) == 0;
+        if (!fine && PyErr_Occurred())
+            stop_script(vm);
+        Py_XDECREF(value);
+        JS_FreeValue(vm->ctx, member);
+    }
+    if (fine)
+        made = verdict(vm, v, false, members);
+    vm->held_count = mark;
+    Py_DECREF(members);
+    return made;
+}
+
+static bool names_members(PyObject *wanted)
+{
+    if (wanted == Py_None)
+        return true;
+    bool fine = PyTuple_Check(wanted);
+    for (Py_ssize_t i = 0; fine && i < PyTuple_GET_SIZE(wanted); i++)
+        fine = PyUnicode_Check(PyTuple_GET_ITEM(wanted, i)) &&
+               PyUnicode_AsUTF8(PyTuple_GET_ITEM(wanted, i));
+    return fine;
+}
+
+/* call(module, function, arguments, wanted) -> description of the result */
 static PyObject *call(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     long index;
-    if (count != 3 || !PyUnicode_Check(args[1]) || !PyTuple_Check(args[2]) ||
-        PyTuple_GET_SIZE(args[2]) > NATIVE_ARGS_MAX) {
-        PyErr_SetString(PyExc_TypeError, "call(module, function, arguments: tuple)");
+    if (count != 4 || !PyUnicode_Check(args[1]) || !PyTuple_Check(args[2]) ||
+        PyTuple_GET_SIZE(args[2]) > NATIVE_ARGS_MAX || !names_members(args[3])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "call(module, function, arguments: tuple, wanted: tuple or None)");
         return NULL;
     }
     if (!module_index(vm, args[0], &index) || !enter(vm))
@@ -774,7 +774,7 @@ static PyObject *call(Vm *vm, PyObject *const *args, Py_ssize_t count)
         returned = OPEN(vm, JS_Call(ctx, f, JS_UNDEFINED, argc, argv));
         if (!is_exception(returned)) {
             bound_result(vm);
-            result = describe(vm, returned, 0);
+            result = describe(vm, returned, args[3]);
         }
     }
     if (!result && !vm->pending)
