@@ -229,7 +229,7 @@ def test_anybody_may_write_anonymously(user: Client, nobody: Client) -> None:
     for client in (nobody, user):
         reply = client.post("/app/log/private/anonymous", json={"id": 5, "msg": "hi"})
         assert reply.check().json() is True
-        assert user.get("/app/log/private?id=5").json() == {"msg": "anonymous: hi"}
+        assert user.get("/app/log/private?id=5").json() == {"msg": "Anonymous: hi"}
 
 
 def test_a_certificate_marks_its_messages(user: Client, stranger: Client, nobody: Client) -> None:

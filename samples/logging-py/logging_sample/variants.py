@@ -36,14 +36,14 @@ class Put(msgspec.Struct):
 @app.post("/log/private/anonymous")
 def write_anonymously(ctx: AppContext, query: Scoped, body: Record) -> bool:
     """Write a private record as anybody"""
-    scoped(private, query.scope)(ctx).set(body.id, f"anonymous: {body.msg}")
+    scoped(private, query.scope)(ctx).set(body.id, f"Anonymous: {body.msg}")
     return True
 
 
 @app.post("/log/private/anonymous/v2")
 def write_and_tell(ctx: AppContext, query: Scoped, body: Record) -> Put:
     """Write a private record as anybody, and be told the transaction in the body"""
-    scoped(private, query.scope)(ctx).set(body.id, f"anonymous: {body.msg}")
+    scoped(private, query.scope)(ctx).set(body.id, f"Anonymous: {body.msg}")
 
     def ordered(txid: TxID) -> Put:
         return Put(True, str(txid))

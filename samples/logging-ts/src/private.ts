@@ -32,7 +32,7 @@ export const writePrivate = endpoint((request) => {
 /** Anybody may leave a message; it is marked as coming from nobody. */
 export const writeAnonymouslyPrivate = endpoint((request) => {
   const { id, msg } = record(request);
-  recordsIn(TABLE, request).put({ id, msg: `anonymous: ${msg}` });
+  recordsIn(TABLE, request).put({ id, msg: `Anonymous: ${msg}` });
   return true;
 });
 

@@ -48,7 +48,7 @@ export const historicalRange = endpoint((request) => writtenInRange(request, TAB
 /** Anybody may leave a message; it is marked as coming from nobody. */
 export const writeAnonymously = endpoint((request) => {
   const { id, msg } = record(request);
-  records(request).put({ id, msg: `anonymous: ${msg}` });
+  records(request).put({ id, msg: `Anonymous: ${msg}` });
   return true;
 });
 

@@ -133,7 +133,7 @@ describe.each([
 describe("private records only", () => {
   it("marks what nobody in particular wrote", () => {
     expect(app.post("/log/private/anonymous", { body: { id: 1, msg: "hi" } })).toHaveStatus(200);
-    expect(kv.get("records", 1)).toBe("anonymous: hi");
+    expect(kv.get("records", 1)).toBe("Anonymous: hi");
   });
 
   it("knows who is an admin", () => {

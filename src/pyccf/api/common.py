@@ -13,6 +13,7 @@ from pyccf.http.message import query_parameters
 from pyccf.types import Json, TxID, View
 
 CODE = "InvalidQueryParameterValue"
+_UINT64_MAX = (1 << 64) - 1
 
 
 class CommonFacts(Protocol):
@@ -39,9 +40,8 @@ def get_commit(facts: CommonFacts) -> Callable[[Context, Json], Json]:
                 "Invalid value for view_history, must be one of [true, false] when present",
             )
         history: list[TxID] | None = None
-        since_text = query.get("view_history_since", "")
-        if since_text.isascii() and since_text.isdigit():
-            since = int(since_text)
+        since = _uint64(query.get("view_history_since", ""))
+        if since is not None:
             if since < 1 or since > facts.current_view():
                 raise RpcError(
                     400 if since < 1 else 404,
@@ -59,6 +59,15 @@ def get_commit(facts: CommonFacts) -> Callable[[Context, Json], Json]:
         return out
 
     return handler
+
+
+def _uint64(text: str) -> int | None:
+    """An unsigned number of 64 bits out of decimal digits; None for anything else."""
+    digits = text.lstrip("0")
+    if not (text.isascii() and text.isdigit() and len(digits) <= len(str(_UINT64_MAX))):
+        return None
+    number = int(digits or "0")
+    return number if number <= _UINT64_MAX else None
 
 
 def parse_txid(text: str) -> TxID:

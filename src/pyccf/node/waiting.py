@@ -69,7 +69,12 @@ def parse_wish(request: Request) -> Wish | None:
             f"Invalid value for header {WAIT_HEADER}, must be one of [commit, receipt]",
         )
     timeout = request.headers.get(TIMEOUT_HEADER, str(TIMEOUT_MS_DEFAULT))
-    if not (timeout.isascii() and timeout.isdigit() and 0 < int(timeout[:9]) <= TIMEOUT_MS_MAX):
+    if not (
+        timeout.isascii()
+        and timeout.isdigit()
+        and len(timeout) <= 9
+        and 0 < int(timeout) <= TIMEOUT_MS_MAX
+    ):
         raise RpcError(
             400,
             "InvalidHeaderValue",

@@ -437,4 +437,8 @@ def test_view_history() -> None:
     assert s.call("GET", "/node/commit?view_history=maybe").status == 400
     assert s.call("GET", "/node/commit?view_history_since=0").status == 400
     assert s.call("GET", "/node/commit?view_history_since=3").status == 404
-    assert s.call("GET", "/node/commit?view_history_since=abc").status == 200
+    assert "view_history" in s.call("GET", f"/node/commit?view_history_since={'2':0>30}").json
+    for unparsable in ("abc", str(1 << 64), "9" * 5000):
+        reply = s.call("GET", f"/node/commit?view_history_since={unparsable}")
+        assert reply.status == 200
+        assert reply.json.keys() == {"transaction_id"}

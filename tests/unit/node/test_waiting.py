@@ -35,6 +35,7 @@ def test_wishes() -> None:
         {"x_pyccf_wait": "commit", "x_pyccf_wait_timeout_ms": "-1"},
         {"x_pyccf_wait": "commit", "x_pyccf_wait_timeout_ms": "60001"},
         {"x_pyccf_wait": "commit", "x_pyccf_wait_timeout_ms": "9" * 400},
+        {"x_pyccf_wait": "commit", "x_pyccf_wait_timeout_ms": "000000001" + "0" * 5000},
         {"x_pyccf_wait": "commit", "x_pyccf_wait_timeout_ms": "soon"},
     ],
 )

@@ -144,7 +144,7 @@ def test_writes_in_other_ways(story: Story) -> None:
     assert story.call("POST", "/log/private/admin_only", {"id": 4, "msg": "d"}).json is True
     plain = {"content-type": "text/plain"}
     assert story.call("POST", "/log/private/raw_text/5", b"e", **plain).json is True
-    expected = ["anonymous: a", "anonymous: b", f"{stranger.id}: c", "d", "e"]
+    expected = ["Anonymous: a", "Anonymous: b", f"{stranger.id}: c", "d", "e"]
     for number, msg in enumerate(expected, 1):
         assert story.get(f"/log/private?id={number}").json == {"msg": msg}
     nobody = add_user(service, "user1")
