@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 
 from pyccf.http.message import Request, encode_response
 from pyccf.http.session import Deliver, Session
@@ -141,6 +143,31 @@ def client_tls(alpn: list[str] | None = None) -> ssl.SSLContext:
     if alpn is not None:
         context.set_alpn_protocols(alpn)
     return context
+
+
+async def half_closing(listener: Listener, data: bytes, *, tls: bool) -> bytes:
+    """All that a client gets whose side of the connection ends with what it asks."""
+    if not tls:
+        client = await connect(listener)
+        client.send(data)
+        client.writer.write_eof()
+        return await client.rest()
+    return await asyncio.to_thread(_half_closing_tls, listener.address, data)
+
+
+def _half_closing_tls(address: str, data: bytes) -> bytes:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    with socket.create_connection(split_address(address), PATIENCE_S) as sock:
+        sock.settimeout(None)  # pyOpenSSL wants it
+        tls = SSL.Connection(context, sock)
+        tls.set_connect_state()
+        tls.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        got = b""
+        with suppress(SSL.ZeroReturnError):
+            while True:
+                got += tls.recv(100_000)
+        return got
 
 
 def present(context: ssl.SSLContext, folder: Path, cert_pem: str, key_pem: str) -> None:

@@ -9,7 +9,8 @@ from pyccf.http.session import Flow, Session
 class Tap:
     """Streams on one path of a scripted handler, and remembers what it was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, endless: bool = True) -> None:
+        self.endless = endless
         self.flows: list[Flow] = []
         self.rooms = 0
         self.gone_times = 0
@@ -33,7 +34,9 @@ class Tap:
 
 
 class Well:
-    """A source that never dries up, but heeds when there is no room."""
+    """A source that gives so many pieces, and heeds when there is no room."""
+
+    endless = False
 
     def __init__(self, piece: bytes, total: int) -> None:
         self.piece = piece

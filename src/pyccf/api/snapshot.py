@@ -57,6 +57,8 @@ class NodeFacts(HasConsensus, Protocol):
 class _Streaming:
     """A large answer under way."""
 
+    endless = False
+
     def __init__(
         self, session: Session, snapshots: Snapshots, name: str, start: int, end: int
     ) -> None:

@@ -10,6 +10,8 @@ request as `defer` does and gives a `Flow`. The handler begins it with status an
 pieces of the body whenever it has some, and ends it:
 
     class Ticker:                          # a Source
+        endless = True                     # or has an end of its own accord: False
+
         def __init__(self, session: Session) -> None:
             self.flow = session.stream(self)
             self.flow.begin(200, {"content-type": "text/event-stream"})
@@ -46,6 +48,14 @@ STREAM_WAITING_MAX = 1024 * 1024
 
 class Source(Protocol):
     """Whoever produces a streamed body; told what becomes of it."""
+
+    @property
+    def endless(self) -> bool:
+        """Whether the body may go on for ever: then nobody waits for its end.
+
+        It is cut off when the client says no more, or the node takes leave of it.
+        """
+        ...
 
     def room(self) -> None:
         """The client took what it was sent: go on after `push` had returned False."""

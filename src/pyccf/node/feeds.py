@@ -144,6 +144,8 @@ class Feeds:
 class Listener:
     """One client of one feed; the source of its answer's body."""
 
+    endless = True
+
     def __init__(
         self,
         feeds: Feeds,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Callable
 
 import httptools
@@ -29,6 +30,8 @@ ANSWER_MAX = 64 * 1024 * 1024
 """Bytes of an answer, headers included."""
 HEADERS_MAX = 256
 READ_SIZE = 64 * 1024
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 class _Failed(Exception):
@@ -59,7 +62,7 @@ async def _exchange(
     call: Call, cert_pem: str, key_pem: str, unix_time: Callable[[], UnixSeconds]
 ) -> Answer:
     host, _, port = call.address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not _PORT.fullmatch(port) or int(port) > 65535:
         raise _Failed(f"{call.address} is no address of the form host:port")
     host = host.strip("[]")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -117,7 +120,10 @@ class _Channel:
                 return
 
     async def write(self, data: bytes) -> None:
-        self._tls.sendall(data)
+        try:
+            self._tls.sendall(data)
+        except SSL.Error as e:
+            raise _Failed(f"TLS failed: {words(e)}") from None
         await self._flush()
 
     async def read(self) -> bytes:

@@ -119,8 +119,8 @@ class _StreamSlot(_Slot):
             self._source.room()
 
     def cut(self) -> None:
-        """The node takes leave of the client: what was produced so far is all there will be."""
-        if not self.failed and self.dialogue is not None:
+        """Nobody waits for the end of a body that may have none."""
+        if self._source.endless and not self.failed and self.dialogue is not None:
             self._source.gone()
             self.fail()
 
@@ -208,23 +208,16 @@ class Dialogue1:
         self._backlog.extend(requests)
         self.go_on()
 
-    def no_more(self) -> None:
-        """Nothing more is to be taken from the client; what it asked is still answered.
-
-        But for bodies that may never end.
-        """
+    def leave(self) -> None:
+        """Close when the answers owed are out; bodies that may never end are cut off."""
+        if not self.owes:
+            self.wire.finish(linger=False)
+            return
         self._bid_farewell(b"")
         self.wire.set_reading(False)
         for slot in list(self._queue):
             if isinstance(slot, _StreamSlot):
                 slot.cut()
-
-    def leave(self) -> None:
-        """Close when the answers owed are out."""
-        if self.owes:
-            self.no_more()
-        else:
-            self.wire.finish(linger=False)
 
     def gone(self) -> None:
         """The connection is no more."""

@@ -100,9 +100,10 @@ class _Stream:
             self.source.room()
 
     def cut(self) -> None:
-        """The node takes leave of the client: what was produced so far is all there will be."""
-        if self._dialogue is not None and self.source is not None:
-            self.source.gone()
+        """Nobody waits for the end of a body that may have none."""
+        source = self.source
+        if self._dialogue is not None and source is not None and source.endless:
+            source.gone()
             self.fail()
 
     def drop(self) -> None:
@@ -202,23 +203,16 @@ class Dialogue2:
             self._farewell = True
         self.go_on()
 
-    def no_more(self) -> None:
-        """Nothing more is to be taken from the client; what it asked is still answered.
-
-        But for bodies that may never end.
-        """
+    def leave(self) -> None:
+        """Close when the answers owed are out; bodies that may never end are cut off."""
+        if not self.owes:
+            self._end(linger=False)
+            return
         self._closed_door = True
         self._farewell = True
         for stream in list(self._streams.values()):
             stream.cut()
         self.go_on()
-
-    def leave(self) -> None:
-        """Close when the answers owed are out."""
-        if self.owes:
-            self.no_more()
-        else:
-            self._end(linger=False)
 
     def gone(self) -> None:
         """The connection is no more."""

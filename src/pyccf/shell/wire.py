@@ -48,12 +48,8 @@ class Dialogue(Protocol):
         """The client reads again."""
         ...
 
-    def no_more(self) -> None:
-        """The client says nothing more."""
-        ...
-
     def leave(self) -> None:
-        """Close when the answers owed are out."""
+        """Take nothing more; close when the answers owed are out."""
         ...
 
     def tick(self) -> None:
@@ -138,9 +134,9 @@ class Wire(asyncio.Protocol):
         """The client sends no more: what it asked is still answered."""
         self._eof = True
         dialogue = self._dialogue
-        if self._lingering or dialogue is None or not dialogue.owes:
+        if self._lingering or dialogue is None:
             return False
-        dialogue.no_more()
+        dialogue.leave()
         return True
 
     def pause_writing(self) -> None:

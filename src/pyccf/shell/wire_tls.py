@@ -105,7 +105,8 @@ class TlsWire(Wire):
         self._flush()
         if error == lib.SSL_ERROR_WANT_READ:
             return
-        self.finish(linger=False)  # also when the client said so: RFC 8446 6.1
+        # Also when the client said so: many who do wait for our end before they are done.
+        self.finish(linger=False)  # RFC 8446 6.1
 
     def _handshake(self, data: bytes) -> None:
         tls = self._tls

@@ -33,6 +33,8 @@ def test_deferring_goes_to_the_connection() -> None:
 
 def test_not_every_session_can_stream() -> None:
     class Nobody:
+        endless = True
+
         def room(self) -> None: ...
 
         def gone(self) -> None: ...

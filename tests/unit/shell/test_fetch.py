@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
@@ -243,6 +244,37 @@ def test_nobody_listens() -> None:
         found = asyncio.run(fetch(call(address), me.self_signed_pem, me.key.pem(), lambda: NOW))
         assert failure(found).reason
         assert not failure(found).untrusted
+
+
+@pytest.mark.parametrize(
+    "address", ["h", ":443", "h:", "h:-1", "h:65536", "h:²", "h:" + "9" * 5000]
+)
+def test_what_is_no_address_is_a_failure(address: str) -> None:
+    got = asyncio.run(fetch(call(address), endorsed(node()), node().key.pem(), lambda: NOW))
+    assert isinstance(got, CallFailed)
+    assert "is no address of the form host:port" in got.reason
+
+
+def test_a_connection_that_can_no_longer_be_written_to_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenSSL refuses to write: here because the end of the connection was announced."""
+    judge = fetch_module._judge
+    connections: list[SSL.Connection] = []
+
+    def presented(tls: SSL.Connection) -> list[bytes]:
+        connections.append(tls)
+        return [peer_certificate(tls) or b""]
+
+    def judged(*args: Any) -> None:
+        judge(*args)
+        connections[0].set_shutdown(SSL.SENT_SHUTDOWN)
+
+    monkeypatch.setattr(fetch_module, "_presented", presented)
+    monkeypatch.setattr(fetch_module, "_judge", judged)
+    got = ask(Server(endorsed(node()), node(), OK))
+    assert isinstance(got, CallFailed)
+    assert "TLS failed: protocol is shutdown" in got.reason
 
 
 def test_a_server_without_tls() -> None:

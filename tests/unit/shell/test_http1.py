@@ -9,7 +9,7 @@ import pytest
 
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX
 from pyccf.shell import listen, wire
-from support.listening import Script, answer, ask, connect, listening, run, until
+from support.listening import Script, answer, ask, connect, half_closing, listening, run, until
 from support.streaming import Tap, Well
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -170,6 +170,43 @@ def test_a_source_learns_that_its_client_is_gone(tls: bool) -> None:
             tap.flow.end()
             await until(lambda: listener.metrics()["active"] == 0)
             assert tap.gone_times == 1
+
+    run(test())
+
+
+@both_kinds
+def test_a_client_that_closes_its_side_gets_the_whole_of_what_has_an_end(tls: bool) -> None:
+    async def test() -> None:
+        handler, well = Script(), Well(b"x" * 10_000, 500)
+        handler.script["/stream"] = well
+        async with listening(handler, tls=tls) as listener:
+            whole = await half_closing(listener, ask("/stream"), tls=tls)
+            assert whole.endswith(b"x" * 10_000 + b"\r\n0\r\n\r\n")
+            assert whole.count(b"x" * 10_000) == 500
+            assert well.gone_times == 0
+            await until(lambda: listener.metrics()["active"] == 0)
+
+    run(test())
+
+
+@both_kinds
+def test_closing_the_listener_waits_for_what_has_an_end(tls: bool) -> None:
+    async def test() -> None:
+        handler, tap = Script(), Tap(endless=False)
+        handler.script["/stream"] = tap
+        async with listening(handler, tls=tls) as listener:
+            client = await connect(listener)
+            client.send(ask("/stream"))
+            await until(lambda: bool(tap.flows))
+            tap.begin()
+            await client.expect(HEAD)
+            closing = asyncio.create_task(listener.close())
+            await asyncio.sleep(0.05)
+            tap.flow.push(b"1")
+            tap.flow.end()
+            assert await client.rest() == chunk(b"1") + b"0\r\n\r\n"
+            await closing
+            assert tap.gone_times == 0
 
     run(test())
 
