@@ -277,7 +277,7 @@ class Server:
             return
         self._hold(head.size)
         self._nuisance = max(0, self._nuisance - 1)
-        path = head.path.decode("utf-8", "replace")
+        path = head.path.decode("ascii")
         self._receiving[stream] = _Receiving(method, path, head.fields, head.size)
 
     def _on_data(self, event: DataReceived) -> None:
