@@ -68,11 +68,6 @@ RULES: tuple[Rule, ...] = (
         _says(r"\[json\.exception|nlohmann"),
     ),
     Rule(
-        "why evidence cannot be verified is said",
-        ("body",),
-        _says("Quote could not be verified"),
-    ),
-    Rule(
         "a header that is too large is called by its name over HTTP/2, too",
         ("body",),
         lambda e: (

@@ -9,6 +9,7 @@ the refusals are CCF's (spec: node-lifecycle.md §6.3, http-api.md §9.5). Each 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,8 @@ from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Redirection
 from pyccf.attest import policy
 from pyccf.attest.evidence import Format, QuoteInfo
+from pyccf.attest.tcb import CPUID_SIZE, CpuId
+from pyccf.attest.uvm import Endorsed
 from pyccf.codec.text import b64, dump_json, unb64
 from pyccf.crypto import certs
 from pyccf.crypto.keys import PublicKey, RsaPublicKey
@@ -71,9 +74,7 @@ def endpoint(parts: Parts) -> Endpoint:
             return _join(parts, ctx, body)
         except RpcError as e:
             if not _is_redirect(e):
-                # Whoever can connect may cause this line: it is one line, and a short one.
-                told = e.message[:LOGGED_MAX].replace("\n", "\\n")
-                ctx.services.log("info", "", f"Join request refused: {told}")
+                ctx.services.log("info", "", f"Join request refused: {_short(e.message)}")
             raise
 
     return Endpoint(
@@ -84,6 +85,11 @@ def endpoint(parts: Parts) -> Endpoint:
         redirection=Redirection.NONE,
         hidden=True,
     )
+
+
+def _short(text: str) -> str:
+    """What goes into the log: whoever can connect may cause it, so it is one line, a short one."""
+    return text[:LOGGED_MAX].replace("\n", "\\n")
 
 
 def _is_redirect(error: RpcError) -> bool:
@@ -271,12 +277,39 @@ class _TableTrust:
         self._tx = tx
 
     def host_data(self, platform: Format, digest: str) -> bool:
-        assert platform is Format.VIRTUAL
-        return self._tx.map(tables.VIRTUAL_HOST_DATA).has(digest.encode())
+        table = tables.SNP_HOST_DATA if platform is Format.SNP else tables.VIRTUAL_HOST_DATA
+        return self._tx.map(table).has(digest.encode())
 
     def measurement(self, platform: Format, measurement: bytes) -> bool:
-        assert platform is Format.VIRTUAL
+        if platform is Format.SNP:
+            return self._tx.map(tables.SNP_MEASUREMENTS).has(measurement.hex().encode())
         return self._tx.map(tables.VIRTUAL_MEASUREMENTS).has(measurement)
+
+    def uvm_roots(self) -> Iterator[Endorsed]:
+        for did, feeds in tables.objects(self._tx, tables.SNP_UVM_ENDORSEMENTS):
+            for feed, data in feeds.items():
+                svn = data.get("svn") if isinstance(data, dict) else None
+                if isinstance(svn, str):
+                    yield Endorsed(did, feed, svn)
+
+    def tcb_minimum(self, cpuid: CpuId) -> dict[str, int] | None:
+        for key, row in tables.objects(self._tx, tables.SNP_TCB_VERSIONS):
+            if _is_cpuid(key, cpuid):
+                return {
+                    name: value
+                    for name, value in row.items()
+                    if name != "hexstring" and type(value) is int
+                }
+        return None
+
+
+def _is_cpuid(text: str, cpuid: CpuId) -> bool:
+    """Whether the key of a row names this processor; one that names none was written by hand."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return False
+    return len(raw) == CPUID_SIZE and CpuId.from_bytes(raw) == cpuid
 
 
 def _add(
@@ -294,11 +327,13 @@ def _add(
             f" (node id: n[{holder}]).",
         )
     try:
-        claims = policy.judge(request.evidence, _TableTrust(tx), caller.key.der)
+        now = ctx.services.unix_time()
+        claims = policy.judge(request.evidence, _TableTrust(tx), caller.key.der, now)
     except InvalidEvidence as e:
         if e.hint:
-            ctx.services.log("info", "", f"Evidence of node {caller.id}: {e.hint}")
-        raise RpcError(401, "InvalidQuote", e.message) from None
+            ctx.services.log("info", "", f"Evidence of node {caller.id}: {_short(e.hint)}")
+        status = 500 if e.message == policy.TCB_REFUSED else 401
+        raise RpcError(status, "InvalidQuote", e.message) from None
     if request.csr is not None and not _csr_is_for(request.csr, caller.key):
         raise RpcError(
             400,

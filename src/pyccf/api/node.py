@@ -8,6 +8,7 @@ Refreshed JWT keys are taken in by
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,8 +21,10 @@ from pyccf.apps.context import Context
 from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
 from pyccf.apps.schemas import ref
+from pyccf.attest import policy
+from pyccf.attest.evidence import QuoteInfo
 from pyccf.consensus.api import Engine
-from pyccf.errors import RpcError
+from pyccf.errors import InvalidEvidence, RpcError
 from pyccf.http.message import query_parameters
 from pyccf.kv.tx import Tx
 from pyccf.node.node import TAKES_PART, Reader
@@ -85,7 +88,8 @@ def _row(tx: Tx, node_id: str) -> dict[str, Json] | None:
     return tables.get_object(tx, tables.NODES_INFO, node_id)
 
 
-def _quote(tx: Tx, node_id: str, row: dict[str, Json]) -> dict[str, Json]:
+def _quote(ctx: Context, node_id: str, row: dict[str, Json]) -> dict[str, Json]:
+    """Evidence of a node as it is shown; `measurement` is missing if it cannot be told."""
     quote = row.get("quote_info")
     assert isinstance(quote, dict), "only what has evidence gets into the table"
     out: dict[str, Json] = {
@@ -96,6 +100,11 @@ def _quote(tx: Tx, node_id: str, row: dict[str, Json]) -> dict[str, Json]:
     }
     if row.get("code_digest"):
         out["measurement"] = row["code_digest"]
+    else:
+        # Rows written by early versions do not tell.
+        with contextlib.suppress(InvalidEvidence):
+            claims, _ = policy.verify(QuoteInfo.from_json(quote), ctx.services.unix_time())
+            out["measurement"] = claims.measurement.hex()
     if quote.get("uvm_endorsements"):
         out["uvm_endorsements"] = quote["uvm_endorsements"]
     return out
@@ -223,11 +232,14 @@ def endpoints(node: NodeFacts, shell: ShellFacts) -> list[Endpoint]:
 
     def own_quote(ctx: Context, body: Json) -> Json:
         row = _row(ctx.tx, node.node_id)
-        return _quote(ctx.tx, node.node_id, shell.entry.to_json() if row is None else row)
+        quote = _quote(ctx, node.node_id, shell.entry.to_json() if row is None else row)
+        if "measurement" not in quote:
+            raise RpcError(500, "InvalidQuote", "Failed to extract code id from node quote.")
+        return quote
 
     def trusted_quotes(ctx: Context) -> list[Json]:
         return [
-            _quote(ctx.tx, node_id, row)
+            _quote(ctx, node_id, row)
             for node_id, row in _rows(ctx.tx)
             if row.get("status") == "Trusted"
         ]

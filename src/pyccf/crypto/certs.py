@@ -19,6 +19,7 @@ import binascii
 import hashlib
 import ipaddress
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TypeAlias
@@ -27,6 +28,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtensionOID, NameOID
 
@@ -76,8 +78,9 @@ _ATTRIBUTE_NAMES = {oid: name for name, oid in _ATTRIBUTES.items()}
 
 # -- PEM and DER ------------------------------------------------------------------------------
 
+# What was taken is never given back: the time is that of one look at each byte.
 _PEM_BLOCK = re.compile(
-    rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----"
+    rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]++)-----END CERTIFICATE-----"
 )
 
 
@@ -133,7 +136,10 @@ def load(certificate: Certificate) -> x509.Certificate:
     """The certificate as the cryptography library holds it; ValueError when it is none."""
     der = pem_to_der(certificate)
     try:
-        loaded = x509.load_der_x509_certificate(der)
+        with warnings.catch_warnings():
+            # Processors number their certificates 0, which the library means to refuse one day.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            loaded = x509.load_der_x509_certificate(der)
         # The library reads names when they are asked for, and has other errors for odd ones.
         _ = loaded.subject, loaded.issuer
     except (ValueError, TypeError, x509.InvalidVersion):
@@ -659,6 +665,29 @@ def check_chain(
         return False
 
 
+def issued_in_order(
+    chain: Sequence[Certificate], *, now: UnixSeconds | None, to_root: bool = False
+) -> bool:
+    """Whether each certificate was issued by the one after it, and with `to_root` the last by
+    itself.
+
+    Checked as by `check_chain`, but there is one way only and nobody is trusted: whether the last
+    certificate is, the caller knows. Dates are not looked at without `now`.
+    """
+    if not 0 < len(chain) <= CHAIN_MAX:
+        return False
+    try:
+        path = [load(certificate) for certificate in chain]
+        issuers = [*path[1:], path[-1]] if to_root else path[1:]
+        return (
+            all(_extension_sound(c) and (now is None or _in_time(c, now)) for c in path)
+            and all(map(_issued_by, path, issuers))
+            and all(_may_stand_above(issuer, path[1:at]) for at, issuer in enumerate(path) if at)
+        )
+    except _UNREADABLE:
+        return False
+
+
 _UNREADABLE = (
     ValueError,
     UnsupportedAlgorithm,
@@ -698,11 +727,13 @@ def _issuers(
             continue
         if now is not None and not _in_time(candidate, now):
             continue
-        constraints = _constraints(candidate)
-        limit = None if constraints is None else constraints.path_length
-        # Certificates below the candidate, the leaf and self-issued ones not counted.
-        below = sum(1 for c in path[1:] if c.issuer != c.subject)
-        if limit is not None and below > limit:
-            continue
-        if _issued_by(path[-1], candidate):
+        if _may_stand_above(candidate, path[1:]) and _issued_by(path[-1], candidate):
             yield candidate
+
+
+def _may_stand_above(issuer: x509.Certificate, between: Sequence[x509.Certificate]) -> bool:
+    """Whether its path length allows these between the issuer and the leaf."""
+    constraints = _constraints(issuer)
+    limit = None if constraints is None else constraints.path_length
+    # Certificates that are issued by themselves do not count.
+    return limit is None or sum(1 for c in between if c.issuer != c.subject) <= limit

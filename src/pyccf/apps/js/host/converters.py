@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from pyccf.apps.js.engine import JsThrow
 from pyccf.apps.js.host.row import Row
 from pyccf.apps.js.text import sendable
+from pyccf.attest import tcb
 from pyccf.crypto import certs
-from pyccf.errors import RpcError
+from pyccf.errors import InvalidEvidence, RpcError
 
 if TYPE_CHECKING:
     from pyccf.apps.js.host.host import Host
@@ -52,13 +53,6 @@ def plain_pem(pem: str) -> bool:
 
 # -- SEV-SNP: TCB versions ------------------------------------------------------------------------
 
-_MILAN, _GENOA, _TURIN = (0x19, 0x01), (0x19, 0x11), (0x1A, 0x01)
-_BEFORE_TURIN = {"microcode": 7, "snp": 6, "tee": 1, "boot_loader": 0}
-_FROM_TURIN = {"microcode": 7, "snp": 3, "tee": 2, "boot_loader": 1, "fmc": 0}
-_LAYOUTS = {_MILAN: _BEFORE_TURIN, _GENOA: _BEFORE_TURIN, _TURIN: _FROM_TURIN}
-CPUID_SIZE = 4
-TCB_SIZE = 8
-
 
 def _nibble(char: int) -> int:
     """Value of a hex digit. Other characters count as themselves (recorded behaviour)."""
@@ -85,23 +79,20 @@ def _ended(message: str) -> RpcError:
 
 def _tcb_policy(host: Host, cpuid_hex: str, tcb_hex: str) -> dict[str, object]:
     cpuid_bytes = _unhex(cpuid_hex)
-    if len(cpuid_bytes) != CPUID_SIZE:
+    if len(cpuid_bytes) != tcb.CPUID_SIZE:
         raise _ended(
-            f"Output container of size {CPUID_SIZE} cannot fit decoded hex str {len(cpuid_bytes)}"
+            f"Output container of size {tcb.CPUID_SIZE} cannot fit decoded hex str"
+            f" {len(cpuid_bytes)}"
         )
-    cpuid = int.from_bytes(cpuid_bytes, "big")
-    family = (cpuid >> 8 & 0xF) + (cpuid >> 20 & 0xFF)
-    model = (cpuid >> 16 & 0xF) << 4 | (cpuid >> 4 & 0xF)
-    tcb = _unhex(tcb_hex)
-    if len(tcb) != TCB_SIZE:
-        raise _ended(f"Invalid TCB version data size: {len(tcb)}")
-    layout = _LAYOUTS.get((family, model))
-    if layout is None:
-        raise _ended(f"SEV-SNP: Unsupported CPUID family {family} model {model}")
-    raw = tcb[::-1]
-    policy: dict[str, object] = {"hexstring": tcb.hex()}
-    policy.update((name, raw[at]) for name, at in layout.items())
-    return policy
+    cpuid = tcb.CpuId.from_bytes(cpuid_bytes)
+    version = _unhex(tcb_hex)
+    if len(version) != tcb.TCB_SIZE:
+        raise _ended(f"Invalid TCB version data size: {len(version)}")
+    try:
+        product = tcb.product(cpuid.family, cpuid.model)
+    except InvalidEvidence as e:
+        raise _ended(e.message) from None
+    return {"hexstring": version.hex(), **tcb.components(version[::-1], product)}
 
 
 ROWS: tuple[Row, ...] = (
