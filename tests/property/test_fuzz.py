@@ -21,8 +21,8 @@ from pyccf.apps.auth import AuthFailure
 from pyccf.apps.auth.token import parse_authorization, parse_token
 from pyccf.apps.js.options import parse_options
 from pyccf.apps.js.registry import BadMetadata, parse_metadata
-from pyccf.attest import virtual
-from pyccf.attest.evidence import QuoteInfo
+from pyccf.attest import snp, uvm, virtual
+from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.audit.read import readable
 from pyccf.codec import cbor, cose
 from pyccf.codec.text import (
@@ -59,6 +59,7 @@ from pyccf.node.waiting import parse_wish
 from pyccf.service import jwt, tables
 from pyccf.shell.config import parse_config
 from pyccf.types import TxID
+from support import snp as guests
 from support.ledgers import NOW, Identity, small_service
 from support.snapshots import make_service, take
 from support.tokens import Issuer
@@ -553,6 +554,19 @@ def combine(raw: bytes) -> None:
     shares.combine([raw[i : i + size] for i in range(0, len(raw), size)], 2)
 
 
+def read_report(raw: bytes) -> None:
+    evidence = QuoteInfo(Format.SNP, raw, guests.chain(), endorsed_tcb="00" * 8)
+    snp.verify(evidence, guests.NOW, guests.roots())
+
+
+def read_chip_certificates(raw: bytes) -> None:
+    snp.verify(QuoteInfo(Format.SNP, guests.report(), raw), guests.NOW, guests.roots())
+
+
+def read_uvm_endorsements(raw: bytes) -> None:
+    uvm.verify(raw, bytes.fromhex(guests.MEASUREMENT))
+
+
 READERS = [
     Reader("HTTP requests", read_http, (), requests),
     Reader(
@@ -614,6 +628,19 @@ READERS = [
     ),
     Reader("subjects", of_text(certs.parse_subject), (ValueError,), texts("CN=a,O=b", "CN=ä")),
     Reader("keys", read_keys, (), keys_pem),
+    Reader("reports of guests", read_report, (InvalidEvidence,), lambda: [guests.report()]),
+    Reader(
+        "certificates of processors",
+        read_chip_certificates,
+        (InvalidEvidence,),
+        lambda: [guests.chain()],
+    ),
+    Reader(
+        "UVM endorsements",
+        read_uvm_endorsements,
+        (InvalidEvidence,),
+        lambda: [guests.uvm_endorsements()],
+    ),
     Reader("JWK", of_json(read_jwk), (jwk.JwkError,), jwks),
     Reader("signatures", read_signatures, (), lambda: [identity().node_key.sign(b"x"), bytes(96)]),
     Reader(

@@ -337,6 +337,48 @@ def test_chains() -> None:
     assert not certs.check_chain([b"\x30\x00"], [root.cert], now=NOW)
 
 
+def test_chains_in_one_order() -> None:
+    root = Authority("root")
+    middle = Authority("middle", root, path_length=0)
+    leaf = Authority("leaf", middle, ca=False)
+
+    def check(chain: list[Authority], now: int | None = NOW, to_root: bool = False) -> bool:
+        return certs.issued_in_order([c.cert for c in chain], now=now, to_root=to_root)
+
+    assert check([leaf, middle, root], to_root=True)
+    assert check([leaf, middle])
+    assert check([leaf])
+    assert check([root], to_root=True)
+    assert not check([leaf, middle], to_root=True)
+    assert not check([])
+    assert not check([leaf] * (certs.CHAIN_MAX + 1))
+    for wrong in ([leaf, root], [leaf, root, middle], [middle, leaf], [leaf, leaf]):
+        assert not check(wrong), wrong
+    for when, sound in ((NOW - 1, False), (NOW + DAY + 1, False), (None, True)):
+        assert check([leaf, middle, root], when, to_root=True) is sound
+    below = Authority("below", middle, path_length=0)
+    assert not check([Authority("deep", below, ca=False), below, middle, root])
+    for want in ({"ca": False}, {"ca": None}, {"sign_only": True}, {"odd": True}):
+        unfit = Authority("unfit", root, **want)
+        assert not check([Authority("leaf", unfit, ca=False), unfit, root]), want
+    assert not certs.issued_in_order([b"\x30\x00"], now=NOW)
+
+
+def test_what_is_odd_about_a_certificate_does_not_fill_the_log() -> None:
+    """Processors number theirs 0; warnings are errors here."""
+    der = Authority("root").cert
+    numbered = der.replace(b"\xa0\x03\x02\x01\x02\x02\x01\x05", b"\xa0\x03\x02\x01\x02\x02\x01\x00")
+    assert numbered != der
+    assert certs.load(numbered).signature == certs.load(der).signature
+
+
+def test_a_text_that_never_becomes_a_certificate_is_read_once() -> None:
+    """Each byte was tried as a beginning: a megabyte took hours."""
+    begin = "-----BEGIN CERTIFICATE-----"
+    for text in (begin + " " * 1_000_000, begin * 30_000, begin + "A " * 500_000 + "!"):
+        assert certs.split_pem(text) == []
+
+
 def test_chains_through_unfit_certificates_are_refused() -> None:
     root = Authority("root")
     for want in ({"ca": False}, {"ca": None}, {"sign_only": True}, {"odd": True}):

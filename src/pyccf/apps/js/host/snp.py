@@ -49,8 +49,10 @@ def _text(value: object) -> str | None:
     """A TCB version; there is none that could be written as anything but a text or a number."""
     if value is UNDEFINED:
         return None
-    if isinstance(value, (str, int, float)):
-        return str(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        return f"{value:.17g}"  # a whole number as scripts write it
     raise JsThrow("TypeError", "value is not a string")
 
 
