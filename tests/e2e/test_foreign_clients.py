@@ -6,15 +6,16 @@ What is not on the machine is skipped, by name.
 from __future__ import annotations
 
 import json
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.browser import chromium
+from support.programs import program
 from support.samples import sample
 from support.sandbox import Sandbox
 
@@ -51,12 +52,9 @@ def run(*command: str, **environment: str) -> str:
 
 @pytest.fixture
 def curl(sandbox: Sandbox) -> list[str]:
-    program = shutil.which("curl")
-    if program is None:
-        pytest.skip("curl is not on this machine")
     user = sandbox.info.party("user0")
     secured = ["--cacert", sandbox.info.service_cert, "--cert", user.cert, "--key", user.key]
-    return [program, "--silent", "--show-error", *secured]
+    return [program("curl"), "--silent", "--show-error", *secured]
 
 
 def test_curl_writes_and_reads(curl: list[str], url: str) -> None:
@@ -93,7 +91,6 @@ def test_curl_uses_one_connection_for_many_requests(curl: list[str], url: str) -
 
 
 def test_httpx(sandbox: Sandbox, url: str) -> None:
-    httpx = pytest.importorskip("httpx", reason="httpx is not installed")
     user = sandbox.info.party("user0")
     context = ssl.create_default_context(cafile=sandbox.info.service_cert)
     context.load_cert_chain(user.cert, user.key)
@@ -148,10 +145,7 @@ SEEN = {
 
 
 def test_fetch_of_node(sandbox: Sandbox, url: str) -> None:
-    program = shutil.which("node")
-    if program is None:
-        pytest.skip("Node.js is not on this machine")
-    command = (program, "--input-type=module", "--eval", SCRIPT, url)
+    command = (program("node"), "--input-type=module", "--eval", SCRIPT, url)
     told = run(*command, NODE_EXTRA_CA_CERTS=sandbox.info.service_cert)
     assert json.loads(told) == SEEN
 

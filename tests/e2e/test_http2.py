@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from cryptography import x509
 
 from support.process import NodeProcess, make_config
+from support.programs import program
 
 TIMEOUT_S = 60
 
@@ -50,13 +50,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     with NodeProcess(folder) as process:
         process.wait_ready()
         yield process
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 def url(node: NodeProcess, interface: str, path: str) -> str:

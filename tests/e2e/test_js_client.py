@@ -1,4 +1,7 @@
-"""The JavaScript client against a real service: Node's TLS, fetch, governance, proofs, types."""
+"""The JavaScript client against a real service, under Node: TLS, fetch, governance, proofs, types.
+
+In a browser: `test_js_client_browser.py`, with the same application.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +14,10 @@ from typing import Any
 
 import pytest
 
-from support.js_client import PACKAGE, run
+from support.js_client import PACKAGE, notes, run
 from support.samples import sample
 from support.sandbox import Sandbox
 from support.tokens import Issuer
-
-APP = """\
-import hashlib
-import msgspec
-from pyccf.apps.python import App, AppContext, Reply, Table
-
-app = App(title="Notes", version="1.0.0")
-notes = Table("public:notes", key=str, value=str)
-
-class Note(msgspec.Struct):
-    text: str
-
-@app.post("/notes", auth=["user_cert"])
-def write(ctx: AppContext, body: Note) -> bool:
-    notes(ctx).set("last", body.text)
-    ctx.set_claims_digest(hashlib.sha256(body.text.encode()).digest())
-    return True
-
-@app.get("/who", auth=["jwt"])
-def who(ctx: AppContext) -> str:
-    return ctx.caller.jwt.payload["sub"]
-
-@app.post("/signed", auth=["user_cose_sign1"])
-def signed(ctx: AppContext) -> list[str]:
-    return [ctx.caller.id, ctx.caller.cose.content.decode()]
-"""
 
 START = """
 import { connect } from "./src/node.js";
@@ -55,10 +32,7 @@ const as = (party, more = {}) =>
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    folder = tmp_path_factory.mktemp("app")
-    (folder / "app.py").write_text(APP)
-    workspace = tmp_path_factory.mktemp("workspace")
-    with Sandbox(folder, workspace, "--nodes", "2", "--members", "2") as one:
+    with notes(tmp_path_factory) as one:
         yield one
 
 

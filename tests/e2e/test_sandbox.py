@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from pyccf.cli.examples import EXAMPLES_MAX
 from pyccf.client import Client, CommitTimeout, ServiceError
 from pyccf.ledger.receipt import verify_json_receipt
+from support.programs import program
 from support.sandbox_program import READY_S, STOP_S, Sandbox, run
 
 PYTHON_APP = """\
@@ -143,6 +143,8 @@ def test_a_second_one_in_the_same_workspace_is_refused(sandbox: Sandbox, tmp_pat
 
 
 def test_the_printed_lines_work_and_ctrl_c_leaves_a_good_ledger(tmp_path: Path) -> None:
+    program("curl")
+    program("node")
     one = Sandbox(tmp_path, "--verbose")
     try:
         said = one.wait_for("Ctrl-C stops")
@@ -150,7 +152,7 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_a_good_ledger(tmp_path: Path) 
         lines = [line.strip() for line in said.splitlines()]
         curls = [line for line in lines if line.startswith("curl ")]
         assert 3 <= len(curls) <= EXAMPLES_MAX + 1
-        for line in curls if shutil.which("curl") else []:
+        for line in curls:
             ran = subprocess.run(
                 [*shlex.split(line), "--silent", "--show-error", "--fail-with-body"],
                 capture_output=True,
@@ -160,7 +162,7 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_a_good_ledger(tmp_path: Path) 
             assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
         clients = [line for line in lines if "pyccf.client" in line or "node.js" in line]
         assert len(clients) == 2
-        for line in clients if shutil.which("node") else clients[:1]:
+        for line in clients:
             ran = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=30)
             assert (ran.returncode, ran.stdout.strip()) == (0, "true"), (line, ran.stderr)
         receipts = [line for line in lines if " receipt get " in line or " receipt verify " in line]

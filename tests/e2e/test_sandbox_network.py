@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from pyccf.cli.network_view import NetworkView
+from support.programs import program
 from support.sandbox_program import PROGRAM, STOP_S, Sandbox, run, run_line
 
 ELECTION_S = 30
@@ -46,6 +47,7 @@ def verified(one: Sandbox, line: str) -> int:
 
 
 def test_what_is_printed_works_also_without_the_primary(tmp_path: Path) -> None:
+    program("curl")
     one = Sandbox(tmp_path, "--nodes", "3", "--verbose")
     where = ("--workspace", str(one.workspace))
     try:
@@ -57,7 +59,7 @@ def test_what_is_printed_works_also_without_the_primary(tmp_path: Path) -> None:
         urls = [node["url"] for node in info["nodes"]]
         assert len(urls) == 3
         assert all(any(url in line for line in curls) for url in urls)
-        for line in curls if shutil.which("curl") else []:
+        for line in curls:
             ran = run_line(line, tmp_path, "--silent", "--show-error", "--fail-with-body")
             assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
         kinds = (" receipt get ", " receipt verify ", " network status ")

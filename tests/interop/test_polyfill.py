@@ -9,7 +9,6 @@ table says so. The package comes with the TypeScript sample; nothing of it is ke
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pyccf.crypto import certs
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey
 from support.js_app import NOW, JsBench
+from support.programs import program
 from support.samples import sample
 
 PROBES = Path(__file__).with_name("polyfill_probes.mjs")
@@ -41,10 +41,7 @@ def folder() -> Path:
 
 @pytest.fixture(scope="module")
 def node(folder: Path) -> str:
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("Node.js is not installed")
-    return found
+    return program("node")
 
 
 def bundle(node: str, folder: Path, out: Path, entry: str) -> Path:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pytest
+from selenium import webdriver
 
-if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
+from support.programs import program
 
 FLAGS = (
     "--headless",
@@ -29,20 +26,16 @@ FLAGS = (
 
 
 @contextmanager
-def chromium(profile: Path, *more: str) -> Iterator[Chrome]:
+def chromium(profile: Path, *more: str) -> Iterator[webdriver.Chrome]:
     """Chromium with an empty profile, driven through chromedriver."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("chromium and chromedriver are not on this machine")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser, driver = program("chromium", "google-chrome"), program("chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for flag in (*FLAGS, f"--user-data-dir={profile}", *more):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     os.environ.setdefault("SE_AVOID_STATS", "true")
-    opened: Chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
     try:
         yield opened
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyccf.apps.python import App
+from support.programs import program
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NPM_TIMEOUT_S = 300
@@ -50,9 +50,7 @@ def fresh_python_app(name: str) -> App:
 @cache
 def _build(folder: Path) -> None:
     """Type-check and bundle a TypeScript application with npm, as its README says."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed: the TypeScript sample cannot be built")
+    npm = program("npm")
     if not _installed(folder):
         done = _run([npm, "ci", "--no-audit", "--no-fund"], folder)
         if done.returncode != 0 and _offline(done.stderr):

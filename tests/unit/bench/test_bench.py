@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench import __main__ as program
 from bench import load, report, servers, stages
 from bench.memory_node import MemoryNode
 from bench.parts import Growth, LedgerCost, Plan, Verified
+from support import programs
 
 ROOT = Path(servers.__file__).parents[1]
 PLAN = Plan(seconds=1, rounds=1, connections=[64], keys=[10, 1000], ledger_entries=10)
@@ -146,8 +146,8 @@ def test_stages_are_measured(monkeypatch: pytest.MonkeyPatch, app: str, kind: st
         assert (getattr(found, name) != 0) == (kind == "write"), name
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_load_reaches_a_server_and_is_counted() -> None:
+    programs.program("wrk")
     with servers.Echo() as echo:
         for kind in ("write", "read"):
             target = load.Target(f"echo {kind}", echo, kind, "/app/records", 10)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from bench import http
 from bench.servers import Echo
+from support.programs import program
 
 
 @pytest.mark.parametrize("protocol", [http.H1, http.H2])
@@ -20,8 +19,7 @@ def test_memory_of_idle_connections(protocol: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_load_in_http2() -> None:
-    if shutil.which("h2load") is None:
-        pytest.skip("h2load is not installed")
+    program("h2load")
     with Echo("--http2") as echo:
         rate = http._rate(echo, http.H2, 2, 5, 1)
     assert rate.failed == 0
