@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import re
 import resource
 import signal
 import sys
@@ -565,13 +566,17 @@ def _unix() -> UnixSeconds:
     return int(time.time())
 
 
+_RESIDENT = re.compile(r"^(VmRSS|VmHWM):\s+(\d+) kB$", re.MULTILINE).findall
+
+
 def _memory() -> dict[str, Json]:
     """Resident memory now, and the most it ever was (bytes)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    # Read at once, so that the peak is never below what there is now.
+    sizes = {name: int(kilobytes) * 1024 for name, kilobytes in _RESIDENT(status)}
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return {
-        "current_allocated_heap_size": pages * resource.getpagesize(),
+        "current_allocated_heap_size": sizes["VmRSS"],
         "max_total_heap_size": (1 << 64) - 1 if limit == resource.RLIM_INFINITY else limit,
-        "peak_allocated_heap_size": peak,
+        "peak_allocated_heap_size": sizes["VmHWM"],
     }

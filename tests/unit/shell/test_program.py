@@ -19,7 +19,7 @@ from pyccf.shell import config as cfg
 from pyccf.shell import start
 from pyccf.shell.config import ExitCode
 from pyccf.shell.install import AppSource
-from pyccf.shell.program import Program
+from pyccf.shell.program import Program, _memory
 from support.process import make_config
 
 
@@ -132,3 +132,14 @@ def test_trouble_with_one_client_does_not_end_it(running: Running) -> None:
 
     assert running.run(trouble) == ExitCode.OK
     assert "[fatal]" not in running.log
+
+
+def test_memory_was_never_less_than_it_is() -> None:
+    held = []
+    for _ in range(50):
+        held.append(bytearray(b"x" * 100_000))
+        told = _memory()
+        current, peak = told["current_allocated_heap_size"], told["peak_allocated_heap_size"]
+        assert isinstance(current, int)
+        assert isinstance(peak, int)
+        assert 0 < current <= peak
