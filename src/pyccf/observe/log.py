@@ -3,11 +3,14 @@
 Promises: the forms of the original (spec: config-and-cli.md §5), so that what searches its logs
 finds ours; nothing below the chosen level is formatted; a record is one write. A log that cannot be
 written (the reader of the pipe went away) does not stop a node: records are dropped and counted in
-`LogSink.lost`. Refuses nothing; keeps no secrets because none may be handed to it.
+`LogSink.lost`. No text can pass for another record: in the form of text, lines after the first are
+indented, and other control characters are shown escaped. Refuses nothing; keeps no secrets because
+none may be handed to it.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +21,12 @@ import msgspec
 
 PREAMBLE_WIDTH = 45
 """Width of level, tag and place; a longer file name loses its beginning."""
+
+CONTINUATION = "\n    "
+"""How a text goes on in its next line; records begin at the left edge."""
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""What ends lines for some readers, or moves the cursor of a terminal."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,7 +71,7 @@ def text_record(
 ) -> str:
     """A record as a line of text, without its line feed (spec: config-and-cli.md §5.1).
 
-    What it is about stands in brackets after the first line of the text.
+    What it is about stands in brackets after the first line of the text; others are indented.
     """
     if about:
         first, feed, rest = text.partition("\n")
@@ -71,7 +80,17 @@ def text_record(
     place = f"{file}:{line} " if file else ""
     room = max(0, PREAMBLE_WIDTH - len(mark))
     preamble = mark + place[max(0, len(place) - room) :]
-    return f"{when}        {thread:<3} {preamble:<{PREAMBLE_WIDTH}}| {text}"
+    whole = f"{when}        {thread:<3} {preamble:<{PREAMBLE_WIDTH}}| {text}"
+    return _CONTROL.sub(_escaped, whole).replace("\n", CONTINUATION)
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates, which scripts can make, are shown escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def json_record(
@@ -142,9 +161,9 @@ class LogSink:
         if grade < self.level:
             return
         form = json_record if self.json else text_record
-        text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates from scripts
+        shown = {name: _encodable(value) for name, value in (about or {}).items()}
         when = timestamp(self._now())
-        record = form(when, self._thread, grade, tag, file, line, text, about or {})
+        record = form(when, self._thread, grade, tag, file, line, _encodable(text), shown)
         try:
             self._stream.write(record.encode() + b"\n")
             self._stream.flush()

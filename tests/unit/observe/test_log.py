@@ -96,7 +96,8 @@ def test_an_unknown_level_is_our_mistake() -> None:
 def test_text_that_is_not_unicode_is_escaped() -> None:
     for in_json in (False, True):
         log, stream = sink(json=in_json)
-        log.info("a\ud800b")
+        log.log("info", "app", "a\ud800b", about={"request": "GET /\udcff"})
+        assert b"/\\udcff" in stream.getvalue().replace(b"\\\\", b"\\")
         assert b"a\\ud800b" in stream.getvalue().replace(b"\\\\", b"\\")
 
 
@@ -123,8 +124,28 @@ def test_what_a_line_is_about() -> None:
     about = {"tx": "2.17", "request": "GET /app/x"}
     log, stream = sink()
     log.log("info", "app", "first\nsecond", about=about)
-    assert stream.getvalue().decode().endswith("| first [2.17 GET /app/x]\nsecond\n")
+    assert stream.getvalue().decode().endswith("| first [2.17 GET /app/x]\n    second\n")
     log, stream = sink(json=True)
     log.log("info", "app", "first", about=about)
     record = json.loads(stream.getvalue())
     assert (record["msg"], record["tx"], record["request"]) == ("first", "2.17", "GET /app/x")
+
+
+FORGED = f"{STAMP}        0   {'[fatal]':<45}| The disk is full"
+
+
+@pytest.mark.parametrize(
+    "feed", ["\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029", "\x1c"]
+)
+def test_no_text_passes_for_a_record(feed: str) -> None:
+    log, stream = sink()
+    for place in ({"text": f"x{feed}{FORGED}"}, {"text": "x", "about": {"r": f"/{feed}{FORGED}"}}):
+        log.log("info", "app", **place)  # type: ignore[arg-type]
+    lines = stream.getvalue().decode().splitlines()
+    assert sum(line.startswith(STAMP) for line in lines) == 2
+
+
+def test_terminals_are_told_nothing() -> None:
+    log, stream = sink()
+    log.info("a\x1b[2Jb\tc\x7f\x9b1m\0 \u00e4")
+    assert stream.getvalue().decode().endswith("| a\\x1b[2Jb\tc\\x7f\\x9b1m\\x00 \u00e4\n")
