@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 
+from pyccf import constitutions
 from pyccf.client import Client, Identity
 from pyccf.client.connection import Reply
 from pyccf.client.gov_api import BALLOT_AGAINST, BALLOT_FOR
@@ -20,7 +21,9 @@ from pyccf.client.signing import MessageType, sign_governance
 from pyccf.client.two_step import request_path
 from pyccf.codec.text import b64url
 from pyccf.crypto.keys import RsaPublicKey
-from support.node import Service
+from pyccf.service.identity import ServiceIdentity
+from support.node import STARTED, Person, Service
+from support.transcripts import make_service
 
 MODULE = "export function compute(request) { return {body: 1}; }"
 
@@ -35,6 +38,33 @@ def transport(service: Service) -> httpx2.MockTransport:
         return httpx2.Response(reply.status, headers=reply.headers, content=reply.body)
 
     return httpx2.MockTransport(handle)
+
+
+def identity(who: Person, tmp: Any, name: str) -> Identity:
+    """A person as the client knows them, with files of its own."""
+    (tmp / f"{name}_cert.pem").write_text(who.cert)
+    (tmp / f"{name}_key.pem").write_text(who.key.pem())
+    return Identity.load(tmp / f"{name}_cert.pem", tmp / f"{name}_key.pem")
+
+
+def started(tmp: Any) -> tuple[Service, list[Identity]]:
+    """A new service and its three members."""
+    service = make_service(constitution=constitutions.text("default", "virtual"))
+    service.tick()
+    return service, [identity(m, tmp, f"m{i}") for i, m in enumerate(service.members)]
+
+
+def client_of(service: Service, version: str) -> Client:
+    """A client that speaks to a service in memory."""
+    identity: ServiceIdentity = service.parts.service
+    client = Client(
+        "https://service.test",
+        identity.cert_pem,
+        transport=transport(service),
+        unix_time=lambda: float(STARTED),
+    )
+    client.api_version = version
+    return client
 
 
 class Story:

@@ -14,16 +14,11 @@ import pytest
 from jsonschema import Draft4Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
-from pyccf import constitutions
 from pyccf.api.gov.documents import document
-from pyccf.client import Client, Identity
 from pyccf.client.connection import Reply
-from pyccf.service.identity import ServiceIdentity
 from support import published
-from support.gov_story import Story, transport
-from support.node import STARTED, Person, Service
+from support.gov_story import Story, client_of, started
 from support.published import VERSIONS
-from support.transcripts import make_service
 
 APART = {
     # The original shows them only once a proposal is resolved.
@@ -50,31 +45,6 @@ APART = {
 
 ELSEWHERE = {"Shares_Submit"}
 """Operations that need a service that recovers: e2e/test_consortium.py has it."""
-
-
-def identity(who: Person, tmp: Any, name: str) -> Identity:
-    (tmp / f"{name}_cert.pem").write_text(who.cert)
-    (tmp / f"{name}_key.pem").write_text(who.key.pem())
-    return Identity.load(tmp / f"{name}_cert.pem", tmp / f"{name}_key.pem")
-
-
-def started(tmp: Any) -> tuple[Service, list[Identity]]:
-    """A new service and its three members."""
-    service = make_service(constitution=constitutions.text("default", "virtual"))
-    service.tick()
-    return service, [identity(m, tmp, f"m{i}") for i, m in enumerate(service.members)]
-
-
-def client_of(service: Service, version: str) -> Client:
-    identity: ServiceIdentity = service.parts.service
-    client = Client(
-        "https://service.test",
-        identity.cert_pem,
-        transport=transport(service),
-        unix_time=lambda: float(STARTED),
-    )
-    client.api_version = version
-    return client
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from pyccf.service import tables
 from pyccf.service.nodes import join_request
 from pyccf.types import Json
 from support import snp as made
+from support.gov_story import Story, client_of, started
 from support.joining import (
     Joining,
     make_identity,
@@ -279,3 +281,54 @@ def test_of_itself_a_node_must_be_able_to_tell(service: Service) -> None:
         "code": "InvalidQuote",
         "message": "Failed to extract code id from node quote.",
     }
+
+
+def test_what_the_members_decide_lets_a_guest_in(tmp_path: Path) -> None:
+    """From proposals to the node in the answers of governance, by the default constitution."""
+    service, members = started(tmp_path)
+    client = client_of(service, "2024-07-01")
+    story = Story(client, members, service.tick)
+    for who in members:
+        client.ack(signer=who)
+    quote = msgspec.structs.replace(
+        evidence(), uvm_endorsements=made.uvm_endorsements("7"), endorsed_tcb="db18000000000204"
+    )
+    steps: list[tuple[str, str, dict[str, Any]]] = [
+        (
+            "Quote host data is not authorised",
+            "add_snp_host_data",
+            {"host_data": made.HOST_DATA, "security_policy": ""},
+        ),
+        (
+            "UVM endorsements are not authorised",
+            "add_snp_uvm_endorsement",
+            {"did": made.did(), "feed": made.FEED, "svn": "7"},
+        ),
+        (
+            "Unknown quote verification error",
+            "set_snp_minimum_tcb_version_hex",
+            {"cpuid": "00a00f11", "tcb_version": "db18000000000204"},
+        ),
+    ]
+    for message, action, arguments in steps:
+        assert refused(service, quote)[1] == message
+        story.decide({"name": action, "args": arguments})
+    bare = msgspec.structs.replace(quote, uvm_endorsements=None)
+    assert refused(service, bare)[1] == "Quote does not contain known enclave measurement"
+    assert ask(service, quote).json["node_status"] == "Trusted"
+    policy = story.get("/service/join-policy").check().json()["snp"]
+    assert policy == {
+        "measurements": [],
+        "hostData": {made.HOST_DATA: ""},
+        "uvmEndorsements": {made.did(): {made.FEED: {"svn": "7"}}},
+        "tcbVersions": {"00a00f11": MINIMUM},
+    }
+    node = story.get(f"/service/nodes/{make_identity().node_id}").check().json()
+    assert node["quoteInfo"] == {
+        "format": "AMD_SEV_SNP_v1",
+        "uvmEndorsements": b64(quote.uvm_endorsements or b""),
+        "endorsedTcb": b64(bytes.fromhex("db18000000000204")),
+    }
+    higher = {"cpuid": "00a00f11", "tcb_version": "dc18000000000204"}
+    story.decide({"name": "set_snp_minimum_tcb_version_hex", "args": higher})
+    assert ask(service, quote).json["node_status"] == "Trusted", "who is in stays in"
