@@ -17,12 +17,16 @@ HOT = (
     "src/pyccf/kv/store.py",  # conflicts; applying
     "src/pyccf/kv/wire.py",  # write sets to bytes, on backups from bytes
     "src/pyccf/ledger/history.py",  # entries made and replayed
+    "src/pyccf/ledger/chunker.py",  # where files end
     "src/pyccf/ledger/entry.py",  # parsing, on backups
     "src/pyccf/merkle/tree.py",  # a leaf per transaction
     "src/pyccf/http/h1.py",  # callbacks of the HTTP parser
     "src/pyccf/http/message.py",  # requests, and responses to bytes
     "src/pyccf/http/session.py",  # looked at by the frontend for each request
     "src/pyccf/node/frontend.py",  # the way of a request
+    "src/pyccf/apps/context.py",  # what a handler is given
+    "src/pyccf/apps/auth/__init__.py",  # who calls
+    "src/pyccf/apps/auth/combined.py",
     "src/pyccf/apps/js/pool.py",  # an interpreter for each request
     "src/pyccf/apps/js/registry.py",  # requests to JavaScript and back
 )

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
+from pyccf.apps.caller import Caller as Caller
+from pyccf.apps.caller import Cose as Cose
+from pyccf.apps.caller import Jwt as Jwt
+from pyccf.apps.caller import SignsAs as SignsAs
 from pyccf.codec.text import dump_json
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 
@@ -34,42 +36,6 @@ class TxStatus(Enum):
     PENDING = "Pending"
     COMMITTED = "Committed"
     INVALID = "Invalid"
-
-
-class Cose(msgspec.Struct, frozen=True):
-    """A signed request that verified: payload, whole envelope, signature, protected header."""
-
-    content: bytes
-    envelope: bytes
-    signature: bytes
-    headers: Mapping[int | str, object]
-
-
-class Jwt(msgspec.Struct, frozen=True):
-    """A bearer token that verified, with the issuer its key is registered under."""
-
-    key_issuer: str
-    header: dict[str, Json]
-    payload: dict[str, Json]
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who a policy found to be calling (spec: auth.md §6). Unused fields are None."""
-
-    policy: str
-    id: str | None = None
-    data: Json = None
-    cert_pem: str | None = None
-    cose: Cose | None = None
-    jwt: Jwt | None = None
-    all_of: tuple[Caller, ...] = ()
-
-
-class SignsAs(msgspec.Struct, frozen=True):
-    """Whom a service names as the maker of its COSE signatures (configuration, RFC 8392 §3.1)."""
-
-    issuer: str
-    subject: str
 
 
 class NeedsHistory(Exception):
