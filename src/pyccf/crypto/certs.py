@@ -665,6 +665,15 @@ def check_chain(
         return False
 
 
+def is_pinned(certificate: Certificate, pinned: Sequence[Certificate], *, now: UnixSeconds) -> bool:
+    """Whether a certificate in date is one of these itself, be they authorities or not."""
+    try:
+        wanted = load(certificate)
+        return _in_time(wanted, now) and any(wanted == load(one) for one in pinned[:TRUSTED_MAX])
+    except _UNREADABLE:
+        return False
+
+
 def issued_in_order(
     chain: Sequence[Certificate], *, now: UnixSeconds | None, to_root: bool = False
 ) -> bool:

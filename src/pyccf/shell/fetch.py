@@ -1,11 +1,11 @@
 """One HTTPS request to another node or service, as the node asked for with `Call`.
 
 TLS 1.2 or 1.3 over memory BIOs; this side presents the node's self-signed certificate, unless the
-call is to be anonymous. The server's certificate must chain to one of those that were given, be in
-date and be for the host that was asked; otherwise the failure is reported as `untrusted`. One
-request, one answer, one connection, no redirections; answers above `ANSWER_MAX` bytes (or what the
-call allows) and calls that outlast their time fail. Nothing is ever raised: what went
-wrong is told in words.
+call is to be anonymous. The server's certificate must be one of those that were given or chain to
+one, be in date and be for the host that was asked; otherwise the failure is reported as
+`untrusted`. One request, one answer, one connection, no redirections; answers above `ANSWER_MAX`
+bytes (or what the call allows) and calls that outlast their time fail. Nothing is ever raised: what
+went wrong is told in words.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import httptools
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from pyccf.crypto import certs
@@ -185,7 +186,8 @@ def _judge(chain: list[bytes], ca: str, host: str, now: UnixSeconds) -> None:
     """Refuse a server that is not vouched for, or not the one that was asked."""
     if not chain:
         raise _Failed("invalid cert on handshake: the server has none", untrusted=True)
-    if not certs.check_chain(chain, certs.split_pem(ca), now=now):
+    given = certs.split_pem(ca)
+    if not (certs.is_pinned(chain[0], given, now=now) or certs.check_chain(chain, given, now=now)):
         raise _Failed(
             "invalid cert on handshake: it is out of date or not signed by the certificate that"
             " was given",
@@ -196,17 +198,33 @@ def _judge(chain: list[bytes], ca: str, host: str, now: UnixSeconds) -> None:
 
 
 def is_for(certificate: bytes, host: str) -> bool:
-    """Whether a certificate names a host among its alternative names."""
+    """Whether a certificate names a host.
+
+    Among its alternative names; a certificate without any name of a host there may name it as its
+    subject's common name, as issuers with a certificate of their own making do (RFC 6125 6.4.4).
+    """
     try:
-        names = certs.load(certificate).extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        )
-    except (x509.ExtensionNotFound, ValueError):
+        loaded = certs.load(certificate)
+        names = _alternative_names(loaded)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return False
     if _is_ip(host):
-        return ipaddress.ip_address(host) in names.value.get_values_for_type(x509.IPAddress)
+        wanted_ip = ipaddress.ip_address(host)
+        return names is not None and wanted_ip in names.get_values_for_type(x509.IPAddress)
+    hosts = names.get_values_for_type(x509.DNSName) if names is not None else []
+    if not hosts:
+        common = loaded.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        hosts = [one.value for one in common if isinstance(one.value, str)]
     wanted = host.lower().rstrip(".")
-    return any(_matches(n.lower(), wanted) for n in names.value.get_values_for_type(x509.DNSName))
+    return any(_matches(name.lower(), wanted) for name in hosts)
+
+
+def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return None
+    return found.value
 
 
 def _matches(pattern: str, host: str) -> bool:

@@ -319,7 +319,29 @@ def test_whom_a_certificate_is_for(san: str, host: str, matches: bool) -> None:
     assert is_for(certs.pem_to_der(pem), host) is matches
 
 
-def test_a_certificate_without_names_is_for_nobody() -> None:
-    pem = certs.self_signed(node().key, "CN=x", not_before=NOW, days=1, entropy=ENTROPY)
-    assert not is_for(certs.pem_to_der(pem), "x")
+def test_a_certificate_without_alternative_names_is_for_its_subject() -> None:
+    pem = certs.self_signed(node().key, "CN=X.y", not_before=NOW, days=1, entropy=ENTROPY)
+    assert is_for(certs.pem_to_der(pem), "x.y")
+    assert not is_for(certs.pem_to_der(pem), "y")
+    address = certs.self_signed(node().key, "CN=127.0.0.1", not_before=NOW, days=1, entropy=ENTROPY)
+    assert not is_for(certs.pem_to_der(address), "127.0.0.1")
     assert not is_for(b"no certificate", "x")
+
+
+@pytest.mark.parametrize("ca", [True, False])
+def test_a_server_whose_own_certificate_was_given_is_trusted(ca: bool) -> None:
+    """Whether it says of itself that it is an authority, or not."""
+
+    def made(begin: int) -> str:
+        return certs.self_signed(
+            node().key, "CN=localhost", not_before=begin, days=DAYS, ca=ca, entropy=ENTROPY
+        )
+
+    pem, other = made(NOW), made(NOW - 1)
+    asked = {"ca": other + pem, "port": "localhost"}
+    assert isinstance(ask(Server(pem, node(), OK), **asked), Answer)
+    late = NOW + 86400 * DAYS + 10
+    assert failure(ask(Server(pem, node(), OK), now=late, **asked)).untrusted
+    assert failure(ask(Server(pem, node(), OK), ca=pem)).reason.endswith("it is not for 127.0.0.1")
+    if not ca:
+        assert failure(ask(Server(pem, node(), OK), ca=other, port="localhost")).untrusted
