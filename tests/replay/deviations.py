@@ -81,11 +81,6 @@ RULES: tuple[Rule, ...] = (
         _says(r"OSSL:|OpenSSL error"),
     ),
     Rule(
-        "the engine's text of an error thrown by native code is not cut off",
-        ("body",),
-        _says("Service identity mismatch"),
-    ),
-    Rule(
         "a stack trace always names the line",
         ("body",),
         lambda e: "    at " in e["response"].get("body", ""),
@@ -105,17 +100,6 @@ RULES: tuple[Rule, ...] = (
         "how far a change of the nodes has come is of the moment",
         ("body",),
         _path(r"/node/consensus"),
-    ),
-    Rule(
-        "keys, ids and signatures of the ledger that was recovered are not ours",
-        ("body",),
-        lambda e: (
-            e["area"] == "recovery"
-            and re.search(
-                r"/(nodes|members|proposals|receipt|encrypted-shares)\b", e["request"]["path"]
-            )
-            is not None
-        ),
     ),
     Rule(
         "templates that match are listed by name, not in the order of a hash table",

@@ -45,6 +45,7 @@ SHARES_MAX = 255
 DRIFT = 20
 """Transaction ids this near to a known one are understood as relative to it."""
 POLL_S = 0.1
+NODES_CHANGE_S = 3.0
 QUOTED = "in object: "
 """What follows in a message is the request's own text."""
 
@@ -53,11 +54,16 @@ _SHARED = re.compile(
 )
 _HELD_OPEN = re.compile(r"^cap: session")
 _PIPELINED = re.compile(r"request (\d+) of (\d+)")
-_RACES = re.compile(r"pending|right after|just after|at once|local read", re.IGNORECASE)
+_UNCOMMITTED = re.compile(r"right after|just after|historical pending")
+_RACES = re.compile(r"pending|right after|just after|at once|local read|\(races\)", re.IGNORECASE)
+_OF_NODES = re.compile(r"/node/network/(removable_)?nodes")
 _SESSION_NUMBER = re.compile(r"on session \d+")
 _LIBRARY = re.compile(r"\[json\.exception|OSSL:|OpenSSL error")
 _LISTED = "Multiple potential matches"
 _SNAPSHOT = re.compile(r"snapshot_\d+_\d+(?:\.committed)?")
+_BEGUN_PEM = re.compile(
+    r"-----BEGIN CERTIFICATE-----(?:\n|\\n)[A-Za-z0-9+/=\n\\]{40,}(?<!\n)(?=(?:\n|\\n)(?!-|\w))"
+)
 _SEQNO = re.compile(r"((?:from_seqno|to_seqno)=)(\d+)(?!\d)")
 _TXID = re.compile(r"(\d+)\.(\d+)")
 
@@ -230,6 +236,13 @@ class LiveReplay(Replay):
             time.sleep(POLL_S)
             answer = self.send(exchange)
         differences = self.differences(exchange, answer)
+        if _OF_NODES.match(exchange["request"].get("path", "")):
+            deadline = time.monotonic() + NODES_CHANGE_S
+            while differences and time.monotonic() < deadline:
+                # A node is removed in several steps, which the recorder waited for.
+                time.sleep(POLL_S)
+                answer = self.send(exchange)
+                differences = self.differences(exchange, answer)
         reply = answer.reply
         if reply is not None and "x-ms-ccf-transaction-id" in reply.headers:
             self.written = max(self.written, int(reply.txid.partition(".")[2]))
@@ -273,8 +286,11 @@ class LiveReplay(Replay):
 
     # --- what happened in between ---------------------------------------------------------------
 
-    def arrange(self, exchange: Exchange) -> None:
-        """Bring the network into the state an exchange was recorded in."""
+    def arrange(self, exchange: Exchange, then: Exchange | None = None) -> None:
+        """Bring the network into the state an exchange was recorded in.
+
+        `then` is what follows: if it was asked before anything could commit, nothing can.
+        """
         setup, nodes = exchange["setup"], self.nodes
         if "after closing" in exchange["name"]:
             self.hang_up()
@@ -283,10 +299,8 @@ class LiveReplay(Replay):
         if made is not None and self.now < made < self.now + DAY_S:
             self.now = made
             nodes.set_clock(made)
-        if "backups suspended" in setup:
-            for number in nodes.awake():
-                if number != self.lead:
-                    nodes.suspend(number)
+        if "backups suspended" in setup or _asks_early(exchange):
+            self._suspend_backups()
             return
         alone = re.search(r"node (\d+) suspended", setup)
         if alone:
@@ -297,16 +311,33 @@ class LiveReplay(Replay):
         for number in list(nodes.running):
             if number not in nodes.ended():
                 nodes.resume(number)
-        if not _RACES.search(f"{exchange['name']} {exchange.get('note', '')}"):
+        if not _RACES.search(f"{exchange['name']} {exchange.get('note', '')} {setup}"):
             nodes.settled(self.written)
+        if then is not None and _asks_early(then):
+            self._suspend_backups()
+
+    def _suspend_backups(self) -> None:
+        for number in self.nodes.awake():
+            if number != self.lead:
+                self.nodes.suspend(number)
 
     # --- comparison -----------------------------------------------------------------------------
 
     def ours(self, text: str) -> str:
         named = _SNAPSHOT.sub(lambda m: self.known.get(m[0], m[0]), super().ours(text))
+        named = _BEGUN_PEM.sub(lambda m: self._begun(m[0]), named)
         for recorded, mine in self.nodes.moved.items():
             named = named.replace(recorded, mine)
         return _SEQNO.sub(lambda m: f"{m[1]}{self._seqno(int(m[2]))}", named)
+
+    def _begun(self, text: str) -> str:
+        """The beginning of a certificate, in a message that was cut off."""
+        begun = text.replace("\\n", "\n")
+        for recorded, mine in self.known.items():
+            if recorded.startswith(begun):
+                cut = mine[: len(begun)]
+                return cut.replace("\n", "\\n") if "\\n" in text else cut
+        return text
 
     def learn(self, recorded: str, mine: str) -> None:
         # Later answers may be of a later state: signatures fall where they fall.
@@ -420,6 +451,11 @@ def same_but_for_words(recorded: str, ours: bytes) -> bool:
     return _LIBRARY.search(text) is not None or (
         _LISTED in text and sorted(text.split("\n")) == sorted(said.split("\n"))
     )
+
+
+def _asks_early(exchange: Exchange) -> bool:
+    """Whether an exchange asks the primary for what cannot be committed yet."""
+    return exchange["node"] == "primary" and _UNCOMMITTED.search(exchange["name"]) is not None
 
 
 def handshake(replay: LiveReplay, exchange: Exchange) -> list[str]:

@@ -42,6 +42,7 @@ class Nodes:
         self.members = members
         self.encryption_keys = {name: RsaPrivateKey.generate() for name in members}
         self.interfaces = recording.interfaces()
+        self.recovered_interfaces = recording.recovered_interfaces()
         self.held = recording.held_addresses()
         self.moved: dict[str, str] = {}
         """Recorded addresses between nodes that are taken → ours."""
@@ -274,6 +275,8 @@ class Nodes:
             ledger = self.folder / "node0.before" / "ledger"
         shutil.copytree(ledger, self._folder(0) / "ledger")
         (folder / "previous.pem").write_text(before)
+        if self.recovered_interfaces is not None:
+            self.interfaces[0] = self.recovered_interfaces
         self._launch(
             0,
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def network(
 def file(replay: LiveReplay, recording: Recording, name: str) -> FileResult:
     """Play one file."""
     outcomes: list[Outcome] = []
-    exchanges = recording.load(name)
+    exchanges = [{**one, "volatile": recording.varying(one)} for one in recording.load(name)]
     if name == "recovery":
         replay.recover()
     elif needs_app(exchanges) and not replay.has_app():
@@ -97,8 +98,11 @@ def file(replay: LiveReplay, recording: Recording, name: str) -> FileResult:
         bundle = recording.bundle()
         assert bundle is not None, f"{name} needs an application that the recording does not hold"
         replay.govern(_set_js_app(bundle))
-    for group in groups(exchanges):
-        replay.arrange(group[0])
+    tidied = left_open(exchanges)
+    grouped = groups(exchanges)
+    for group, following in zip(grouped, [*grouped[1:], [None]], strict=True):
+        replay.arrange(group[0], following[0])
+        withdraw_failed(replay, tidied, group[0])
         before = BEFORE.get((name, group[0]["name"]))
         if before is not None:
             before(replay)
@@ -199,6 +203,44 @@ def _tool_signed(replay: LiveReplay, recording: Recording) -> None:
                 signer = founders[0]
             if signer is not None:
                 replay.signers[exchange["name"]] = signer
+
+
+def left_open(exchanges: list[Exchange]) -> dict[str, list[Exchange]]:
+    """Proposals whose recorded votes leave them open, by the exchange that follows these.
+
+    They were withdrawn then, unrecorded: later lists of proposals do not have them.
+    """
+    voted: dict[str, list[Exchange]] = {}
+    follows: dict[str, str] = {}
+    for one, then in zip(exchanges, [*exchanges[1:], None], strict=True):
+        about = one["name"].partition(": ")[0]
+        if one["name"] == about or about in voted:
+            voted.setdefault(about, []).append(one)
+            follows[about] = then["name"] if then is not None else ""
+    return {
+        follows[about]: group
+        for about, group in voted.items()
+        if any(": vote member" in one["name"] for one in group) and _told_state(group) == "Open"
+    }
+
+
+def _told_state(group: list[Exchange]) -> str:
+    """The last state of a proposal that answers tell."""
+    states = re.findall(
+        r'"proposalState":"(\w+)"', " ".join(one["response"].get("body", "") for one in group)
+    )
+    return states[-1] if states else ""
+
+
+def withdraw_failed(
+    replay: LiveReplay, tidied: dict[str, list[Exchange]], exchange: Exchange
+) -> None:
+    """Withdraw a proposal that its proposer withdrew unrecorded before this exchange."""
+    for made in tidied.get(exchange["name"], [])[:1]:
+        recorded = json.loads(made["response"]["body"])["proposalId"]
+        proposal = replay.ours(recorded)
+        signed = replay.sign(made["request"]["cose"]["signer"], "withdrawal", None, proposal)
+        replay.post(f"/gov/members/proposals/{proposal}:withdraw?api-version=2024-07-01", signed)
 
 
 def write_pending(replay: LiveReplay) -> None:

@@ -9,10 +9,12 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pyccf.crypto import certs
+from support.transcripts import has_place
 
 Exchange = dict[str, Any]
 
@@ -42,6 +44,9 @@ PLAUSIBLE = 1_700_000_000
 """Times before this were made up by the recorder."""
 _HELD = re.compile(r"published node address (\S+) already exists \(node id: ([0-9a-f]{64})\)")
 _NODE = re.compile(r'"node_id": ?"([0-9a-f]{64})"')
+_MEMBER = re.compile(r"response\.body \$[^ ]+$")
+PROOF = "response.body $.proof[*].left"
+"""Varies but for the first transaction, whose neighbour is the same in every ledger."""
 DEFAULT_INTERFACES: dict[str, dict[str, Any]] = {
     "primary_rpc_interface": {"bind_address": "127.0.0.1:8300"}
 }
@@ -132,6 +137,29 @@ class Recording:
         base = found.get(0) or next(iter(found.values()), DEFAULT_INTERFACES)
         return {n: found.get(n) or _shifted(base, n) for n in range(max(3, len(ids)))}
 
+    def recovered_interfaces(self) -> dict[str, dict[str, Any]] | None:
+        """Interfaces of the node that recovered the service: the one without a number."""
+        for exchange in self.load("recovery") if "recovery" in self.names else ():
+            if exchange["request"].get("path") == "/node/network/nodes":
+                for row in json.loads(exchange["response"]["body"])["nodes"]:
+                    if row["node_id"] not in self.node_ids():
+                        rows: dict[str, dict[str, Any]] = row["rpc_interfaces"]
+                        return rows
+        return None
+
+    def varying(self, exchange: Exchange) -> list[str]:
+        """What an exchange says may vary, and after a recovery what the same request's answers vary
+        in elsewhere: whoever records twice recovers one and the same ledger both times."""
+        told: list[str] = exchange["volatile"]
+        if exchange["area"] != "recovery":
+            return told
+        others = [
+            one
+            for one in self.exchanges()
+            if one["area"] != "recovery" and _asked(one) == _asked(exchange) != ("", "")
+        ]
+        return [*told, *(rule for rule in _always_vary(others) if rule not in told)]
+
     def strangers(self) -> set[str]:
         """Ids of nodes that proposals of other services name."""
         found: set[str] = set()
@@ -171,6 +199,35 @@ class Recording:
                 for node_id, row in json.loads(body).items():
                     found[node_id] = row["address"]
         return {ids.index(i): address for i, address in found.items() if i in ids}
+
+
+def _asked(exchange: Exchange) -> tuple[str, str]:
+    """What an exchange asks for, whichever frontend, with the names of its parameters."""
+    asked = exchange["request"]
+    if asked.get("method") != "GET":
+        return "", ""
+    path, _, query = asked.get("path_symbolic", asked["path"]).partition("?")
+    path = re.sub(r"^/(app|node|gov)/receipt$", "/receipt", path)
+    return path, re.sub(r"=[^&]*", "=", query)
+
+
+def _always_vary(exchanges: list[Exchange]) -> list[str]:
+    """Members of JSON bodies that vary wherever they are told."""
+    bodies = []
+    for one in exchanges:
+        with suppress(KeyError, ValueError):
+            bodies.append((json.loads(one["response"]["body"]), set(one["volatile"])))
+    rules = {rule for _, told in bodies for rule in told if _MEMBER.match(rule)}
+    return sorted(
+        rule
+        for rule in rules
+        if rule == PROOF
+        or all(
+            rule in told
+            for body, told in bodies
+            if has_place(body, rule.removeprefix("response.body "))
+        )
+    )
 
 
 def moment(exchange: Exchange) -> int | None:

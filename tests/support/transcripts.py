@@ -151,6 +151,11 @@ def _places(value: Any, steps: list[str]) -> Iterator[tuple[Any, Any]]:
             yield value, key
 
 
+def has_place(value: Any, path: str) -> bool:
+    """Whether a volatile path names anything in a body."""
+    return next(_places(value, _steps(path.partition(" (")[0])), None) is not None
+
+
 class Answer(NamedTuple):
     """What came back: None when nothing did."""
 

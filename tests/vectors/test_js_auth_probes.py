@@ -128,6 +128,12 @@ def _unordered(answer: dict[str, Json]) -> None:
         shown["body_proto_keys"] = sorted(map(str, shown["body_proto_keys"]))  # type: ignore[arg-type]
 
 
+def _wordless(answer: dict[str, Json]) -> None:
+    """Without what another library says of a token."""
+    error: dict[str, Json] = answer["body"]["json"]["error"]  # type: ignore
+    error["message"] = bool(error["message"])
+
+
 def test_auth_probes() -> None:
     vectors_dir()
     bench = JsBench()
@@ -153,9 +159,6 @@ def test_auth_probes() -> None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         answer = bench.run(request, request.path.removeprefix("/app"))
         seen = _observed(answer)
-        if name in OPENSSL:
-            assert answer.status == probe["status"]
-            continue
         if len(token) > 100:
             seen = _as_recorded(seen, token, recorded_token)
         else:
@@ -163,7 +166,9 @@ def test_auth_probes() -> None:
         wanted = _expected(probe)
         for side in (seen, wanted):
             _unordered(side)
+            if name in OPENSSL:
+                _wordless(side)
         count += 1
         tally.judge(name, _same(seen, wanted, probe.get("volatile")), seen, wanted)
     tally.close()
-    assert count == 73
+    assert count == 74

@@ -51,7 +51,16 @@ NEEDS_SECONDS = {
     "limits.default_time.4500",
     "limits.default_time.5500",
 }
-"""Not run: they wait for the real limit; what they show is in tests/unit/apps_js."""
+"""They wait for the real limit: played in test_js_service_probes.py."""
+NEEDS_MORE = {
+    "limits.elapsed_4s.details",
+    "limits.default_time.4500",
+    "limits.default_time.5500",
+}
+"""Of these, what takes longer than tests may."""
+
+REFUSED_BEFORE = {"body.chunked"}
+"""Requests that are not as they came by the time an application sees them."""
 
 _PARSE = "messages of JSON.parse caught by the script are the engine's own"
 _ORDER = "committed keys come in ascending order, not in that of a hash trie"
@@ -119,6 +128,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "recursion_depth.1MiB": "frames have another size; the limit is scaled to match to 1 %",
         "huge_array_len.details": "an error object is thrown, not null",
     },
+    "governance": {"apply_throws.recursion": "at most 64 frames are traced"},
     "engine": {
         "props.Error": _REMOVED,
         "props.globalThis": _REMOVED,
@@ -390,7 +400,7 @@ def test_request_probes(bench: JsBench) -> None:
         name = str(probe["name"]).removeprefix("request.")
         sent = probe["request"]
         assert isinstance(sent, dict)
-        if probe["status"] != 200 or name == "body.chunked":
+        if probe["status"] != 200 or name in REFUSED_BEFORE:
             continue  # refused, or decoded, before the application is asked
         fields: list[bytes] = []
         for key, value in sent["headers"]:  # type: ignore[union-attr]
@@ -487,7 +497,7 @@ export function probe(input) {
 export function plain(input) { return new Function("K", "H", input)(undefined, H); }
 """
 
-_NO_HANDS = frozenset(
+NOT_IN_THE_ENGINE = frozenset(
     [
         "open.garbage",
         "chunk",
@@ -513,7 +523,7 @@ _NO_HANDS = frozenset(
         "jwtrm.absent",
     ]
 )
-"""What these do is the node's affair; that they are asked for rightly is in tests/unit."""
+"""What these do is the node's affair: played in test_js_service_probes.py."""
 
 
 def _gov_harness() -> str:
@@ -536,7 +546,7 @@ def test_governance_probes(bench: JsBench, phase: str) -> None:
         if not name.startswith(phase + ".") or "snippet" not in probe:
             continue
         short = name.removeprefix(phase + ".")
-        if phase == "apply" and short in _NO_HANDS:
+        if phase == "apply" and short in NOT_IN_THE_ENGINE:
             continue
         tx = bench.store.tx()
         seen: Json

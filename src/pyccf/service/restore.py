@@ -42,6 +42,9 @@ class Submitted(msgspec.Struct, frozen=True):
     count: int
     threshold: int
     full: bool
+    begun: bool
+    """Whether recovery had begun with what was handed in before: shares that do not fit together
+    are forgotten at once, so those that are there do."""
 
     @property
     def enough(self) -> bool:
@@ -61,11 +64,17 @@ def await_shares(tx: Tx, kind: str = RECOVERY_SHARES) -> None:
 def submit(
     tx: Tx, secret: LedgerSecret, member_id: MemberId, share: bytes, entropy: Entropy
 ) -> Submitted:
-    """Keep a member's share, sealed; what the member handed in before is replaced."""
+    """Keep a member's share, sealed; what the member handed in before is replaced.
+
+    Raises LocalError when what others handed in cannot be opened.
+    """
+    threshold = info.recovery_threshold(tx)
+    before = _submitted(tx, secret)
+    begun = len(before) >= threshold or any(map(shares.is_full, before))
     sealed = aead.seal(secret.key, entropy.bytes(aead.IV_SIZE), share)
     tables.put_json(tx, tables.ENCRYPTED_SUBMITTED_SHARES, member_id, b64(sealed))
     count = len(list(tx.map(tables.ENCRYPTED_SUBMITTED_SHARES).foreach()))
-    return Submitted(count, info.recovery_threshold(tx), shares.is_full(share))
+    return Submitted(count, threshold, shares.is_full(share), begun)
 
 
 def forget_shares(tx: Tx) -> None:

@@ -134,6 +134,8 @@ def test_a_result_that_is_not_wanted_is_left_alone(value: str) -> None:
         ("'Open\\0x'", True, "Open"),
         ("undefined", False, "undefined"),
         ("({toString() { return 'Open'; }})", True, "Open"),
+        ("({toString() { throw 'x'; }})", True, ""),
+        ("Symbol('a')", True, ""),
     ],
 )
 def test_scalars(value: str, truthy: bool, text: str) -> None:
@@ -241,6 +243,20 @@ def test_hands_only_in_apply() -> None:
         ("keys", "i", {"issuer": "i"}, {"keys": []}),
         ("no keys", "i"),
     ]
+
+
+@pytest.mark.parametrize("letter", ["n", "ö"])
+def test_errors_of_natives_are_cut_off_as_in_the_original(letter: str) -> None:
+    source = """
+    export function validate(name) {
+      const key = ccf.strToBuf("k");
+      try { ccf.kv["public:ccf.gov." + name].set(key, key); }
+      catch (e) { return e.message; }
+    }
+    """
+    text = run(source, "c", "validate", [letter * 300], tx=Store(2).tx(), access="GOV_RO").text
+    assert text.startswith(f'Cannot call "set" on table named public:ccf.gov.{letter * 100}')
+    assert len(text.rstrip("\ufffd").encode()) in (254, 255)
 
 
 def test_what_the_node_refuses_is_thrown() -> None:

@@ -61,11 +61,20 @@ def test_enough_shares_open_the_former_secret(made: World) -> None:
     told = hand_in(made, member2=share(made, "member2"))
     assert told is not None
     assert told.enough
+    assert not told.begun
     assert restore.combine(made.store.tx(), PRESENT) == FORMER.key
-    # One more than needed does no harm, wrong or not: the first two by member id count.
     rows = made.store.maps[tables.ENCRYPTED_SUBMITTED_SHARES].data
     assert len(rows) == 2
     assert not any(share(made, "member0") in pair.value for pair in rows.values())
+
+
+def test_what_comes_after_enough_is_known_to(made: World) -> None:
+    """It is not combined again: it may be wrong, and what it is combined with was right."""
+    hand_in(made, member0=share(made, "member0"), member1=share(made, "member1"))
+    told = hand_in(made, member2=b"x" * 44)
+    assert told is not None
+    assert told.enough
+    assert told.begun
 
 
 @pytest.mark.parametrize("wrong", [b"", b"x" * 43, b"x" * 45, bytes([9]) * 44, b"\xff" * 44])

@@ -76,15 +76,14 @@ def submit(taker: ShareTaker) -> Callable[[Context], None]:
         path_id(ctx, "memberId", "member")
         member_id, cose = signed(ctx)
         check_own_path(ctx, member_id)
-        submitted = taker.submit_share(
-            tx, member_id, _share(text_member(payload_json(cose), "share"))
-        )
-        if submitted.enough:
-            try:
+        share = _share(text_member(payload_json(cose), "share"))
+        try:
+            submitted = taker.submit_share(tx, member_id, share)
+            if submitted.enough and not submitted.begun:
                 taker.restore_secrets(tx)
-            except LocalError as e:
-                _start_over(ctx, e.message)
-                return
+        except LocalError as e:
+            _start_over(ctx, e.message)
+            return
         ctx.json(
             {
                 "fullKeySubmitted": submitted.full,

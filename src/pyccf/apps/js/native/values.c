@@ -31,7 +31,11 @@ static JSValue stop_script(Vm *vm)
     return JS_EXCEPTION;
 }
 
-/* Throw an error of a class with any length of message; `kind` is the constructor's name. */
+/* The original's engine words errors of native code in a buffer of this size. */
+#define ERROR_TEXT_BYTES 256
+
+/* Throw an error of a class, with as much of its message as the original would tell; `kind` is the
+ * constructor's name. */
 static JSValue throw_text(JSContext *ctx, const char *kind, const char *text, size_t len)
 {
     switch (kind[0]) {
@@ -43,6 +47,8 @@ static JSValue throw_text(JSContext *ctx, const char *kind, const char *text, si
     }
     JSValue e = JS_GetException(ctx);
     if (is_object(e)) {
+        if (len >= ERROR_TEXT_BYTES)
+            len = ERROR_TEXT_BYTES - 1;
         JSValue message = JS_NewStringLen(ctx, text, len);
         if (is_exception(message))
             JS_FreeValue(ctx, JS_GetException(ctx));

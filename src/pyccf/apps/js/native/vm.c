@@ -689,6 +689,11 @@ static PyObject *verdict(Vm *vm, JSValue v, bool with_text, PyObject *members)
 {
     PyObject *text = with_text ? python_text(vm, v, true) : PyUnicode_FromString("");
     PyObject *made = NULL;
+    if (!text && !vm->pending && !vm->timed_out) {
+        /* A symbol, or an object that cannot be made a text of: the original has none for it. */
+        drop_exception(vm->ctx);
+        text = PyUnicode_FromString("");
+    }
     if (text)
         made = Py_BuildValue("(NNNO)", PyBool_FromLong(is_object(v)),
                              PyBool_FromLong(JS_ToBool(vm->ctx, v) == 1), text, members);
