@@ -9,7 +9,7 @@ import pytest
 from pyccf.service import tables
 from support.constitution import Constitution
 from support.gov import Answer, Gov
-from support.service import person, service_identity
+from support.service import node_identity, person, service_identity
 
 FOR = "export function vote (rawProposal, proposerId) { return true }"
 AGAINST = "export function vote (rawProposal, proposerId) { return false }"
@@ -253,3 +253,59 @@ def test_a_failed_action_undoes_the_whole_vote() -> None:
     assert gov.get(f"/service/users/{person('user0').id}").status == 404
     stored = tables.get_object(gov.world.store.tx(), tables.PROPOSALS_INFO, ident)
     assert json.loads(json.dumps(stored))["state"] == "Open"
+
+
+LONE = "\\ud800"
+"""Half a character, as a script writes it: no answer and no table can carry it."""
+
+
+def test_words_that_no_answer_can_carry() -> None:
+    gov = governed()
+    made = gov.post(
+        "/members/proposals:create", "member0", "proposal", {"actions": [{"name": "\ud800"}]}
+    )
+    told = "Proposal failed to validate: \ufffd: no such action"
+    assert made.error == (400, "ProposalFailedToValidate", told)
+    ident = gov.propose("member0", "always_accept_with_two_votes").json["proposalId"]
+    throwing = f"export function vote (p, i) {{ throw new Error('{LONE}') }}"
+    assert gov.vote("member2", ident, throwing).status == 200
+    gov.vote("member0", ident, FOR)
+    made = gov.vote("member1", ident, FOR)
+    assert made.json["proposalState"] == "Accepted"
+    failure = made.json["voteFailures"][person("member2").id]
+    assert failure["reason"] == "Error: \ufffd"
+
+
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [
+        ("set_member_data", {"member_id": person("member0").id, "member_data": {"a": "\ud800"}}),
+        ("set_node_data", {"node_id": node_identity().node_id, "node_data": "\udfff"}),
+        ("set_user", {"cert": person("user0").cert, "user_data": {"a": "\ud800"}}),
+    ],
+)
+def test_what_no_node_could_read_is_not_decided(action: str, args: object) -> None:
+    gov = governed("sandbox")
+    payload = {"actions": [{"name": action, "args": args}]}
+    status, code, message = gov.post(
+        "/members/proposals:create", "member0", "proposal", payload
+    ).error
+    assert (status, code) == (500, "InternalError")
+    assert message.startswith("Failed to apply(): Table public:ccf.gov.")
+    assert "is not JSON" in message
+    assert message.endswith("\nTrace: N/A")
+    assert gov.propose("member0", "trigger_snapshot").json["proposalState"] == "Accepted"
+
+
+def test_options_that_cannot_be_read_stop_no_proposal() -> None:
+    gov = governed("sandbox")
+    options = {
+        "max_heap_bytes": 1 << 30,
+        "max_stack_bytes": 1 << 20,
+        "max_execution_time_ms": 1000,
+        "max_cached_interpreters": None,
+    }
+    for wanted in (options, {**options, "max_cached_interpreters": 5}):
+        payload = {"actions": [{"name": "set_js_runtime_options", "args": wanted}]}
+        made = gov.post("/members/proposals:create", "member0", "proposal", payload)
+        assert made.json["proposalState"] == "Accepted"

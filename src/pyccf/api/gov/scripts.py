@@ -1,7 +1,8 @@
 """Constitution and ballots on the JavaScript engine, in the terms of `service.proposals`.
 
 Ballots, `validate` and `resolve` may only read; `apply` may write, and has the node's operations at
-hand (spec: governance.md §1.3, §2).
+hand (spec: governance.md §1.3, §2). What scripts tell goes into answers and tables, without
+lone surrogates therefore.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from pyccf.apps.js import governance
 from pyccf.apps.js.governance import JsArg, JsError, JsResult, JsSetupError
 from pyccf.apps.js.host.host import Host
+from pyccf.apps.js.text import sendable
+from pyccf.errors import InvalidLedger
+from pyccf.service import soundness
 from pyccf.service.proposals import ScriptFailure, ScriptUnusable, Validation, Vote
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ class Scripts:
         return Validation(
             is_object=True,
             valid=valid is not None and valid.truthy,
-            description="" if description is None else description.text,
+            description="" if description is None else sendable(description.text),
         )
 
     def resolve(
@@ -68,12 +72,16 @@ class Scripts:
         """Run `resolve(proposal, proposerId, votes, proposalId)`."""
         listed: JsArg = [{"member_id": vote.member_id, "vote": vote.vote} for vote in votes]
         args: list[JsArg] = [proposal, proposer_id, listed, proposal_id]
-        return self._run(tx, constitution, CONSTITUTION_NAME, "resolve", args).text
+        return sendable(self._run(tx, constitution, CONSTITUTION_NAME, "resolve", args).text)
 
     def apply(self, tx: Tx, constitution: str, proposal: str, proposal_id: ProposalId) -> None:
-        """Run `apply(proposal, proposalId)`."""
+        """Run `apply(proposal, proposalId)`; what it leaves must be readable."""
         args: list[JsArg] = [proposal, proposal_id]
         self._run(tx, constitution, CONSTITUTION_NAME, "apply", args, "GOV_RW", wanted=None)
+        try:
+            soundness.check_written(tx)
+        except InvalidLedger as e:
+            raise ScriptFailure(e.message, None) from None
 
     def vote(self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId) -> bool:
         """Run a ballot's `vote(proposal, proposerId)`; what counts is the value's truth."""
@@ -106,6 +114,7 @@ class Scripts:
                 wanted=wanted,
             )
         except JsError as e:
-            raise ScriptFailure(e.message, e.trace, e.timed_out) from None
+            trace = None if e.trace is None else sendable(e.trace)
+            raise ScriptFailure(sendable(e.message), trace, e.timed_out) from None
         except JsSetupError as e:
-            raise ScriptUnusable(e.text) from None
+            raise ScriptUnusable(sendable(e.text)) from None

@@ -23,6 +23,7 @@ from pyccf.apps.js.host import rows
 from pyccf.apps.js.host.host import Host, Machine
 from pyccf.apps.js.host.row import Scope
 from pyccf.apps.js.options import runtime_options
+from pyccf.errors import RpcError
 from pyccf.kv.maps import AccessContext
 
 if TYPE_CHECKING:
@@ -66,8 +67,14 @@ class _LogOnly:
 
 
 def limits_of(tx: Tx) -> Limits:
-    """Limits of governance scripts: the stored options, none below its default."""
-    return runtime_options(tx).limits.raised()
+    """Limits of governance scripts: the stored options, none below its default.
+
+    Options that cannot be read count as not set: only a proposal can mend them.
+    """
+    try:
+        return runtime_options(tx).limits.raised()
+    except RpcError:
+        return Limits()
 
 
 def run(

@@ -1,0 +1,107 @@
+"""What a decision must not leave behind: rows that no node could read any more.
+
+A constitution may write what it likes to governance tables. Some of them every node and every later
+proposal reads; a row there that cannot be read would stop all nodes, or governance, for good, and
+recovery would meet it again. So a decision that leaves one fails, and nothing of it is kept.
+
+Refused with InvalidLedger: what is not JSON where JSON is read (lone surrogates and what is nested
+too deeply included), and in the tables that nodes live by what has not the form they need. Rows
+that harm only the requests that use them, like endpoints and runtime options, are left to these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyccf.crypto import certs
+from pyccf.errors import InvalidLedger
+from pyccf.service import info, members, tables
+from pyccf.service.nodes import NodeStatus
+from pyccf.service.proposals import Proposal
+from pyccf.types import Json
+
+if TYPE_CHECKING:
+    from pyccf.kv.tx import Tx
+
+
+def check_written(tx: Tx) -> None:
+    """Look at all rows this transaction writes. Raises InvalidLedger naming the table."""
+    for table, rows in tx.writes.items():
+        check = _CHECKS.get(table)
+        if check is None:
+            continue
+        for raw in rows.values():
+            if raw is not None:
+                check(table, raw)
+
+
+def _json(table: str, raw: bytes) -> None:
+    tables.decode_row(table, raw)
+
+
+def _object(table: str, raw: bytes) -> dict[str, Json]:
+    row = tables.decode_row(table, raw)
+    if not isinstance(row, dict):
+        raise InvalidLedger(f"Table {table} holds a row that is not a JSON object")
+    return row
+
+
+def _text(table: str, raw: bytes) -> None:
+    if not isinstance(tables.decode_row(table, raw), str):
+        raise InvalidLedger(f"Table {table} holds a row that is not a JSON string")
+
+
+def _certificate(table: str, raw: bytes) -> None:
+    try:
+        certs.load(raw)
+    except ValueError as e:
+        raise InvalidLedger(f"Table {table} holds a row that is no certificate: {e}") from None
+
+
+def _service(table: str, raw: bytes) -> None:
+    row = _object(table, raw)
+    info.status_of(row)
+    _certificate(table, tables.text_member(row, "cert", table).encode())
+
+
+def _member(table: str, raw: bytes) -> None:
+    members.effective_role(_object(table, raw), None)
+
+
+def _node(table: str, raw: bytes) -> None:
+    row = _object(table, raw)
+    tables.enum_member(row, "status", NodeStatus, table)
+    between = row.get("node_to_node_interface")
+    if isinstance(between, dict):
+        tables.text_member(between, "published_address", table)
+    else:
+        tables.text_member(row, "nodehost", table)
+
+
+def _proposal(table: str, raw: bytes) -> None:
+    Proposal.from_json(_object(table, raw))
+
+
+_CHECKS: dict[str, Callable[[str, bytes], object]] = {
+    tables.CONSTITUTION: _text,
+    tables.SERVICE_INFO: _service,
+    tables.SERVICE_CONFIG: _object,
+    tables.PREVIOUS_SERVICE_IDENTITY: _text,
+    tables.MEMBERS_CERTS: _certificate,
+    tables.MEMBERS_INFO: _member,
+    tables.MEMBERS_ACKS: _object,
+    tables.USERS_INFO: _object,
+    tables.NODES_INFO: _node,
+    tables.PROPOSALS_INFO: _proposal,
+    tables.COSE_RECENT_PROPOSALS: _json,
+    tables.JWT_ISSUERS: _object,
+    tables.JWT_KEYS: _json,
+    tables.CA_CERT_BUNDLES: _text,
+    tables.NODES_CODE_IDS: _json,
+    tables.VIRTUAL_MEASUREMENTS: _json,
+    tables.SNP_MEASUREMENTS: _json,
+    tables.SNP_HOST_DATA: _json,
+    tables.SNP_UVM_ENDORSEMENTS: _json,
+    tables.SNP_TCB_VERSIONS: _json,
+}
