@@ -32,7 +32,7 @@ from pyccf.service.identity import NodeIdentity, make_node, make_service
 from pyccf.service.members import RecoveryRole
 from pyccf.service.nodes import RpcInterface
 from pyccf.shell import config as cfg
-from pyccf.shell import sealing
+from pyccf.shell import platform, sealing
 from pyccf.shell.config import ExitCode, NodeConfig
 from pyccf.shell.config_schema import HTTP1, HTTP2, StartupFiles
 from pyccf.shell.disk import LedgerDisk
@@ -89,6 +89,7 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
             threshold = cfg.effective_recovery_threshold(config.command.start)
     except ConfigError as e:
         raise Exit(e, ExitCode.INVALID_VALUE) from None
+    platform.check(os.environ)
     files = cfg.read_files(config)
     if recovering:
         _check_recovery(config)
@@ -183,6 +184,8 @@ def make(
     install: Callable[[Parts], None],
 ) -> Parts:
     """Make the node that the configuration asks for. Raises PyccfError."""
+    for warning in platform.warnings(config.attestation, os.environ):
+        log("fail", warning)
     certificate = config.node_certificate
     interfaces = {
         name: _told(interface, addresses.rpc[name])
