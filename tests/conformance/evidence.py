@@ -116,6 +116,8 @@ def _parts(tree: ast.AST) -> tuple[set[str], set[str]]:
             texts.add("".join(str(part) for part in parts))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, bytes):
+            texts.add(node.value.decode("latin-1"))
         elif isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):
