@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Literal, assert_never
+from collections.abc import Callable
+from typing import Any, Literal, assert_never
 
 import msgspec
 
@@ -18,7 +19,8 @@ from pyccf.appdev.dispatch import Executed
 from pyccf.appdev.past import Moment
 from pyccf.appdev.requests import parse_envelope
 from pyccf.appdev.trace import Step, Steps, host_maker
-from pyccf.apps.context import JSON_TYPE, Cose, GovernanceOperations, Services
+from pyccf.apps.context import JSON_TYPE, Cose, Services
+from pyccf.apps.js import governance
 from pyccf.apps.js.governance import JsArg, JsResult
 from pyccf.codec.text import dump_json, load_json, unb64
 from pyccf.errors import LocalError, RpcError
@@ -73,7 +75,7 @@ def told_by_members(then: Moment) -> ByMembers | None:
 
 def run_again(by: ByMembers, then: Moment, tx: Tx, services: Services, steps: Steps) -> Executed:
     """Run a member's request again over `tx`."""
-    runner = _TracedScripts(services, _stand_in(), steps)
+    runner = Scripts(services, _stand_in(), host_maker(steps), _traced(steps))
     try:
         ident, proposal = _again(by, then, tx, runner)
     except RpcError as e:
@@ -130,32 +132,20 @@ def _told(result: JsResult) -> str:
     return result.text or str(result.truthy).lower()
 
 
-class _TracedScripts(Scripts):
-    """The usual scripts, looked on."""
+def _traced(steps: Steps) -> Callable[..., JsResult]:
+    """Runs scripts as ever, and notes what was called and what came of it."""
 
-    def __init__(self, services: Services, operations: GovernanceOperations, steps: Steps) -> None:
-        super().__init__(services, operations, host_maker(steps))
-        self._steps = steps
-
-    def _run(
-        self,
-        tx: Tx,
-        source: str,
-        name: str,
-        function: str,
-        args: list[JsArg],
-        access: Literal["GOV_RO", "GOV_RW"] = "GOV_RO",
-        keep: bool = True,
-        wanted: tuple[str, ...] | None = (),
-    ) -> JsResult:
-        self._steps.append(Step("call", told=f"{function}() of {name}"))
-        result = super()._run(tx, source, name, function, args, access, keep, wanted)
+    def call(source: str, name: str, function: str, args: list[JsArg], **how: Any) -> JsResult:
+        steps.append(Step("call", told=f"{function}() of {name}"))
+        result = governance.run(source, name, function, args, **how)
         told = _told(result)
         if result.fields:
             members = (f"{key}: {_told(one)}" for key, one in result.fields.items())
             told = f"{{{', '.join(members)}}}"
-        self._steps.append(Step("result", told=told))
+        steps.append(Step("result", told=told))
         return result
+
+    return call
 
 
 class _Entropy:

@@ -40,11 +40,15 @@ class Scripts:
         services: Services,
         operations: GovernanceOperations,
         make_host: Callable[[AccessContext], Host] = Host,
+        call: Callable[..., JsResult] = governance.run,
     ) -> None:
-        """`make_host` gives scripts another host than the usual one, for tools that look on."""
+        """For tools that look on: `make_host` gives scripts another host than the usual one, `call`
+        stands before the function that runs one.
+        """
         self._services = services
         self._operations = operations
         self._make_host = make_host
+        self._call = call
 
     def validate(self, tx: Tx, constitution: str, proposal: str) -> Validation:
         """Run `validate(proposal)`."""
@@ -100,7 +104,7 @@ class Scripts:
         wanted: tuple[str, ...] | None = (),
     ) -> JsResult:
         try:
-            return governance.run(
+            return self._call(
                 source,
                 name,
                 function,
