@@ -59,55 +59,61 @@ def _check_validity(ctx: Context, der: bytes) -> None:
         )
 
 
-def _registered(
-    ctx: Context, der: bytes, policy: str, certs_table: str, info_table: str, field: str, who: str
-) -> Caller:
-    """The registered identity of a certificate.
+class _Registered:
+    """Somebody the service knows by the certificate of the connection."""
 
-    Both rows are read each time, so that the transaction depends on them; what was made of them is
-    kept with the session as long as they are the same.
-    """
-    seen = _seen(ctx, der)
-    key = seen.key
-    stored = ctx.tx.map(certs_table).get(key)
-    if stored is None:
-        raise AuthFailure(f"Could not find matching {who} certificate")
-    info = ctx.tx.map(info_table).get(key)
-    kept = seen.callers.get(policy)
-    if kept is not None and kept[0] == stored and kept[1] == info:
-        return kept[2]
-    caller = Caller(policy, key.decode(), member_of(info, field), stored.decode())
-    seen.callers[policy] = (stored, info, caller)
-    return caller
+    name: ClassVar[str]
+    challenge: ClassVar = None
+    scheme: ClassVar = None
+
+    who: ClassVar[str]
+    certs_table: ClassVar[str]
+    info_table: ClassVar[str]
+    dated: ClassVar[bool]
+    """Whether the certificate must be within its validity."""
+
+    def authenticate(self, ctx: Context) -> Caller:
+        """The registered identity of the certificate.
+
+        Both rows are read each time, so that the transaction depends on them; what was made of them
+        is kept with the session as long as they are the same.
+        """
+        der = _certificate_key(ctx, f"{self.who} ")
+        if self.dated:
+            _check_validity(ctx, der)
+        seen = _seen(ctx, der)
+        key = seen.key
+        stored = ctx.tx.map(self.certs_table).get(key)
+        if stored is None:
+            raise AuthFailure(f"Could not find matching {self.who} certificate")
+        info = ctx.tx.map(self.info_table).get(key)
+        kept = seen.callers.get(self.name)
+        if kept is not None and kept[0] == stored and kept[1] == info:
+            return kept[2]
+        data = member_of(info, f"{self.who}_data")
+        caller = Caller(self.name, key.decode(), data, stored.decode())
+        seen.callers[self.name] = (stored, info, caller)
+        return caller
 
 
-class UserCert:
+class UserCert(_Registered):
     """A user known by the certificate of the connection, within its validity."""
 
     name: ClassVar = "user_cert"
-    challenge: ClassVar = None
-    scheme: ClassVar = None
-
-    def authenticate(self, ctx: Context) -> Caller:
-        der = _certificate_key(ctx, "user ")
-        _check_validity(ctx, der)
-        return _registered(
-            ctx, der, self.name, tables.USERS_CERTS, tables.USERS_INFO, "user_data", "user"
-        )
+    who: ClassVar = "user"
+    certs_table: ClassVar = tables.USERS_CERTS
+    info_table: ClassVar = tables.USERS_INFO
+    dated: ClassVar = True
 
 
-class MemberCert:
+class MemberCert(_Registered):
     """A member known by the certificate of the connection, whatever its validity and status."""
 
     name: ClassVar = "member_cert"
-    challenge: ClassVar = None
-    scheme: ClassVar = None
-
-    def authenticate(self, ctx: Context) -> Caller:
-        der = _certificate_key(ctx, "member ")
-        return _registered(
-            ctx, der, self.name, tables.MEMBERS_CERTS, tables.MEMBERS_INFO, "member_data", "member"
-        )
+    who: ClassVar = "member"
+    certs_table: ClassVar = tables.MEMBERS_CERTS
+    info_table: ClassVar = tables.MEMBERS_INFO
+    dated: ClassVar = False
 
 
 class AnyCert:
