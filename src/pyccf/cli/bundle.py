@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from pyccf.appdev.discover import SUFFIXES
+from pyccf.cli.reading import parse_json, read_text
 from pyccf.cli.source_maps import with_maps
-from pyccf.codec.text import load_json
 from pyccf.errors import LocalError
 from pyccf.types import Json
 
@@ -136,19 +136,11 @@ def _checked(bundle: JsBundle, path: Path) -> JsBundle:
 
 
 def _json(path: Path) -> dict[str, Json]:
-    try:
-        value = load_json(_text(path))
-    except ValueError as error:
-        raise LocalError(f"{path} is not JSON: {error}") from error
+    value = parse_json(_text(path), str(path))
     if not isinstance(value, dict):
         raise LocalError(f"{path} does not hold a JSON object")
     return value
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LocalError(f"{path} is not UTF-8 text") from error
-    except OSError as error:
-        raise LocalError(f"Could not read {path}: {error.strerror}") from error
+    return read_text(str(path))
