@@ -22,13 +22,21 @@ from OpenSSL._util import ffi, lib
 from pyccf.node.outputs import Channel
 from pyccf.shell.frames import BadFrame, FrameParser
 from pyccf.shell.peer_sockets import cause
+from pyccf.shell.records import (
+    ANY_POINTER,
+    RECORD_SIZE_MAX,
+    TLS_HANDSHAKE,
+    bio_read,
+    bio_size,
+    bio_write,
+    ssl_read,
+    ssl_write,
+)
 from pyccf.shell.tls import PEER_PROTOCOL, peer_certificate, words
 from pyccf.types import NodeId
 
 READ_SIZE = 256 * 1024
 """Bytes of decrypted input parsed at once."""
-RECORD_SIZE_MAX = 16 * 1024
-"""Bytes of one TLS record (RFC 8446 5.1)."""
 TURN_BYTES_MAX = 256 * 1024
 """Bytes of frames of one peer handled before others, and clients, get their turn."""
 BULK_BYTES = 16 * 1024
@@ -39,16 +47,6 @@ OUTPUT_HIGH = 4 * 1024 * 1024
 """Bytes waiting for one peer to read them before no more is taken from the ledger for it."""
 OUTPUT_LOW = 1024 * 1024
 """Bytes at which it goes on."""
-
-_TLS_HANDSHAKE = 22
-"""First byte of everything a TLS client says first (RFC 8446 5.1)."""
-
-_bio_write = lib.BIO_write
-_bio_read = lib.BIO_read
-_bio_size = lib.BIO_get_mem_data
-_ssl_read = lib.SSL_read
-_ssl_write = lib.SSL_write
-_ANY_POINTER = ffi.new("char **")
 
 
 class Buffers:
@@ -143,7 +141,7 @@ class Link(asyncio.Protocol):
         if self._tls is None:
             return
         if not self.handshaking:
-            _bio_write(self._bio_in, data, len(data))
+            bio_write(self._bio_in, data, len(data))
             self._readable()
             return
         if self.server and self._fresh(data):
@@ -206,7 +204,7 @@ class Link(asyncio.Protocol):
         total = 0
         lib.ERR_clear_error()  # to OpenSSL 3 errors of others look like ours
         while READ_SIZE - total >= RECORD_SIZE_MAX:
-            n = _ssl_read(self._ssl, buffer + total, READ_SIZE - total)
+            n = ssl_read(self._ssl, buffer + total, READ_SIZE - total)
             if n <= 0:
                 if total:
                     lib.ERR_clear_error()  # comes again in the next read, and is judged then
@@ -214,7 +212,7 @@ class Link(asyncio.Protocol):
                 self._no_record(n)
                 return 0
             total += n
-            if _bio_size(self._bio_in, _ANY_POINTER) == 0 and lib.SSL_pending(self._ssl) == 0:
+            if bio_size(self._bio_in, ANY_POINTER) == 0 and lib.SSL_pending(self._ssl) == 0:
                 break
         return total
 
@@ -236,7 +234,7 @@ class Link(asyncio.Protocol):
         if transport is None:
             return
         buffers = self._owner.buffers
-        while (n := _bio_read(bio, buffers.write, READ_SIZE)) > 0:
+        while (n := bio_read(bio, buffers.write, READ_SIZE)) > 0:
             transport.write(buffers.write_view[:n])
 
     # The end.
@@ -314,13 +312,13 @@ class Outgoing(Link):
         if transport is None or self.reason:
             return
         size = len(data)
-        if _ssl_write(self._ssl, data, size) != size:
+        if ssl_write(self._ssl, data, size) != size:
             lib.ERR_clear_error()
             self.abort("TLS could not write")
             return
         self.written += 1 + size // RECORD_SIZE_MAX
         buffers = self._owner.buffers
-        n = _bio_read(self._bio_out, buffers.write, READ_SIZE)
+        n = bio_read(self._bio_out, buffers.write, READ_SIZE)
         transport.write(buffers.write_view[:n])
         if n == READ_SIZE:
             self._flush()
@@ -362,7 +360,7 @@ class Incoming(Link):
 
     def _fresh(self, data: bytes) -> bool:
         """Whether these are the first bytes, and no TLS."""
-        wrong = not self._seen and data[0] != _TLS_HANDSHAKE
+        wrong = not self._seen and data[0] != TLS_HANDSHAKE
         self._seen = True
         return wrong
 

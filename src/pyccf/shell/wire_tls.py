@@ -1,8 +1,6 @@
 """A TLS connection to a client, over memory BIOs.
 
-The handshake goes through pyOpenSSL's methods. Records are then read and written through the
-library functions underneath, with buffers made once: the methods cost more than the cryptography.
-Whatever is not a TLS handshake gets no answer (spec: http-api.md §4.5).
+The handshake goes through pyOpenSSL's methods, records through the functions of `records`. Whatever is not a TLS handshake gets no answer (spec: http-api.md §4.5).
 """
 
 from __future__ import annotations
@@ -10,24 +8,21 @@ from __future__ import annotations
 import asyncio
 
 from OpenSSL import SSL
-from OpenSSL._util import ffi, lib
+from OpenSSL._util import lib
 
 from pyccf.shell.interface import READ_SIZE, Interface
+from pyccf.shell.records import (
+    ANY_POINTER,
+    RECORD_SIZE_MAX,
+    TLS_HANDSHAKE,
+    bio_read,
+    bio_size,
+    bio_write,
+    ssl_read,
+    ssl_write,
+)
 from pyccf.shell.tls import peer_certificate
 from pyccf.shell.wire import Wire
-
-RECORD_SIZE_MAX = 16 * 1024
-"""Bytes of one TLS record (RFC 8446 5.1)."""
-
-_TLS_HANDSHAKE = 22
-"""First byte of everything a TLS client says first (RFC 8446 5.1)."""
-
-_bio_write = lib.BIO_write
-_bio_read = lib.BIO_read
-_bio_size = lib.BIO_get_mem_data
-_ssl_read = lib.SSL_read
-_ssl_write = lib.SSL_write
-_ANY_POINTER = ffi.new("char **")
 
 
 class TlsWire(Wire):
@@ -62,9 +57,9 @@ class TlsWire(Wire):
             return
         self._ticks = 0
         interface = self._interface
-        _bio_write(self._bio_in, data, len(data))
-        n = _ssl_read(self._ssl, interface.read_buffer, READ_SIZE)
-        if n > 0 and _bio_size(self._bio_in, _ANY_POINTER) == 0:
+        bio_write(self._bio_in, data, len(data))
+        n = ssl_read(self._ssl, interface.read_buffer, READ_SIZE)
+        if n > 0 and bio_size(self._bio_in, ANY_POINTER) == 0:
             self._turn(interface.read_view[:n])
         else:
             self._pump(n)
@@ -76,7 +71,7 @@ class TlsWire(Wire):
         while n > 0:
             total = n
             while READ_SIZE - total >= RECORD_SIZE_MAX and self._pending():
-                n = _ssl_read(self._ssl, buffer + total, READ_SIZE - total)
+                n = ssl_read(self._ssl, buffer + total, READ_SIZE - total)
                 if n <= 0:
                     lib.ERR_clear_error()  # comes again in the next read, and is judged then
                     break
@@ -84,11 +79,11 @@ class TlsWire(Wire):
             self._turn(interface.read_view[:total])
             if not (self.accepting and self._reading) or (n > 0 and not self._pending()):
                 return
-            n = _ssl_read(self._ssl, buffer, READ_SIZE)
+            n = ssl_read(self._ssl, buffer, READ_SIZE)
         self._no_record(n)
 
     def _pending(self) -> bool:
-        return self._ssl is not None and _bio_size(self._bio_in, _ANY_POINTER) > 0
+        return self._ssl is not None and bio_size(self._bio_in, ANY_POINTER) > 0
 
     def _no_record(self, result: int) -> None:
         """A read returned nothing: wait for more, or end."""
@@ -96,7 +91,7 @@ class TlsWire(Wire):
         if error == lib.SSL_ERROR_SSL:
             # Errors of others in the thread's queue look like ours; a real one comes again.
             lib.ERR_clear_error()
-            result = _ssl_read(self._ssl, self._interface.read_buffer, READ_SIZE)
+            result = ssl_read(self._ssl, self._interface.read_buffer, READ_SIZE)
             if result > 0:
                 self._turn(self._interface.read_view[:result])
                 return
@@ -112,7 +107,7 @@ class TlsWire(Wire):
         tls = self._tls
         if tls is None:
             return
-        if self._fresh and data[0] != _TLS_HANDSHAKE:
+        if self._fresh and data[0] != TLS_HANDSHAKE:
             self.abort()  # not TLS: gets no answer (http-api.md §4.5)
             return
         self._fresh = False
@@ -139,7 +134,7 @@ class TlsWire(Wire):
     def _read_more(self) -> None:
         """Read records that came before they could be handled."""
         if self.accepting and self._reading:
-            self._pump(_ssl_read(self._ssl, self._interface.read_buffer, READ_SIZE))
+            self._pump(ssl_read(self._ssl, self._interface.read_buffer, READ_SIZE))
 
     def set_reading(self, wanted: bool) -> None:
         resumed = wanted and not self._reading
@@ -150,12 +145,12 @@ class TlsWire(Wire):
     def write(self, data: bytes) -> None:
         if self._transport is None or not data:
             return
-        if _ssl_write(self._ssl, data, len(data)) != len(data):
+        if ssl_write(self._ssl, data, len(data)) != len(data):
             lib.ERR_clear_error()
             self.abort()
             return
         interface = self._interface
-        n = _bio_read(self._bio_out, interface.write_buffer, READ_SIZE)
+        n = bio_read(self._bio_out, interface.write_buffer, READ_SIZE)
         self._send(interface.write_view[:n])
         if n == READ_SIZE:
             self._flush()
@@ -166,7 +161,7 @@ class TlsWire(Wire):
             return
         interface = self._interface
         out: list[bytes] = []
-        while (n := _bio_read(self._bio_out, interface.write_buffer, READ_SIZE)) > 0:
+        while (n := bio_read(self._bio_out, interface.write_buffer, READ_SIZE)) > 0:
             out.append(interface.write_view[:n])
         if out:
             self._send(b"".join(out))
