@@ -5,88 +5,55 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from pyccf.appdev.indexes import MemoryIndexes
+from pyccf.appdev.memory import MemoryNode, PastState
 from pyccf.apps.auth import authenticate
-from pyccf.apps.context import Context, HistoricalState, SignsAs, TxStatus
-from pyccf.apps.index import Indexes, Strategy
+from pyccf.apps.context import Context, HistoricalState
+from pyccf.apps.index import Strategy
 from pyccf.apps.js.bytecode import refresh_bytecode
 from pyccf.apps.js.registry import JsApp
 from pyccf.apps.router import Mode
 from pyccf.crypto.entropy import SeededEntropy
-from pyccf.errors import LocalError, RpcError
+from pyccf.errors import RpcError
 from pyccf.http.message import Request, error_body
 from pyccf.http.session import Session
 from pyccf.kv.changes import UNIT
 from pyccf.kv.store import Store
-from pyccf.kv.tx import Tx
 from pyccf.service import tables
-from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
+from pyccf.types import Json, SeqNo, TxID, UnixSeconds
 
 NOW = 1_795_260_000
 """November 2026, when the recorded certificates are valid."""
 
 
-class PastState:
-    """What one transaction wrote, with a receipt of the right form."""
-
-    def __init__(self, txid: TxID, maps: Mapping[str, Mapping[bytes, bytes | None]]) -> None:
-        self._txid = txid
-        self._maps = maps
-
-    @property
-    def txid(self) -> TxID:
-        return self._txid
-
-    @property
-    def receipt(self) -> dict[str, Json]:
-        return {
-            "signature": "c2ln",
-            "cert": "-----BEGIN CERTIFICATE-----\n",
-            "node_id": "00" * 32,
-            "proof": [{"left": "11" * 32}] * 3,
-            "leaf_components": {
-                "write_set_digest": "22" * 32,
-                "commit_evidence": "ce:2.3:00",
-                "claims_digest": "33" * 32,
-            },
-        }
-
-    cose_receipt = cose_signature = cose_endorsements = proof = None
-
-    @property
-    def is_signature(self) -> bool:
-        return False
-
-    def rows(self, name: str) -> Mapping[bytes, bytes | None]:
-        return self._maps.get(name, {})
-
-    def tx(self) -> Tx:
-        return Tx.over(self._maps, self._txid.seqno, self._txid.view)
-
-
-class FakeServices:
-    """A node that committed everything it has seen."""
+class Offered(MemoryIndexes):
+    """Indexes that a test offers, whatever endpoints declare."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store, list)
+        self._offered: dict[str, Strategy] = {}
+
+    def install(self, strategy: Strategy) -> bool:
+        self._offered[strategy.name] = strategy
+        return True
+
+    def find(self, name: str) -> Strategy | None:
+        return self._offered.get(name)
+
+
+class FakeServices(MemoryNode):
+    """The node of the developers' tools, at a fixed time, with chance from a seed.
+
+    States of the past are there when they are asked for the second time.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self._entropy = SeededEntropy("js")
-        self.lines: list[tuple[str, str, str]] = []
         self.about: list[dict[str, str]] = []
         """What each of the lines is about."""
-        self.states: dict[SeqNo, PastState] = {}
-        self.handles: set[int] = set()
-        self._indexes: dict[str, Strategy] = {}
         self.fetched: set[SeqNo] = set()
-
-    def last_committed(self) -> TxID:
-        return TxID(self._store.view, self._store.version)
-
-    def tx_status(self, txid: TxID) -> TxStatus:
-        if txid.seqno > self._store.version:
-            return TxStatus.UNKNOWN
-        return TxStatus.COMMITTED if txid.view == self._store.view else TxStatus.INVALID
-
-    def view_of(self, seqno: SeqNo) -> View | None:
-        return self._store.view if 0 < seqno <= self._store.version else None
+        self.indexes = Offered(store)
 
     def unix_time(self) -> UnixSeconds:
         return NOW
@@ -94,48 +61,16 @@ class FakeServices:
     def random(self, n: int) -> bytes:
         return self._entropy.bytes(n)
 
-    def historical_range(
-        self, handle: int, first: SeqNo, last: SeqNo, expiry_s: int
-    ) -> list[HistoricalState] | None:
-        if first < 1:
-            raise LocalError(
-                "Earliest known ledger secret at 1 has no earlier secret stored version (0)"
-            )
-        self.handles.add(handle)
-        wanted = range(first, min(last, self._store.version) + 1)
-        ready = last <= self._store.version and self.fetched.issuperset(wanted)
-        self.fetched.update(wanted)
-        return [self.states[seqno] for seqno in wanted] if ready else None
-
     def historical_states(
         self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
     ) -> list[HistoricalState] | None:
-        return self.historical_range(handle, seqnos[0], seqnos[-1], expiry_s)
-
-    def historical_state(self, ctx: Context, txid: TxID) -> HistoricalState:
-        return self.states[txid.seqno]
-
-    def historical_drop(self, handle: int) -> bool:
-        known = handle in self.handles
-        self.handles.discard(handle)
-        return known
-
-    def signs_as(self) -> SignsAs:
-        return SignsAs("", "")
-
-    def install(self, strategy: Strategy) -> None:
-        """Offer an index to the application."""
-        self._indexes[strategy.name] = strategy
-
-    @property
-    def indexes(self) -> Indexes:
-        return self  # type: ignore[return-value]
-
-    def find(self, name: str) -> Strategy | None:
-        return self._indexes.get(name)
+        ready = self.fetched.issuperset(seqnos)
+        self.fetched.update(seqnos)
+        found = super().historical_states(handle, seqnos, expiry_s)
+        return found if ready else None
 
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:
-        self.lines.append((level, tag, text))
+        super().log(level, tag, text, about)
         self.about.append(about or {})
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,7 +33,7 @@ FIRST_VIEW: Final = 2
 Rows = Mapping[str, Mapping[bytes, bytes | None]]
 
 
-class LogLine(msgspec.Struct, frozen=True):
+class LogLine(NamedTuple):
     """One line that the application or the runtime wrote to the log."""
 
     level: str
@@ -71,7 +71,7 @@ class PastState:
             "signature": "",
             "cert": "",
             "node_id": "0" * 64,
-            "proof": [],
+            "proof": [{"left": "0" * 64}] * 3,
             "leaf_components": {
                 "write_set_digest": "0" * 64,
                 "commit_evidence": f"ce:{self.txid}:{'0' * 64}",

@@ -1,6 +1,7 @@
 """A TLS connection to a client, over memory BIOs.
 
-The handshake goes through pyOpenSSL's methods, records through the functions of `records`. Whatever is not a TLS handshake gets no answer (spec: http-api.md §4.5).
+The handshake goes through pyOpenSSL's methods, records through the functions of `shell.records`.
+Whatever is not a TLS handshake gets no answer (spec: http-api.md §4.5).
 """
 
 from __future__ import annotations

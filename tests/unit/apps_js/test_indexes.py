@@ -51,7 +51,7 @@ def indexed(bench: JsBench) -> SeqnosByKey:
     for i in range(4):
         txid = bench.write({"records": {b"a" if i % 2 else b"b": b"v"}})
         index.handle(bench.services.states[txid.seqno])
-    bench.services.install(index)
+    bench.services.indexes.install(index)
     return index
 
 
