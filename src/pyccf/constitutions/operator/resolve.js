@@ -20,7 +20,7 @@ function isOperator(memberId) {
 
 function isOperatorAction({ name, args }) {
   if (name === "set_member") {
-    return Boolean(args.member_data?.is_operator);
+    return Boolean(args.member_data?.is_operator) && missing(args.encryption_pub_key);
   }
   if (name === "remove_member") {
     return isOperator(args.member_id);

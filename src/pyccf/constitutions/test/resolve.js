@@ -6,19 +6,26 @@ function dataOf(memberId) {
   return stored === undefined ? undefined : ccf.bufToJsonCompatible(stored).member_data;
 }
 
+// Who has an encryption key is no operator.
+function isOperator(memberId) {
+  const keys = ccf.kv["public:ccf.gov.members.encryption_public_keys"];
+  return !keys.has(ccf.strToBuf(memberId)) && Boolean(dataOf(memberId)?.is_operator);
+}
+
 function setsOrRemovesOperator({ name, args }) {
   if (name === "set_member") {
     return Boolean(args.member_data?.is_operator);
   }
-  return name === "remove_member" && Boolean(dataOf(args.member_id)?.is_operator);
+  return name === "remove_member" && isOperator(args.member_id);
 }
 
 function unanimous(votes, count, outcome) {
   return votes.length === count && votes.every((ballot) => ballot.vote === outcome);
 }
 
-const when = (condition, state) => (condition ? state : "Open");
+const when = (condition, state) => (condition ? state : undefined);
 
+// What decides none of these is a matter of all.
 const SHORTCUTS = {
   always_accept_noop: () => "Accepted",
   always_reject_noop: () => "Rejected",
@@ -43,19 +50,19 @@ const SHORTCUTS = {
 export function resolve(proposal, proposerId, votes, proposalId) {
   const proposed = JSON.parse(proposal).actions;
   if (proposed.length === 1 && Object.hasOwn(SHORTCUTS, proposed[0].name)) {
-    return SHORTCUTS[proposed[0].name]({ proposal, proposerId, votes, proposalId });
+    const decided = SHORTCUTS[proposed[0].name]({ proposal, proposerId, votes, proposalId });
+    if (decided !== undefined) {
+      return decided;
+    }
   }
   if (dataOf(proposerId)?.is_operator_provisioner) {
     return proposed.every(setsOrRemovesOperator) ? "Accepted" : "Rejected";
   }
   let voters = 0;
-  ccf.kv["public:ccf.gov.members.info"].forEach((value) => {
+  ccf.kv["public:ccf.gov.members.info"].forEach((value, key) => {
     const { status, member_data } = ccf.bufToJsonCompatible(value);
-    if (
-      status === "Active" &&
-      !member_data?.is_operator &&
-      !member_data?.is_operator_provisioner
-    ) {
+    const memberId = ccf.bufToStr(key);
+    if (status === "Active" && !member_data?.is_operator_provisioner && !isOperator(memberId)) {
       voters += 1;
     }
   });
