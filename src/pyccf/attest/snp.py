@@ -193,13 +193,13 @@ def _endorsed(
             f"SEV-SNP: Endorsements of {len(endorsements)} bytes, expected at most"
             f" {ENDORSEMENTS_MAX}"
         )
-    expected = roots.get(product)
-    if expected is None:
-        raise InvalidEvidence(f"SEV-SNP: No known root certificate for {product.value}")
     try:
         chain = certs.split_pem(endorsements)
         if len(chain) != 3:
             raise InvalidEvidence(f"Expected 3 endorsement certificates but got {len(chain)}")
+        expected = roots.get(product)
+        if expected is None:
+            raise InvalidEvidence(f"SEV-SNP: No known root certificate for {product.value}")
         found = RsaPublicKey.from_der(certs.spki(chain[2])).pem()
     except ValueError as e:
         raise InvalidEvidence(f"SEV-SNP: Endorsements cannot be read: {e}") from None

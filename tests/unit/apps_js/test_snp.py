@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,20 +202,3 @@ def test_real_evidence(bench: JsBench, name: str) -> None:
     envelope = made.recorded("uvm/rsa_test1.cose")
     message = ask(bench, evidence, buffer(envelope))["throws"][1]
     assert message.startswith("Launch measurement in UVM endorsements payload 02c3b0d5bf1d256f")
-
-
-@pytest.mark.usefixtures("our_roots")
-def test_the_example_of_the_documentation() -> None:
-    page = Path(__file__).resolve().parents[3] / "docs" / "attestation.md"
-    source = page.read_text("utf-8").partition("```js\n")[2].partition("```")[0]
-    bench = JsBench()
-    bench.install({"app.js": source}, {"POST /who": "app.js:whoRuns"})
-    for policy, status in ((0x30000, 200), (made.DEBUG, 400)):
-        evidence = made.evidence(policy=policy)
-        sent = {"evidence": evidence.quote.hex(), "endorsements": evidence.endorsements.hex()}
-        answer = bench.call("POST", "/who", json.dumps(sent).encode())
-        assert answer.status == status
-        if status == 200:
-            assert answer.json() == {"firmware": "db18000000000204", "debug": 0}
-        else:
-            assert b"debugging must not be enabled" in answer.body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyccf.attest import did_x509
+from pyccf.codec.text import b64url
 from pyccf.crypto import certs
 from pyccf.errors import InvalidEvidence
 from support import snp as made
@@ -75,8 +76,6 @@ def test_the_certificate_itself_is_no_authority() -> None:
 
 
 def _fingerprint(certificate: bytes) -> str:
-    from pyccf.codec.text import b64url
-
     return b64url(bytes.fromhex(certs.fingerprint(certificate)))
 
 

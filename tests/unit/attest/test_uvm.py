@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from pyccf.attest import uvm
+from pyccf.attest.snp import Report
 from pyccf.attest.uvm import DEFAULT_ROOTS, Endorsed
 from pyccf.codec import cose
 from pyccf.errors import InvalidEvidence
@@ -162,8 +163,6 @@ def test_azures_own(name: str, root: int, svn: str, trusted: bool) -> None:
 
 def test_a_whole_chain_of_trust() -> None:
     """A report, what its launcher said, and who built the machine (Azure, version 2)."""
-    from pyccf.attest.snp import Report
-
     report = Report.parse(made.recorded("uvm/aci-sidecar/report.bin"))
     uvm.verify(made.recorded("uvm/aci-sidecar/reference_info.cose"), report.measurement)
 
