@@ -237,7 +237,7 @@ class Forwarder:
         if wish is None or txid is None:
             node.respond(pending.deliver, answer.response)
             return
-        node.hold(
+        node.answers.hold(
             Held(
                 txid,
                 wish,

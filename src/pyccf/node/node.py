@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from pyccf.apps.context import (
-    JSON_TYPE,
     AnswerFollows,
     Context,
     HistoricalState,
@@ -25,29 +24,28 @@ from pyccf.apps.context import (
     TxStatus,
 )
 from pyccf.apps.feed import OpenFeed
-from pyccf.codec.text import b64, dump_json
 from pyccf.consensus.api import Engine
 from pyccf.crypto.entropy import Entropy
-from pyccf.errors import InvalidLedger, PyccfError, RpcError, Unavailable
-from pyccf.http.message import Request, encode_response, error_body
+from pyccf.errors import PyccfError, RpcError
+from pyccf.http.message import Request, encode_response
 from pyccf.kv import wire
 from pyccf.kv.store import Store, ViewChanged
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
 from pyccf.ledger.history import History
 from pyccf.node import historical as hist
+from pyccf.node.answers import Answers
 from pyccf.node.feeds import Feeds
 from pyccf.node.forward import ANYWHERE, Forwarder
 from pyccf.node.frontend import (
-    TXID_HEADER,
     ForPrimary,
     Frontend,
     InterfaceRules,
     Outcome,
-    encode,
     refusal,
 )
 from pyccf.node.index import DeclaredIndexes, Indexer, Spill
+from pyccf.node.later import run_later
 from pyccf.node.membership import Membership
 from pyccf.node.outputs import (
     Append,
@@ -71,12 +69,8 @@ from pyccf.node.snapshots import Snapshotter
 from pyccf.node.states import INITIALIZED, READING_PUBLIC_LEDGER
 from pyccf.node.states import TAKES_PART as TAKES_PART
 from pyccf.node.waiting import (
-    RECEIPT_HEADER,
-    Held,
-    WaitingRoom,
     Wish,
     parse_wish,
-    with_header,
 )
 from pyccf.service.operations import Flag, TransactionFlags
 from pyccf.types import Millis, NodeId, SeqNo, TxID, UnixSeconds, View
@@ -95,12 +89,6 @@ UNCOMMITTED_MAX = 10_000
 KEY_REFRESH_INTERVAL: Millis = 30 * 60 * 1000
 HAND_OVER_MS = 1000
 """How long a primary that asked another node to stand orders nothing."""
-NEVER: Millis = 1 << 62
-"""Later than any time."""
-REFETCH_MAX = 4
-"""How often one request may ask for more history before it is told to come back later."""
-WAIT_FOR_MAX = 2000
-"""Historical transactions that a request is kept waiting for; for more it is to come back later."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -191,7 +179,7 @@ class Node:
         """Raised by governance, taken when its transaction commits."""
         self._outputs: list[Output] = []
         self._entries: list[Entry] = []
-        self._waiting = WaitingRoom()
+        self.answers = Answers(self)
         self._last_signed: SeqNo = 0
         self._last_signature_at: Millis = 0
         self._ticked_at: Millis | None = None
@@ -226,10 +214,10 @@ class Node:
         try:
             wish = parse_wish(request)
             if wish is not None:
-                self._waiting.check_room()
+                self.answers.check_room()
             outcome = self._execute(session, request)
         except NeedsHistory as need:
-            self._run_later(session, request, wish, session.defer(), need, 0)
+            run_later(self, session, request, wish, session.defer(), need)
             return None
         except ForPrimary:
             refused = self.forwarder.forward(session, request, wish, session.defer)
@@ -248,7 +236,7 @@ class Node:
         if outcome.close:
             session.close_after = True
         if wish is not None and outcome.txid is not None:
-            self._hold_outcome(session.defer(), wish, outcome, request)
+            self.answers.hold_outcome(session.defer(), wish, outcome, request)
             return None
         return encode_response(
             outcome.status, outcome.headers, outcome.body, request.method == "HEAD"
@@ -277,48 +265,6 @@ class Node:
             frontend = self.app
         rules = ANYWHERE if session.forwarded else self.interfaces[session.interface]
         return frontend.execute(session, request, path, rules)
-
-    def _run_later(
-        self,
-        session: Session,
-        request: Request,
-        wish: Wish | None,
-        deliver: Deliver,
-        need: NeedsHistory,
-        fetches: int,
-    ) -> None:
-        """Run a request again once the history it needs is there."""
-
-        def again(trouble: PyccfError | None) -> None:
-            try:
-                outcome = _trouble(need, trouble) if trouble else self._execute(session, request)
-            except NeedsHistory as more:
-                if fetches < REFETCH_MAX:
-                    self._run_later(session, request, wish, deliver, more, fetches + 1)
-                    return
-                outcome = _not_yet(more)
-            except ForPrimary:
-                # It was the primary when the request came.
-                refused = self.forwarder.forward(session, request, wish, lambda: deliver)
-                if refused is None:
-                    return
-                outcome = refused
-            except AnswerFollows:
-                # Its place among the answers was taken for one message.
-                outcome = refusal(
-                    501, "NotImplemented", "A feed cannot begin with a look at the past."
-                )
-            if outcome.close:
-                session.close_after = True
-            if wish is not None and outcome.txid is not None:
-                self._hold_outcome(deliver, wish, outcome, request)
-                return
-            self.respond(deliver, encode(outcome, request))
-
-        if len(need.seqnos) > WAIT_FOR_MAX:
-            self.respond(deliver, encode(_not_yet(need), request))
-        else:
-            self.historical.when(need.seqnos, again)
 
     # --- history --------------------------------------------------------------------------------
 
@@ -390,74 +336,10 @@ class Node:
         """Forget what a handle holds."""
         return self.historical.drop(("app", handle))
 
-    # --- answers that wait ----------------------------------------------------------------------
-
-    def _hold_outcome(
-        self, deliver: Deliver, wish: Wish, outcome: Outcome, request: Request
-    ) -> None:
-        assert outcome.txid is not None
-        deadline = self.now + wish.timeout_ms
-        response = encode(outcome, request)
-        head = request.method == "HEAD"
-        self.hold(Held(outcome.txid, wish, deadline, deliver, response, head))
-
-    def hold(self, held: Held) -> None:
-        """Give an answer once it is committed here, or known that it never will be, or too late."""
-        self._waiting.hold(held)
-        self._release()
-
     def respond(self, deliver: Deliver, response: bytes) -> None:
         """Give an answer after everything asked for before."""
         self._hand_out_entries()
         self._outputs.append(Respond(deliver, response))
-
-    def _release(self) -> None:
-        """Give the answers whose transactions are now committed, or now never will be."""
-        for held in self._waiting.ripe(self.last_committed()):
-            if self.tx_status(held.txid) is not TxStatus.COMMITTED:
-                self._deliver_error(
-                    held, 503, "TransactionReplicationFailed", "Transaction failed to replicate."
-                )
-            elif held.wish.receipt:
-                self._give_receipt(held, 0)
-            else:
-                self._deliver(held, held.response)
-
-    def _give_receipt(self, held: Held, fetches: int) -> None:
-        if held.done:
-            return
-        seqno = held.txid.seqno
-        handle = ("receipt", seqno)
-        try:
-            state = self.historical.get(handle, seqno, f"transaction {held.txid}")
-        except NeedsHistory as need:
-            # Given up after REFETCH_MAX: the deadline then answers.
-            if fetches < REFETCH_MAX:
-                self.historical.when(need.seqnos, lambda e: self._try_receipt(held, e, fetches))
-            return
-        except PyccfError as e:
-            self._try_receipt(held, e, fetches)
-            return
-        receipt = b64(dump_json(state.receipt))
-        self.historical.drop(handle)
-        self._deliver(held, with_header(held.response, RECEIPT_HEADER, receipt))
-
-    def _try_receipt(self, held: Held, trouble: PyccfError | None, fetches: int) -> None:
-        if trouble is None or isinstance(trouble, Unavailable):
-            self._give_receipt(held, fetches + 1)
-        elif not held.done:
-            self._deliver_error(held, 500, "InternalError", hist.DAMAGED)
-
-    def _deliver(self, held: Held, response: bytes) -> None:
-        self._waiting.finish(held)
-        self.respond(held.deliver, response)
-
-    def _deliver_error(self, held: Held, status: int, code: str, message: str) -> None:
-        if not held.done:
-            self._waiting.finish(held)
-        headers = {"content-type": JSON_TYPE, TXID_HEADER: str(held.txid)}
-        data = encode_response(status, headers, error_body(code, message), held.head)
-        self.respond(held.deliver, data)
 
     # --- ordering -------------------------------------------------------------------------------
 
@@ -547,7 +429,7 @@ class Node:
         """The store and the history made everything up to `seqno` final."""
         self._hand_out_entries()
         self._outputs.append(Committed(seqno))
-        self._release()
+        self.answers.release()
 
     # --- what others order ----------------------------------------------------------------------
 
@@ -669,8 +551,7 @@ class Node:
             self.sign()
         self.snapshots.tick()
         self.forwarder.tick(now)
-        for held in self._waiting.overdue(now):
-            self._too_late(held, f"within {held.wish.timeout_ms}ms")
+        self.answers.tick(now)
         if self.membership.retired:
             self.dismiss("before this node was retired")
         self.historical.tick(now)
@@ -685,17 +566,7 @@ class Node:
     def dismiss(self, when: str) -> None:
         """Answer everybody who still waits or listens: this node learns of no more commits."""
         self.feeds.end()
-        for held in self._waiting.overdue(NEVER):
-            self._too_late(held, when)
-
-    def _too_late(self, held: Held, when: str) -> None:
-        self._deliver_error(
-            held,
-            504,
-            "CommitTimeout",
-            f"Transaction {held.txid} was not committed {when}. It may still commit: ask /tx for"
-            " its status.",
-        )
+        self.answers.dismiss(when)
 
     def finish(self) -> None:
         """The node is about to stop: sign what is not signed yet."""
@@ -849,24 +720,3 @@ def _without_entries_after(seqno: SeqNo, outputs: list[Output]) -> list[Output]:
         else:
             kept.append(output)
     return kept
-
-
-def _trouble(need: NeedsHistory, trouble: PyccfError) -> Outcome:
-    """What a client is told that waited for history."""
-    if isinstance(trouble, Unavailable):
-        return _not_yet(need)
-    if isinstance(trouble, InvalidLedger):
-        return refusal(500, "InternalError", hist.DAMAGED)
-    return refusal(
-        500,
-        "TransactionPendingOrUnknown",
-        f"Historical {need.what} failed with error: {trouble.message}",
-    )
-
-
-def _not_yet(need: NeedsHistory) -> Outcome:
-    return Outcome(
-        202,
-        {"content-type": "text/plain", "retry-after": "3"},
-        f"Historical {need.what} is not currently available.".encode(),
-    )

@@ -22,6 +22,7 @@ from pyccf.ledger import snapshot
 from pyccf.ledger.cut import Cut
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.node import create, fetch_snapshot
+from pyccf.node.answers import Answers
 from pyccf.node.node import Node
 from pyccf.node.outputs import Channel
 from pyccf.node.restore import Restorable
@@ -477,13 +478,13 @@ def _retired_leads(right: Method) -> Method:
 # --- the node -------------------------------------------------------------------------------------
 
 
-@_bug("answer-before-commit", Node, "_release", "elections", "partitions")
+@_bug("answer-before-commit", Answers, "release", "elections", "partitions")
 def _answer_early(right: Method) -> Method:
     """Answers that were to wait for commit are given as soon as the transaction is ordered."""
 
-    def release(self: Node) -> None:
-        view, _ = self.last_committed()
-        for held in self._waiting.ripe(TxID(view, self.consensus.last)):
+    def release(self: Answers) -> None:
+        view, _ = self._node.last_committed()
+        for held in self._room.ripe(TxID(view, self._node.consensus.last)):
             self._deliver(held, held.response)
 
     return release

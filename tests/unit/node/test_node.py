@@ -12,7 +12,8 @@ from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.errors import LocalError
 from pyccf.http.message import Request
 from pyccf.ledger.receipt import verify_json_receipt
-from pyccf.node.node import WAIT_FOR_MAX, Limits
+from pyccf.node.later import WAIT_FOR_MAX
+from pyccf.node.node import Limits
 from pyccf.service import tables
 from pyccf.types import SeqNo, TxID
 from support.node import STARTED, Person, Service
