@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -130,6 +131,19 @@ class Node(msgspec.Struct):
     cert: str = ""
 
 
+class _Numbered(Protocol):
+    """What a finding is about."""
+
+    @property
+    def seqno(self) -> SeqNo: ...
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """An entry that is known only by what a snapshot says of it."""
+
+    seqno: SeqNo
+
+
 class Identity(msgspec.Struct, frozen=True):
     """A service identity and the seqno from which it is the service's."""
 
@@ -167,6 +181,59 @@ class Auditor:
         self._roots: dict[SeqNo, bytes] = {}
         self._endorsing: bytes = b""
         self._endorsed_until: tuple[TxID, TxID | None] | None = None
+
+    @classmethod
+    def after(
+        cls,
+        txid: TxID,
+        signed: Signature,
+        leaf: bytes,
+        identity: Identity,
+        rows: Mapping[str, Mapping[bytes, bytes]],
+    ) -> Auditor:
+        """One that goes on after a signature, knowing the public tables as they were there.
+
+        What is in the tables is believed, but for the signature. Raises InvalidLedger.
+        """
+        made = cls()
+        made._service_key = key_of(identity.cert)
+        made.identities.append(identity)
+        made._signed_before(txid, signed)
+        entry = _Place(txid.seqno)
+        made._node_infos(entry, rows.get(NODES_INFO, {}))
+        for key, raw in rows.get(NODE_CERTS, {}).items():
+            if endorsed_by(_text(entry, raw, "certificate of a node"), identity.cert):
+                # Others are of nodes of the services before.
+                made._node_certs(entry, {key: raw})
+        node = made._nodes.get(signed.node)
+        if not any(
+            key.verify_digest(signed.sig, signed.root) for key in made._keys_of(signed, node)
+        ):
+            raise _bad(entry, f"is not validly signed by node {signed.node}")
+        made._check_signer(entry, signed, node)
+        if signed.cose is not None:
+            fault = signature.cose_fault(signed, made._service_key)
+            if fault:
+                raise _bad(entry, f"has a COSE signature that {fault}")
+        if endorsement.TABLE in rows:
+            made._endorsement(entry, rows[endorsement.TABLE])
+        made._hill.append(leaf)
+        made._window += leaf
+        return made
+
+    def _signed_before(self, txid: TxID, signed: Signature) -> None:
+        """Take over the tree of a signature, which is known to be the one it signs."""
+        blob = Blob(signed.tree)
+        self._hill = Hill(blob.first, list(blob.edge))
+        for leaf in blob.leaves:
+            self._hill.append(leaf)
+        self.entries = txid.seqno
+        self.last = self.last_signed = txid
+        self._views = (txid.view, txid.view)
+        self._signed_root = signed.root
+        self._window_from = txid.seqno
+        self._before_window = Hill(self._hill.size, list(self._hill.peaks))
+        self._window.clear()
 
     # --- entries ------------------------------------------------------------------------------
 
@@ -289,7 +356,7 @@ class Auditor:
             return None
         return key if key.id == signed.node else None
 
-    def _check_signer(self, entry: ParsedEntry, signed: Signature, node: Node | None) -> None:
+    def _check_signer(self, entry: _Numbered, signed: Signature, node: Node | None) -> None:
         if node is None:
             raise _bad(entry, f"is signed by {signed.node}, which is no node of this service")
         if node.status == "Pending":
@@ -463,7 +530,7 @@ class Auditor:
 
     # --- nodes --------------------------------------------------------------------------------
 
-    def _node_infos(self, entry: ParsedEntry, rows: MapWrites) -> None:
+    def _node_infos(self, entry: _Numbered, rows: MapWrites) -> None:
         for key, raw in rows.items():
             node_id = _text(entry, key, "node id")
             if raw is None:
@@ -481,7 +548,7 @@ class Auditor:
                 node.cert = cert
                 node.key = _key(entry, cert, f"certificate of node {node_id}")
 
-    def _node_certs(self, entry: ParsedEntry, rows: MapWrites) -> None:
+    def _node_certs(self, entry: _Numbered, rows: MapWrites) -> None:
         for key, raw in rows.items():
             node_id = _text(entry, key, "node id")
             if raw is None:
@@ -545,7 +612,7 @@ class Auditor:
         self._service_key = key
         self.identities.append(Identity(entry.seqno, key.id, cert))
 
-    def _endorsement(self, entry: ParsedEntry, rows: MapWrites) -> None:
+    def _endorsement(self, entry: _Numbered, rows: MapWrites) -> None:
         assert self._service_key is not None, "a ledger begins with a service"
         try:
             found = endorsement.parse(rows.get(UNIT) or b"")
@@ -575,22 +642,22 @@ class Auditor:
 # --- reading rows -----------------------------------------------------------------------------
 
 
-def _bad(entry: ParsedEntry, what: str) -> InvalidLedger:
+def _bad(entry: _Numbered, what: str) -> InvalidLedger:
     return InvalidLedger(f"Entry {entry.seqno} {what}.", seqno=entry.seqno)
 
 
-def _bad_message(entry: ParsedEntry, message: str) -> InvalidLedger:
+def _bad_message(entry: _Numbered, message: str) -> InvalidLedger:
     return InvalidLedger(message, seqno=entry.seqno)
 
 
-def _text(entry: ParsedEntry, raw: bytes, what: str) -> str:
+def _text(entry: _Numbered, raw: bytes, what: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
         raise _bad(entry, f"has a {what} that is not UTF-8") from None
 
 
-def _object(entry: ParsedEntry, raw: bytes | None, what: str) -> dict[str, Json]:
+def _object(entry: _Numbered, raw: bytes | None, what: str) -> dict[str, Json]:
     try:
         value = load_json(raw or b"")
     except ValueError:
@@ -600,7 +667,7 @@ def _object(entry: ParsedEntry, raw: bytes | None, what: str) -> dict[str, Json]
     return value
 
 
-def _json_text(entry: ParsedEntry, rows: MapWrites, what: str) -> str:
+def _json_text(entry: _Numbered, rows: MapWrites, what: str) -> str:
     try:
         value = load_json(rows.get(UNIT) or b"")
     except ValueError:
@@ -610,7 +677,7 @@ def _json_text(entry: ParsedEntry, rows: MapWrites, what: str) -> str:
     return value
 
 
-def _key(entry: ParsedEntry, cert: str, what: str) -> PublicKey:
+def _key(entry: _Numbered, cert: str, what: str) -> PublicKey:
     try:
         return key_of(cert)
     except ValueError:

@@ -5,7 +5,8 @@ chunk that one host wrote further than another, ends that were cut off, entries 
 signed that were never committed, files of another service. `inspect` tries what fits after what,
 with the auditor as the judge, and finds the chain that the service itself would have preferred: the
 last provable signature of the greatest view, and there the furthest. Whatever was committed and is
-in the heap at all, with everything before it, is in that chain.
+in the heap at all, with everything before it, is in that chain. A snapshot stands for everything
+before it: where entries are missing, the chain goes on from one that the service vouches for.
 
 Nothing is passed over in silence: every file gets a verdict and the reason for it. Nothing is ever
 changed. Memory grows with the number of entries (32 bytes each), not with their size.
@@ -18,89 +19,29 @@ import copy
 import hashlib
 import itertools
 import os
-from array import array
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
-from pyccf.audit.auditor import Auditor
+from pyccf.audit.auditor import Auditor, Identity
 from pyccf.audit.files import ChunkFile, ChunkReader, StrPath
-from pyccf.audit.snapshots import vouch
+from pyccf.audit.pieces import FileReport, Gap, Link, Piece, Verdict, entries_of
+from pyccf.audit.snapshots import begin_after, vouch
 from pyccf.codec.text import load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.kv.changes import UNIT
 from pyccf.ledger import chunk, snapshot
-from pyccf.ledger.entry import HEADER_SIZE, PREFIX_SIZE, parse, parse_header
+from pyccf.ledger.entry import parse
+from pyccf.ledger.snapshot import Snapshot, SnapshotName
 from pyccf.service.tables import SNAPSHOT_EVIDENCE
 from pyccf.types import SeqNo, TxID
 
 HASH_BYTES = 32
-ENTRY_BYTES_MAX = 1 << 30
-"""Longer than any entry; what claims more is not looked for."""
 PATCHES_MAX = 100
 """Damaged entries of one file that are looked for in others."""
 CHAINS_MAX = 10_000
 """Places in a chain from which continuations are tried."""
-
-
-class Verdict(Enum):
-    """What a file is worth."""
-
-    USED = "used"
-    """Part of the chain."""
-    COPY = "copy"
-    """The same bytes as another file."""
-    SUPERSEDED = "superseded"
-    """All its entries are in a file that is used."""
-    FORKED = "forked"
-    """It leaves the chain for entries that were never committed."""
-    UNPROVEN = "unproven"
-    """It goes on with the chain, but no signature that holds covers it."""
-    DAMAGED = "damaged"
-    FOREIGN = "foreign"
-    """Of another ledger."""
-    UNREACHABLE = "unreachable"
-    """Entries between the chain and this file are missing."""
-    UNFINISHED = "unfinished recovery"
-    """Left by a recovery that was not completed."""
-    SET_ASIDE = "set aside"
-    """Somebody took it out before."""
-    USABLE = "usable"
-    """A snapshot that can be started from."""
-    UNKNOWN = "not a ledger file"
-
-
-class FileReport(msgspec.Struct, rename="camel", omit_defaults=True):
-    """One file."""
-
-    path: str
-    verdict: Verdict
-    reason: str = ""
-    first: SeqNo | None = None
-    last: SeqNo | None = None
-    """Of the entries that can be read in it."""
-    torn_bytes: int = 0
-    """Bytes at its end that are no complete entry."""
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Entries that no usable file holds."""
-
-    first: SeqNo
-    last: SeqNo
-
-
-class Link(msgspec.Struct, frozen=True):
-    """What of a file is part of the chain."""
-
-    path: str
-    first: SeqNo
-    last: SeqNo
-    others: dict[SeqNo, str] = {}
-    """Entries that are damaged in this file, and the files they are taken from instead."""
 
 
 class HeapReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -126,58 +67,18 @@ class HeapReport(msgspec.Struct, frozen=True, rename="camel"):
         return None if self.recoverable is None else TxID.parse(self.recoverable)
 
 
-class _Chunk:
-    """A chunk file that was read through once."""
-
-    __slots__ = ("digest", "end", "fault", "name", "path", "report")
-
-    def __init__(self, path: Path, name: chunk.ChunkName, digest: bytes) -> None:
-        self.path = path
-        self.name = name
-        self.digest = digest
-        self.end: SeqNo = name.first - 1
-        """The last entry that can be read."""
-        self.fault = ""
-        self.report = FileReport(str(path), Verdict.UNKNOWN)
-
-    @property
-    def first(self) -> SeqNo:
-        return self.name.first
-
-    def entry(self, seqno: SeqNo) -> bytes:
-        """One entry, which is there."""
-        return next(self.entries(seqno))
-
-    def entries(self, start: SeqNo) -> Iterator[bytes]:
-        """Entries from `start` on, as far as they follow each other, whatever the table says."""
-        with self.path.open("rb") as file:
-            file.seek(chunk.FIRST_OFFSET)
-            seqno = self.name.first
-            while (data := _next_entry(file, seqno)) is not None:
-                if seqno >= start:
-                    yield data
-                seqno += 1
-
-
-def _next_entry(file: BinaryIO, seqno: SeqNo) -> bytes | None:
-    """The entry that begins here if it is whole and of this seqno."""
-    prefix = file.read(PREFIX_SIZE)
-    if len(prefix) < PREFIX_SIZE or int.from_bytes(prefix[24:32], "little") != seqno:
-        return None
-    try:
-        _, length = parse_header(prefix[:HEADER_SIZE])
-    except InvalidLedger:
-        return None
-    data = prefix + file.read(min(length, ENTRY_BYTES_MAX) - PREFIX_SIZE)
-    return data if len(data) == length else None
-
-
 class _Chain(msgspec.Struct):
     """Files that fit, up to a signature that holds."""
 
     auditor: Auditor
-    files: tuple[_Chunk, ...]
+    files: tuple[Piece, ...] = ()
     links: tuple[Link, ...] = ()
+    begin: SeqNo = 0
+    """The snapshot it begins after; 0: it begins with the first entry."""
+    recoveries: int = 0
+    """How often the service was recovered before that."""
+    digests: bytearray = msgspec.field(default_factory=bytearray)
+    """SHA-256 of each entry, end to end, once it is complete."""
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -187,6 +88,17 @@ class _Chain(msgspec.Struct):
     @property
     def end(self) -> SeqNo:
         return self.rank[1]
+
+    def digest(self) -> None:
+        """Take down the digests of all entries."""
+        for link in self.links:
+            for data in entries_of(link):
+                self.digests += hashlib.sha256(data).digest()
+
+    def holds(self, seqno: SeqNo, data: bytes) -> bool:
+        """Whether this is the entry of that number."""
+        at = HASH_BYTES * (seqno - 1 - self.begin)
+        return self.digests[at : at + HASH_BYTES] == hashlib.sha256(data).digest()
 
 
 def inspect(
@@ -215,14 +127,22 @@ def _walk(directories: Sequence[StrPath]) -> Iterator[Path]:
             yield from (Path(folder) / file for file in sorted(files))
 
 
+class _SnapshotFile(msgspec.Struct):
+    """A snapshot that can be read."""
+
+    found: Snapshot
+    name: SnapshotName
+    report: FileReport
+
+
 class _Heap:
     """The files, and what is found out about them."""
 
     def __init__(self, progress: Callable[[str], object]) -> None:
         self._progress = progress
         self._reports: list[FileReport] = []
-        self._chunks: list[_Chunk] = []
-        self._snapshots: list[tuple[Path, FileReport]] = []
+        self._chunks: list[Piece] = []
+        self._snapshots: list[_SnapshotFile] = []
         self._seen: dict[tuple[bytes, str], str] = {}
         """Files by digest and name: a name says what must be in a file."""
         self._faults: dict[str, str] = {}
@@ -250,11 +170,26 @@ class _Heap:
             report.verdict, report.reason = Verdict.COPY, f"the same as {before}"
             return
         if name is None:
-            self._snapshots.append((path, report))
+            self._take_snapshot(path, report)
         else:
-            self._take_chunk(_Chunk(path, name, digest), report)
+            self._take_chunk(Piece(path, name, digest), report)
 
-    def _take_chunk(self, one: _Chunk, report: FileReport) -> None:
+    def _take_snapshot(self, path: Path, report: FileReport) -> None:
+        name = snapshot.parse_name(path.name)
+        if name is None or not name.committed:
+            report.verdict = Verdict.SET_ASIDE
+            report.reason = "it was not completely written, or somebody took it out"
+            return
+        try:
+            found = snapshot.parse(path.read_bytes())
+        except (OSError, InvalidLedger) as error:
+            report.verdict = Verdict.DAMAGED
+            report.reason = error.message if isinstance(error, InvalidLedger) else str(error)
+            return
+        report.first = report.last = found.seqno
+        self._snapshots.append(_SnapshotFile(found, name, report))
+
+    def _take_chunk(self, one: Piece, report: FileReport) -> None:
         one.report = report
         self._progress(f"reading {one.path}")
         self._scan(one)
@@ -269,7 +204,7 @@ class _Heap:
         else:
             self._chunks.append(one)
 
-    def _scan(self, one: _Chunk) -> None:
+    def _scan(self, one: Piece) -> None:
         """How far a file can be read."""
         report = one.report
         one.end += sum(1 for _ in one.entries(one.first))
@@ -285,14 +220,15 @@ class _Heap:
 
     # --- chains -------------------------------------------------------------------------------
 
-    def _best(self) -> _Chain:
+    def _best(self, beginnings: list[_Chain]) -> _Chain:
         """The chain that the service would have preferred."""
-        best = _Chain(Auditor(), ())
-        waiting = [best]
+        # Of two that lead to the same place, the one that begins earlier has more of the past.
+        waiting = sorted(beginnings, key=lambda chain: -chain.begin)
+        best = waiting[-1]
         known: set[tuple[SeqNo, bytes]] = set()
         while waiting and len(known) < CHAINS_MAX:
             chain = waiting.pop()
-            best = max(best, chain, key=lambda found: found.rank)
+            best = max(best, chain, key=lambda found: (found.rank, -found.begin))
             for longer in self._continued(chain):
                 at = (longer.end, longer.auditor.root)
                 if at not in known:
@@ -313,13 +249,13 @@ class _Heap:
         # Of two that lead to the same place, a file of which nothing is left over is taken first.
         return sorted(found, key=lambda longer: (longer.rank, longer.files[-1].end > longer.end))
 
-    def _extend(self, chain: _Chain, one: _Chunk) -> _Chain | None:
+    def _extend(self, chain: _Chain, one: Piece) -> _Chain | None:
         """The chain up to the last signature in a file that holds; None if there is none.
 
         An entry that a signature shows to be damaged is taken from another file, if one has it.
         """
         self._faults.pop(str(one.path), None)
-        others: dict[SeqNo, _Chunk] = {}
+        others: dict[SeqNo, Piece] = {}
         while True:
             auditor, fault = self._feed(chain, one, others)
             if fault is None or len(others) >= PATCHES_MAX:
@@ -342,10 +278,12 @@ class _Heap:
             proven,
             {n: str(other.path) for n, other in others.items() if n <= proven},
         )
-        return _Chain(auditor, (*chain.files, one), (*chain.links, link))
+        return msgspec.structs.replace(
+            chain, auditor=auditor, files=(*chain.files, one), links=(*chain.links, link)
+        )
 
     def _feed(
-        self, chain: _Chain, one: _Chunk, others: dict[SeqNo, _Chunk], until: SeqNo = 0
+        self, chain: _Chain, one: Piece, others: dict[SeqNo, Piece], until: SeqNo = 0
     ) -> tuple[Auditor, InvalidLedger | None]:
         """Have the entries of a file judged, up to the first that is not good."""
         auditor = copy.deepcopy(chain.auditor)
@@ -360,8 +298,8 @@ class _Heap:
         return auditor, None
 
     def _another(
-        self, one: _Chunk, seqno: SeqNo, end: SeqNo, others: dict[SeqNo, _Chunk]
-    ) -> _Chunk | None:
+        self, one: Piece, seqno: SeqNo, end: SeqNo, others: dict[SeqNo, Piece]
+    ) -> Piece | None:
         """Another file with another version of an entry; None when there is none to be tried."""
         if seqno <= end or seqno in others or not one.first <= seqno <= one.end:
             return None
@@ -376,46 +314,58 @@ class _Heap:
 
     def report(self) -> HeapReport:
         """Everything, once all files were taken."""
-        chain = self._best()
-        digests = self._digests_of(chain)
+        chain = self._best([_Chain(Auditor())])
+        after = self._after_snapshots(chain)
+        last = chain if after is None else after
+        identities = [*chain.auditor.identities, *(after.auditor.identities if after else ())]
+        for each in (chain, last):
+            if not each.digests:
+                each.digest()
         for one in self._chunks:
-            if one in chain.files:
-                self._judge_used(one, chain)
-            else:
-                self._judge_other(one, chain, digests)
-        usable = {
-            txid: report
-            for path, report in self._snapshots
-            if (txid := self._judge_snapshot(path, report, chain)) is not None
-        }
-        newest = usable[max(usable)] if usable else None
-        last = chain.auditor.last_signed
-        links = chain.links
-        if usable and max(usable).seqno > chain.end:
-            last = max(usable)
-            links += self._after_snapshot(last.seqno)
-        identities = chain.auditor.identities
+            self._judge(one, chain, after)
+        newest = self._newest(chain, after, identities)
         return HeapReport(
-            recoverable=None if last is None else str(last),
-            entries=chain.end,
-            unsigned=self._unproven(chain),
+            recoverable=None if last.auditor.last_signed is None else str(last.auditor.last_signed),
+            entries=last.end,
+            unsigned=self._unproven(last),
             identity=identities[-1].cert if identities else "",
-            recovery_count=max(0, len(identities) - 1),
-            chain=links,
-            snapshot=None if newest is None else newest.path,
-            missing=self._missing(chain),
+            recovery_count=last.recoveries + max(0, len(last.auditor.identities) - 1),
+            chain=chain.links + (after.links if after else ()),
+            snapshot=newest,
+            missing=self._missing(chain, after),
             files=tuple(self._reports),
         )
 
-    def _digests_of(self, chain: _Chain) -> bytearray:
-        """SHA-256 of each entry of the chain, end to end."""
-        digests = bytearray()
-        for link in chain.links:
-            for data in _entries_of(link):
-                digests += hashlib.sha256(data).digest()
-        return digests
+    def _after_snapshots(self, chain: _Chain) -> _Chain | None:
+        """A chain that begins with a snapshot and leads further than one without."""
+        beginnings: list[_Chain] = []
+        known = {identity.key_id for identity in chain.auditor.identities}
+        for one in self._snapshots:
+            if one.found.seqno <= chain.end:
+                continue
+            try:
+                made = begin_after(one.found, one.name)
+            except (InvalidLedger, InvalidReceipt):
+                continue  # `_judge_snapshot` says why
+            if not known or known & made.keys:
+                begin, recoveries = one.found.seqno, made.recoveries
+                beginnings.append(_Chain(made.auditor, begin=begin, recoveries=recoveries))
+        if not beginnings:
+            return None
+        best = self._best(beginnings)
+        return best if best.rank > chain.rank else None
 
-    def _judge_used(self, one: _Chunk, chain: _Chain) -> None:
+    def _judge(self, one: Piece, chain: _Chain, after: _Chain | None) -> None:
+        if after is not None and one in after.files:
+            self._judge_used(one, after)
+        elif one in chain.files:
+            self._judge_used(one, chain)
+        elif after is not None and (one.first > chain.end + 1 or one.end > after.begin):
+            self._judge_other(one, after)
+        else:
+            self._judge_other(one, chain)
+
+    def _judge_used(self, one: Piece, chain: _Chain) -> None:
         report = one.report
         report.verdict = Verdict.USED
         if one is not chain.files[-1] or one.end <= chain.end:
@@ -428,13 +378,17 @@ class _Heap:
         why = self._faults.get(str(one.path)) or one.fault or "no signature follows them"
         report.reason = f"entries {chain.end + 1} to {one.end} do not count: {why}"
 
-    def _judge_other(self, one: _Chunk, chain: _Chain, digests: bytearray) -> None:
+    def _judge_other(self, one: Piece, chain: _Chain) -> None:
         report = one.report
         if one.first > chain.end + 1:
             report.verdict = Verdict.UNREACHABLE
             report.reason = f"entries {chain.end + 1} to {one.first - 1} are missing"
             return
-        same, different, first = self._compare(one, chain.end, digests)
+        if one.end <= chain.begin:
+            report.verdict = Verdict.UNREACHABLE
+            report.reason = f"entries before it are missing; the snapshot at {chain.begin} is used"
+            return
+        same, different, first = self._compare(one, chain)
         if one.end > chain.end and not different:
             report.verdict = Verdict.DAMAGED if one.fault else Verdict.UNPROVEN
             why = self._faults.get(str(one.path)) or one.fault or "no signature follows them"
@@ -442,7 +396,7 @@ class _Heap:
         elif not different:
             report.verdict = Verdict.DAMAGED if one.fault else Verdict.SUPERSEDED
             report.reason = one.fault or "its entries are in files that are used"
-        elif same and self._continues(one, first, chain.end, digests):
+        elif same and self._continues(one, first, chain):
             report.verdict = Verdict.DAMAGED
             report.reason = f"entry {first} is not the one that was signed"
         elif same:
@@ -453,28 +407,27 @@ class _Heap:
             why = self._faults.get(str(one.path), "")
             report.reason = "it does not belong to this ledger" + (f": {why}" if why else "")
 
-    def _compare(self, one: _Chunk, end: SeqNo, digests: bytearray) -> tuple[int, int, SeqNo]:
+    def _compare(self, one: Piece, chain: _Chain) -> tuple[int, int, SeqNo]:
         """How many entries are those of the chain, how many not, and the first that is not."""
         same = different = 0
         first: SeqNo = 0
-        for seqno, data in enumerate(one.entries(one.first), one.first):
-            if seqno > end:
+        start = max(one.first, chain.begin + 1)
+        for seqno, data in enumerate(one.entries(start), start):
+            if seqno > chain.end:
                 break
-            at = HASH_BYTES * (seqno - 1)
-            if digests[at : at + HASH_BYTES] == hashlib.sha256(data).digest():
+            if chain.holds(seqno, data):
                 same += 1
             else:
                 different += 1
                 first = first or seqno
         return same, different, first
 
-    def _continues(self, one: _Chunk, first: SeqNo, end: SeqNo, digests: bytearray) -> bool:
+    def _continues(self, one: Piece, first: SeqNo, chain: _Chain) -> bool:
         """Whether entries after the first different one are those of the chain again."""
         for seqno, data in enumerate(one.entries(first + 1), first + 1):
-            at = HASH_BYTES * (seqno - 1)
-            if seqno > end:
+            if seqno > chain.end:
                 break
-            if digests[at : at + HASH_BYTES] == hashlib.sha256(data).digest():
+            if chain.holds(seqno, data):
                 return True
         return False
 
@@ -484,73 +437,73 @@ class _Heap:
         ends += [one.end for one in chain.files[-1:]]
         return max([0, *(end - chain.end for end in ends)])
 
-    def _missing(self, chain: _Chain) -> tuple[Gap, ...]:
-        """What lies between the chain and the files that it does not reach."""
+    def _missing(self, chain: _Chain, after: _Chain | None) -> tuple[Gap, ...]:
+        """What no file holds that is used, or that is not reached."""
+        spans = [(one.first, one.end) for one in self._chunks if _is_beyond(one)]
+        if after is not None:
+            spans.append((after.begin + 1, after.end))
         gaps: list[Gap] = []
         reached = chain.end
-        for one in sorted(self._chunks, key=lambda one: one.first):
-            if one.first > reached + 1:
-                gaps.append(Gap(reached + 1, one.first - 1))
-            if one.report.verdict in (Verdict.UNREACHABLE, Verdict.USED):
-                reached = max(reached, one.end if one not in chain.files else reached)
+        for first, end in sorted(spans):
+            if first > reached + 1:
+                gaps.append(Gap(reached + 1, first - 1))
+            reached = max(reached, end)
         return tuple(gaps)
 
     # --- snapshots ----------------------------------------------------------------------------
 
-    def _after_snapshot(self, seqno: SeqNo) -> tuple[Link, ...]:
-        """Files that go on after a snapshot which the chain does not reach. The node that recovers
-        from it is who proves them."""
-        links: list[Link] = []
-        for one in sorted(self._chunks, key=lambda one: (one.first, -one.end)):
-            if one.first <= seqno + 1 <= one.end:
-                one.report.verdict = Verdict.USED
-                one.report.reason = f"it goes on after the snapshot at {seqno}"
-                links.append(Link(str(one.path), seqno + 1, one.end))
-                seqno = one.end
-        return tuple(links)
+    def _newest(
+        self, chain: _Chain, after: _Chain | None, identities: list[Identity]
+    ) -> str | None:
+        """Where to begin to read: the newest snapshot that the ledger is seen to record. Another
+        one must do where entries before it are missing."""
+        usable: dict[tuple[bool, bool, SeqNo], str] = {}
+        for one in self._snapshots:
+            recorded = self._judge_snapshot(one, [chain, after or chain], identities)
+            needed = after is not None and one.found.seqno >= after.begin
+            if recorded or (needed and recorded is not None):
+                usable[needed, recorded, one.found.seqno] = one.report.path
+        return usable[max(usable)] if usable else None
 
-    def _judge_snapshot(self, path: Path, report: FileReport, chain: _Chain) -> TxID | None:
-        """Where a snapshot was taken, if the present service of the chain vouches for it."""
-        name = snapshot.parse_name(path.name)
-        if name is None or not name.committed:
-            report.verdict = Verdict.SET_ASIDE
-            report.reason = "it was not completely written, or somebody took it out"
-            return None
+    def _judge_snapshot(
+        self, one: _SnapshotFile, chains: list[_Chain], identities: list[Identity]
+    ) -> bool | None:
+        """Whether the ledger is seen to record a snapshot; None for one that cannot be used."""
+        report = one.report
         try:
-            found = snapshot.parse(path.read_bytes())
-            report.first = report.last = found.seqno
-        except (OSError, InvalidLedger) as error:
-            report.verdict = Verdict.DAMAGED
-            report.reason = error.message if isinstance(error, InvalidLedger) else str(error)
-            return None
-        identities = chain.auditor.identities
-        if not identities:
-            report.verdict = Verdict.UNREACHABLE
-            report.reason = "no ledger file says which service it is of"
-            return None
-        try:
-            identity, evidence = vouch(found, name, identities)
+            if not identities:
+                begin_after(one.found, one.name)
+            identity, evidence = vouch(one.found, one.name, identities)
         except InvalidReceipt as error:
             report.verdict, report.reason = Verdict.FOREIGN, error.message
+            return None
         except InvalidLedger as error:
             report.verdict, report.reason = Verdict.DAMAGED, error.message
-        else:
-            if identity is not identities[-1]:
-                report.verdict = Verdict.SUPERSEDED
-                report.reason = "an earlier service took it"
-            elif evidence <= chain.end and not _records(chain, evidence, found):
-                report.verdict = Verdict.FORKED
-                report.reason = f"entry {evidence} of the ledger does not record it"
-            else:
-                report.verdict, report.reason = Verdict.USABLE, ""
-                return found.txid
-        return None
+            return None
+        if identity.key_id != identities[-1].key_id:
+            report.verdict, report.reason = Verdict.SUPERSEDED, "an earlier service took it"
+            return None
+        recorded = False
+        for chain in chains:
+            if chain.begin < evidence <= chain.end:
+                recorded = _records(chain, evidence, one.found)
+                if not recorded:
+                    report.verdict = Verdict.FORKED
+                    report.reason = f"entry {evidence} of the ledger does not record it"
+                    return None
+        report.verdict = Verdict.USABLE
+        report.reason = "" if recorded else f"entry {evidence}, which records it, is missing"
+        return recorded
 
 
-def _records(chain: _Chain, seqno: SeqNo, found: snapshot.Snapshot) -> bool:
+def _is_beyond(one: Piece) -> bool:
+    return one.report.verdict in (Verdict.UNREACHABLE, Verdict.USED)
+
+
+def _records(chain: _Chain, seqno: SeqNo, found: Snapshot) -> bool:
     """Whether an entry of the chain records a snapshot."""
     link = next(link for link in chain.links if link.first <= seqno <= link.last)
-    data = next(itertools.islice(_entries_of(link), seqno - link.first, None))
+    data = next(itertools.islice(entries_of(link), seqno - link.first, None))
     raw = parse(data).public_maps().get(SNAPSHOT_EVIDENCE, {}).get(UNIT)
     try:
         return load_json(raw or b"") == snapshot.record_of(found)
@@ -561,76 +514,3 @@ def _records(chain: _Chain, seqno: SeqNo, found: snapshot.Snapshot) -> bool:
 def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-# --- taking what is good ----------------------------------------------------------------------
-
-
-def collect(report: HeapReport, folder: StrPath) -> list[str]:
-    """Write the ledger files of the chain, and nothing else, into a new folder; their names.
-
-    A file that belongs to the chain as a whole is copied, of any other the entries that do are
-    written. Raises LocalError when the folder holds anything, or the disk refuses.
-    """
-    target = Path(folder)
-    names: list[str] = []
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        if any(target.iterdir()):
-            raise LocalError(
-                f"{target} is not empty.", hint="Nothing is ever written over: name another place."
-            )
-        for link in report.chain:
-            names.append(_collect(link, target, last=link is report.chain[-1]))
-    except OSError as error:
-        raise LocalError(f"{error.filename or target}: {error.strerror}.") from None
-    return names
-
-
-def _entries_of(link: Link) -> Iterator[bytes]:
-    """The entries that a file gives to the chain."""
-    one = _chunk_at(link.path)
-    for seqno, data in enumerate(one.entries(link.first), link.first):
-        if seqno > link.last:
-            break
-        other = link.others.get(seqno)
-        yield data if other is None else _chunk_at(other).entry(seqno)
-
-
-def _chunk_at(path: str) -> _Chunk:
-    name = chunk.parse_name(Path(path).name)
-    assert name is not None, "only ledger files are part of a chain"
-    return _Chunk(Path(path), name, b"")
-
-
-def _is_sound(one: _Chunk) -> bool:
-    """Whether a file is a committed chunk as it should be, table and all."""
-    with ChunkReader(ChunkFile(one.path, one.name)) as reader:
-        try:
-            return one.name.committed and sum(1 for _ in reader.entries()) > 0
-        except InvalidLedger:
-            return False
-
-
-def _collect(link: Link, folder: Path, *, last: bool) -> str:
-    one = _chunk_at(link.path)
-    path, name = one.path, one.name
-    whole = (name.first, name.last) == (link.first, link.last) and not link.others
-    if whole and _is_sound(one):
-        (folder / path.name).write_bytes(path.read_bytes())
-        return path.name
-    positions = array("I")
-    at = chunk.FIRST_OFFSET
-    made = folder / (
-        chunk.open_name(link.first) if last else chunk.committed_name(link.first, link.last)
-    )
-    with made.open("xb") as file:
-        file.write(chunk.encode_header(0))
-        for data in _entries_of(link):
-            positions.append(at)
-            at += file.write(data)
-        if not last:
-            file.write(chunk.encode_table(positions))
-            file.seek(0)
-            file.write(chunk.encode_header(at))
-    return made.name

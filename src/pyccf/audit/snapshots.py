@@ -12,20 +12,23 @@ Raises LocalError for a folder that cannot be listed; what is wrong with a file 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from pyccf.audit.auditor import Identity
+from pyccf.audit.auditor import PREVIOUS_IDENTITY, SERVICE_INFO, Auditor, Identity
 from pyccf.audit.files import StrPath
 from pyccf.codec.text import load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.kv.changes import UNIT
 from pyccf.ledger import snapshot
+from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import ParsedEntry
 from pyccf.service.tables import SNAPSHOT_EVIDENCE
-from pyccf.types import SeqNo
+from pyccf.types import Json, SeqNo
+
+Rows = Mapping[bytes, bytes]
 
 
 class SnapshotFinding(msgspec.Struct, frozen=True):
@@ -121,3 +124,47 @@ def vouch(
             )
         return identity, evidence
     raise why
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """A snapshot to go on from."""
+
+    auditor: Auditor
+    """To be fed with what comes after the snapshot."""
+    keys: set[str]
+    """Ids of the keys of the service that took it, and of the service before that."""
+    recoveries: int
+
+
+def begin_after(found: snapshot.Snapshot, name: snapshot.SnapshotName) -> Beginning:
+    """Go on from a snapshot that the service in it vouches for, without the ledger before it.
+
+    Raises InvalidReceipt when it does not, InvalidLedger when the snapshot does not add up.
+    """
+    public = found.public_maps()
+    rows = {one.name: {key: pair.value for key, pair in one.pairs.items()} for one in public}
+    service = _row(found, rows, SERVICE_INFO)
+    cert, recoveries = service.get("cert"), service.get("recovery_count")
+    previous = rows.get(PREVIOUS_IDENTITY, {}).get(UNIT)
+    try:
+        identity = Identity(found.seqno, key_of(str(cert)).id, str(cert))
+        before = {key_of(str(load_json(previous))).id} if previous is not None else set()
+    except ValueError:
+        raise InvalidLedger("a service identity in it cannot be read") from None
+    vouch(found, name, [identity])
+    signed, _ = snapshot.history_of(found, public)
+    return Beginning(
+        Auditor.after(found.txid, signed, found.leaf, identity, rows),
+        {identity.key_id, *before},
+        recoveries if isinstance(recoveries, int) else 0,
+    )
+
+
+def _row(found: snapshot.Snapshot, rows: Mapping[str, Rows], table: str) -> dict[str, Json]:
+    try:
+        value = load_json(rows.get(table, {}).get(UNIT) or b"")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidLedger(f"the snapshot at {found.seqno} does not say which service it is of")
+    return value

@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from pyccf.audit.heap import FileReport, HeapReport, collect, inspect
+from pyccf.audit.collecting import collect
+from pyccf.audit.heap import HeapReport, inspect
+from pyccf.audit.pieces import FileReport
 from pyccf.cli.options import json_option
 from pyccf.cli.output import Output, pyccf_line
 from pyccf.cli.reading import parse_json, read_text
@@ -56,7 +58,10 @@ def _show(found: HeapReport, out: Output) -> None:
     rows = [(_range(f), f.verdict.value, f.path, _why(f)) for f in found.files]
     out.table(("entries", "verdict", "file", "why"), rows, "There are no files.")
     if found.recoverable is None:
-        out.line("Nothing can be recovered: no chain of entries begins with entry 1.")
+        out.line(
+            "Nothing can be recovered: no chain of entries begins with entry 1, and no snapshot is"
+            " sound."
+        )
     else:
         out.fields(
             [

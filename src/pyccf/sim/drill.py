@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pyccf.audit.heap import HeapReport, collect, inspect
+from pyccf.audit.collecting import collect
+from pyccf.audit.heap import HeapReport, inspect
 from pyccf.audit.verify import verify
 from pyccf.http.message import Request
 from pyccf.kv import wire

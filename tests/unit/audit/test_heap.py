@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pyccf.audit.heap import FileReport, Gap, HeapReport, Verdict, collect, inspect
+from pyccf.audit.collecting import collect
+from pyccf.audit.heap import HeapReport, inspect
+from pyccf.audit.pieces import FileReport, Gap, Verdict
 from pyccf.audit.verify import verify
 from pyccf.errors import LocalError
 from pyccf.ledger.chunk import parse_name
