@@ -6,6 +6,9 @@ import pytest
 
 from pyccf.audit import heap
 from pyccf.kv.changes import Changes
+from pyccf.kv.content import MapContent
+from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.ledger.snapshot import Snapshot
 from pyccf.node.private import PrivateRecovery
 from pyccf.node.replica import Replica
 from pyccf.sim import drill
@@ -23,6 +26,9 @@ def test_services_come_back_from_what_is_left() -> None:
     assert total.files_hurt
     assert total.nothing_lost
     assert total.joined
+    assert total.snapshots_lost
+    assert total.snapshots_hurt
+    assert total.from_snapshots > total.without_beginning > 0
 
 
 def test_a_drill_is_a_function_of_its_seed() -> None:
@@ -58,6 +64,27 @@ def test_a_shorter_chain_than_the_files_hold_is_missed(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(heap._Heap, "take", forgetful)
     assert violated(SEEDS).startswith("Kept:")
+
+
+def test_a_snapshot_that_nobody_looks_at_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = heap._Heap.take
+
+    def blind(self: heap._Heap, path: heap.Path) -> None:
+        if not path.name.startswith("snapshot_"):
+            take(self, path)
+
+    monkeypatch.setattr(heap._Heap, "take", blind)
+    assert violated(SEEDS).startswith("Kept:")
+
+
+def test_private_state_of_a_snapshot_that_is_not_read_is_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without(self: Snapshot, secrets: LedgerSecrets) -> list[MapContent]:
+        return []
+
+    monkeypatch.setattr(Snapshot, "private_maps", without)
+    assert violated(SEEDS)
 
 
 def test_a_service_that_is_not_opened_again_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:

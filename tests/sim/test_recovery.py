@@ -40,7 +40,7 @@ class Recovering(Drill):
 
     def opened(self, cluster: Cluster) -> None:
         self._insist(cluster)
-        self._check_state(cluster, self.entries, 0)
+        self._check_state(cluster, self.entries, [])
 
     def until(self, cluster: Cluster, state: str, shell: Shell) -> None:
         self._until(cluster, lambda: shell.node.state == state, state)

@@ -457,18 +457,23 @@ class _Heap:
     ) -> str | None:
         """Where to begin to read: the newest snapshot that the ledger is seen to record. Another
         one must do where entries before it are missing."""
-        usable: dict[tuple[bool, bool, SeqNo], str] = {}
+        usable: dict[tuple[bool, SeqNo], str] = {}
         for one in self._snapshots:
-            recorded = self._judge_snapshot(one, [chain, after or chain], identities)
             needed = after is not None and one.found.seqno >= after.begin
-            if recorded or (needed and recorded is not None):
-                usable[needed, recorded, one.found.seqno] = one.report.path
+            recorded = self._judge_snapshot(one, [chain, after or chain], identities, needed)
+            wanted = recorded if after is None else needed
+            if one.report.verdict is Verdict.USABLE and wanted:
+                usable[recorded, one.found.seqno] = one.report.path
         return usable[max(usable)] if usable else None
 
     def _judge_snapshot(
-        self, one: _SnapshotFile, chains: list[_Chain], identities: list[Identity]
-    ) -> bool | None:
-        """Whether the ledger is seen to record a snapshot; None for one that cannot be used."""
+        self,
+        one: _SnapshotFile,
+        chains: list[_Chain],
+        identities: list[Identity],
+        needed: bool,
+    ) -> bool:
+        """Whether the ledger is seen to record a snapshot; the verdict is in its report."""
         report = one.report
         try:
             if not identities:
@@ -476,13 +481,10 @@ class _Heap:
             identity, evidence = vouch(one.found, one.name, identities)
         except InvalidReceipt as error:
             report.verdict, report.reason = Verdict.FOREIGN, error.message
-            return None
+            return False
         except InvalidLedger as error:
             report.verdict, report.reason = Verdict.DAMAGED, error.message
-            return None
-        if identity.key_id != identities[-1].key_id:
-            report.verdict, report.reason = Verdict.SUPERSEDED, "an earlier service took it"
-            return None
+            return False
         recorded = False
         for chain in chains:
             if chain.begin < evidence <= chain.end:
@@ -490,7 +492,10 @@ class _Heap:
                 if not recorded:
                     report.verdict = Verdict.FORKED
                     report.reason = f"entry {evidence} of the ledger does not record it"
-                    return None
+                    return False
+        if identity.key_id != identities[-1].key_id and not (recorded and needed):
+            report.verdict, report.reason = Verdict.SUPERSEDED, "an earlier service took it"
+            return False
         report.verdict = Verdict.USABLE
         report.reason = "" if recorded else f"entry {evidence}, which records it, is missing"
         return recorded

@@ -11,6 +11,7 @@ entry at the end of the last file is what a crash leaves behind, not an error: `
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -84,9 +85,11 @@ def verify(
     service_cert_pem: str | None = None,
     include_recovery: bool = False,
     observer: Callable[[ParsedEntry], object] | None = None,
+    beginning: Auditor | None = None,
 ) -> VerifyReport:
     """Check the ledger in one or several directories, which together hold it from entry 1 on.
 
+    With `beginning`, which knows a snapshot, they need hold only what comes after that.
     `until` stops at the first signature at or after that seqno. `secrets` make every entry be
     decrypted as well. `service_cert_pem` is the certificate the caller knows the service by; a
     ledger whose present identity has another key is not that service's. `observer` is shown every
@@ -102,7 +105,10 @@ def verify(
     found = find_chunks(directories, include_recovery=include_recovery)
     if not found.chunks:
         raise LocalError("There are no ledger files in the directory.")
-    run = _Run(found.chunks, progress, until, secrets, observer)
+    auditor = Auditor(secrets) if beginning is None else beginning
+    begin = auditor.entries
+    chunks = [one for one in found.chunks if one.name.last is None or one.name.last > begin]
+    run = _Run(chunks, progress, until, auditor, observer)
     worst: VerifyError | None = None
     try:
         run.walk()
@@ -111,7 +117,6 @@ def verify(
     except InvalidLedger as fault:
         first = run.earlier(fault)
         worst = VerifyError(first.seqno, first.file or run.file_of(first.seqno), first.message)
-    auditor = run.auditor
     return VerifyReport(
         ok=worst is None,
         last_valid=auditor.last_signed,
@@ -139,10 +144,11 @@ class _Run:
         chunks: list[ChunkFile],
         progress: ProgressCallback | None,
         until: SeqNo | None,
-        secrets: LedgerSecrets | None,
+        auditor: Auditor,
         observer: Callable[[ParsedEntry], object] | None,
     ) -> None:
-        self.auditor = Auditor(secrets)
+        self.auditor = auditor
+        self._begin = auditor.entries
         self._observer = observer
         self.files = 0
         self.bytes_done = 0
@@ -186,7 +192,7 @@ class _Run:
                 seqno=expected,
                 file=one.path.name,
             )
-        if first < expected:
+        if first < expected and self.auditor.entries > self._begin:
             raise InvalidLedger(
                 f"The file begins with entry {first}, which an earlier file holds already.",
                 seqno=expected,
@@ -201,7 +207,7 @@ class _Run:
         name = reader.name
         before = self.bytes_done
         ends_with_flag = False
-        for data in reader.entries():
+        for data in itertools.islice(reader.entries(), auditor.entries + 1 - name.first, None):
             seqno = auditor.entries + 1
             try:
                 entry = parse(data)

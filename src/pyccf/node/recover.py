@@ -225,7 +225,11 @@ class PublicRecovery:
 
     def _other_snapshot(self) -> str:
         """Why the snapshot is not one that this ledger records, "" if it is, or does not say."""
-        if self._recorded or self._evidence > self._signed.seqno:
+        found = self._plan.snapshot
+        if found is None:
+            return ""
+        there = self._evidence <= self._signed.seqno
+        if self._recorded if there else not found.by_itself:
             return ""
         return (
             f"Entry {self._evidence} of the ledger does not record the snapshot that this node"

@@ -14,6 +14,7 @@ from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger
 from pyccf.ledger import signature
 from pyccf.ledger import snapshot as snapshots
+from pyccf.service import tables
 
 if TYPE_CHECKING:
     from pyccf.kv.content import MapContent
@@ -51,6 +52,23 @@ def judge(data: bytes, name: SnapshotName, service_cert_pem: str) -> Restorable:
     return restorable
 
 
+def judge_by_itself(data: bytes, name: SnapshotName) -> Restorable:
+    """A snapshot file that the service in it vouches for, whichever that is.
+
+    Only a ledger that goes on with it and records it can tell more. Raises InvalidLedger,
+    InvalidReceipt.
+    """
+    public = {one.name: one.pairs for one in snapshots.parse(data).public_maps()}
+    pair = public.get(tables.SERVICE_INFO, {}).get(tables.UNIT)
+    row = None if pair is None else tables.decode_row(tables.SERVICE_INFO, pair.value)
+    cert = row.get("cert") if isinstance(row, dict) else None
+    if not isinstance(cert, str):
+        raise InvalidLedger("The snapshot does not say of which service it is.")
+    found = judge(data, name, cert)
+    found.by_itself = True
+    return found
+
+
 class Restorable:
     """A snapshot whose public part was read and fits together."""
 
@@ -64,6 +82,8 @@ class Restorable:
         self.tree: Tree = tree
         self.proven: Proven | None = None
         """What its receipt proves, if that was judged."""
+        self.by_itself = False
+        """Only the service in it vouches for it."""
 
     @property
     def seqno(self) -> SeqNo:

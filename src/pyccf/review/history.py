@@ -23,7 +23,7 @@ import msgspec
 
 from pyccf.api.gov.scripts import Scripts
 from pyccf.apps.context import GovernanceOperations, Services
-from pyccf.audit.auditor import Hill
+from pyccf.audit.trees import Hill
 from pyccf.codec import cose
 from pyccf.codec.cose import Sign1, parse_sign1
 from pyccf.codec.text import load_json, unb64

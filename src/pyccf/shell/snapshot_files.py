@@ -71,6 +71,8 @@ class SnapshotFiles:
         self._kept = kept
         self.removed: list[str] = []
         """What opening found half written, and removed."""
+        self.refused: set[str] = set()
+        """Committed files that this node would not start from: it offers them to nobody."""
         if self._read_only is not None and not self._files.is_directory(self._read_only):
             raise LocalError(f"Read-only snapshot directory {self._read_only} is not a directory.")
         with _guard(self.directory, "create directory"):
@@ -158,7 +160,7 @@ class SnapshotFiles:
 
     def newest(self, since: SeqNo = 0) -> str | None:
         """Name of the newest snapshot of the main directory that is after `since`."""
-        found = self._in(self.directory)
+        found = [f for f in self._in(self.directory) if f.name not in self.refused]
         return found[-1].name if found and found[-1].seqno > since else None
 
     def candidates(self) -> list[SnapshotFile]:

@@ -21,7 +21,7 @@ from pyccf.consensus.raft import RaftSettings
 from pyccf.crypto import certs
 from pyccf.crypto.entropy import Entropy
 from pyccf.crypto.keys import Curve
-from pyccf.errors import ConfigError, InvalidLedger, LocalError, PyccfError
+from pyccf.errors import ConfigError, LocalError, PyccfError
 from pyccf.node.create import NodePlan, Parts, ServicePlan, start_service
 from pyccf.node.fetch_snapshot import FetchPlan
 from pyccf.node.join import JoinTarget, join_service
@@ -39,8 +39,8 @@ from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.install import AppSource, LoadedApp, load_app
 from pyccf.shell.package import digest_of_code, digest_of_file
 from pyccf.shell.snapshot_files import SnapshotFiles
-from pyccf.shell.startup_snapshot import choose
-from pyccf.types import Json, SeqNo, UnixSeconds
+from pyccf.shell.startup_snapshot import choose, choose_to_recover
+from pyccf.types import Json, UnixSeconds
 
 
 class Exit(Exception):
@@ -369,7 +369,7 @@ def _recover(
         subject=subject,
         curve=_curve(config),
     )
-    snapshot = choose(prepared.snapshots, previous, log)
+    snapshot, whole = choose_to_recover(prepared.disk, prepared.snapshots, previous, log)
     kept = recover.previous_sealed_ledger_secret_location
     sealed = sealing.unseal(kept, prepared.host_data, log) if kept else {}
     return recover_service(
@@ -378,7 +378,7 @@ def _recover(
             previous_service_identity=previous,
             snapshot=snapshot,
             sealed=sealed,
-            whole_ledger=snapshot is None or _is_whole(prepared.disk, snapshot.seqno),
+            whole_ledger=whole,
             service_data=prepared.files.service_data,
             node_validity_days=config.node_certificate.initial_validity_days,
         ),
@@ -389,20 +389,6 @@ def _recover(
         app=prepared.app.app,
         install=install,
     )
-
-
-def _is_whole(disk: LedgerDisk, seqno: SeqNo) -> bool:
-    """Whether the ledger is there from its first entry to where a snapshot was taken."""
-    at: SeqNo = 0
-    try:
-        while at < seqno:
-            last = disk.end_of_chunk(at + 1)
-            if last <= at:
-                return False
-            at = last
-    except InvalidLedger:
-        return False
-    return True
 
 
 def _told(interface: cfg.RpcInterface, address: str) -> RpcInterface:

@@ -1,9 +1,12 @@
 """Which of the snapshots on disk a node starts from.
 
-The newest that the service vouches for. Nothing is passed over in silence: a damaged file is set
-aside under the name `….ignored` (in the main directory; the read-only one is never touched), one
-that another service signed stays where it is, since the certificate may be the wrong one; both are
-logged by name with the reason (spec: node-lifecycle.md §8.4-8.5).
+The newest that the service vouches for. Where none is and entries are missing, a node that recovers
+may try one of an earlier service: the ledger will say whether it is true.
+
+Nothing is passed over in silence: a damaged file is set aside under the name `….ignored` (in the
+main directory; the read-only one is never touched), one that another service signed stays where it
+is, since the certificate may be the wrong one; both are logged by name with the reason
+(spec: node-lifecycle.md §8.4-8.5).
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from collections.abc import Callable
 
 from pyccf.errors import InvalidLedger, InvalidReceipt, StorageError
 from pyccf.ledger.snapshot import parse_name
-from pyccf.node.restore import Restorable, judge
+from pyccf.node.restore import Restorable, judge, judge_by_itself
+from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.snapshot_files import SnapshotFile, SnapshotFiles
+from pyccf.types import SeqNo
 
 
 def choose(
@@ -29,7 +34,55 @@ def choose(
         if found is not None:
             log("info", f"Found snapshot {file.path}")
             return found
+        if file.main:
+            files.refused.add(file.name)
     return None
+
+
+def choose_to_recover(
+    disk: LedgerDisk,
+    files: SnapshotFiles,
+    previous_cert_pem: str,
+    log: Callable[[str, str], None],
+) -> tuple[Restorable | None, bool]:
+    """The snapshot to recover from, and whether the ledger is there from its first entry on."""
+    whole = _whole_until(disk)
+    found = choose(files, previous_cert_pem, log)
+    if found is None:
+        found = _choose_earlier(files, whole, disk.last, log)
+    return found, found is None or whole >= found.seqno
+
+
+def _choose_earlier(
+    files: SnapshotFiles, whole: SeqNo, last: SeqNo, log: Callable[[str, str], None]
+) -> Restorable | None:
+    """The newest snapshot of whatever service that leads further, and that entries can prove."""
+    for file in files.candidates():
+        name = parse_name(file.name)
+        if name is None or not whole < name.evidence <= last:
+            continue
+        try:
+            found = judge_by_itself(files.load(file), name)
+        except (StorageError, InvalidReceipt, InvalidLedger):
+            continue  # `choose` said why
+        log("info", f"Snapshot {file.path} is tried: the ledger must record it")
+        files.refused.discard(file.name)
+        return found
+    return None
+
+
+def _whole_until(disk: LedgerDisk) -> SeqNo:
+    """How far the ledger is there without a gap, from its first entry on."""
+    at: SeqNo = 0
+    while at < disk.last:
+        try:
+            last = disk.end_of_chunk(at + 1)
+        except InvalidLedger:
+            break  # who reads it will say why it cannot be read
+        if last <= at:
+            break
+        at = last
+    return at
 
 
 def _judge(

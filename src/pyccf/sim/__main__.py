@@ -71,7 +71,11 @@ def _drilled(total: drill.DrillFigures, seconds: float) -> str:
         f" {total.entries} entries, {total.cut_short} of them interrupted by the next disaster,"
         f" {total.joined} nodes joined meanwhile, {total.successions} primaries died before the"
         f" opening; {total.files} files, {total.files_lost} lost,"
-        f" {total.files_hurt} torn or damaged; {total.nothing_lost} disasters without loss,"
+        f" {total.files_hurt} torn or damaged; {total.snapshots} snapshots,"
+        f" {total.snapshots_lost} lost, {total.snapshots_hurt} torn or damaged;"
+        f" {total.from_snapshots} recoveries from one, {total.without_beginning} of them without"
+        f" the ledger before it, {total.of_earlier_service} from one of an earlier service;"
+        f" {total.nothing_lost} disasters without loss,"
         f" {total.unrecoverable} before which no shares were left"
     )
 

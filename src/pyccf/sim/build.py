@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pyccf.apps.router import Endpoint
     from pyccf.kv.tx import Tx
     from pyccf.node.frontend import Frontend
+    from pyccf.node.restore import Restorable
     from pyccf.service.identity import ServiceIdentity
     from pyccf.sim.cluster import Cluster, Setup
     from pyccf.sim.shell import Shell
@@ -87,12 +88,21 @@ def join(shell: Shell, cluster: Cluster, target: str) -> None:
     )
 
 
-def recover(shell: Shell, cluster: Cluster, previous: str, service: ServiceIdentity) -> None:
+def recover(
+    shell: Shell,
+    cluster: Cluster,
+    previous: str,
+    service: ServiceIdentity,
+    snapshot: Restorable | None,
+) -> None:
     """The first node of a service that goes on with the ledger on its disk."""
     setup = cluster.setup
     recover_service(
         RecoveryPlan(
-            previous_service_identity=previous, **msgspec.structs.asdict(_plan(shell, setup))
+            previous_service_identity=previous,
+            snapshot=snapshot,
+            whole_ledger=not shell.disk.base,
+            **msgspec.structs.asdict(_plan(shell, setup)),
         ),
         identities.node(shell.number),
         service,

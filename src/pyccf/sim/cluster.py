@@ -35,6 +35,7 @@ from pyccf.types import Millis, NodeId, SeqNo
 
 if TYPE_CHECKING:
     from pyccf.ledger.entry import Entry
+    from pyccf.node.restore import Restorable
     from pyccf.service.identity import ServiceIdentity
     from pyccf.sim.transcript import Transcript
 
@@ -195,12 +196,27 @@ class Cluster:
         self._register(shell)
         return shell
 
-    def recover(self, entries: list[Entry], previous: str, service: ServiceIdentity) -> Shell:
-        """The first node goes on with a ledger, as another service."""
+    def recover(
+        self,
+        entries: list[Entry],
+        previous: str,
+        service: ServiceIdentity,
+        *,
+        base: SeqNo = 0,
+        snapshot: Restorable | None = None,
+        snapshots: dict[str, bytes] | None = None,
+    ) -> Shell:
+        """The first node goes on with a ledger, as another service.
+
+        `snapshot` is what it begins with, `base` the last entry that it does not have, and
+        `snapshots` the files it serves.
+        """
         shell = self._new_shell()
         shell.disk.entries = list(entries)
+        shell.disk.base = base
+        shell.disk.snapshots.files.update(snapshots or {})
         self.service_cert = service.cert_pem
-        build.recover(shell, self, previous, service)
+        build.recover(shell, self, previous, service, snapshot)
         self._register(shell)
         return shell
 

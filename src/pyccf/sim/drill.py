@@ -4,11 +4,15 @@
     the best of them are collected    a node recovers          members accept it, hand in shares
     others join meanwhile             clients write            and everything dies again
 
+Snapshots are among the files: whole, torn or damaged, of this service or of an earlier one, older
+than the ledger that is left or newer, now and then without the ledger before them.
+
 What is judged is what an operator must be able to rely on:
 
-    Kept       every transaction that was committed and that, with all before it, is whole in some
-               file that is left, is in the recovered ledger
-    Provable   the recovered ledger is proven from its first entry to its last signature
+    Kept       every transaction that was committed and that, with all before it or all after a
+               snapshot before it, is whole in some file that is left, is in the recovered ledger
+    Provable   the recovered ledger is proven from its first entry, or the snapshot that it begins
+               with, to its last signature
     State      public and private tables are what the ledger says
     Alive      a service that was recovered opens, and takes writes
 
@@ -28,18 +32,27 @@ import msgspec
 
 from pyccf.audit.collecting import collect
 from pyccf.audit.heap import HeapReport, inspect
+from pyccf.audit.snapshots import begin_after
 from pyccf.audit.verify import verify
+from pyccf.errors import InvalidLedger, InvalidReceipt
 from pyccf.http.message import Request
 from pyccf.kv import wire
+from pyccf.ledger import chunk
+from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import Entry, parse
-from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.ledger.signature import is_signature
+from pyccf.ledger.snapshot import parse as parse_snapshot
+from pyccf.ledger.snapshot import parse_name
+from pyccf.node.restore import Restorable
 from pyccf.service import tables
 from pyccf.shell.disk import LedgerDisk
+from pyccf.shell.snapshot_files import SnapshotFiles
+from pyccf.shell.startup_snapshot import choose_to_recover
 from pyccf.sim import app, explore, fast, identities
-from pyccf.sim.cluster import Cluster, Setup
+from pyccf.sim.cluster import Cluster
 from pyccf.sim.schedule import generate
-from pyccf.types import Millis, SeqNo
+from pyccf.types import Millis, SeqNo, TxID
 
 if TYPE_CHECKING:
     from pyccf.sim.shell import Shell
@@ -52,6 +65,8 @@ ALIVE_MAX: Millis = 60_000
 PAUSE: Millis = 20
 PATIENCE: Millis = 3000
 WRITES_MAX = 12
+WITHOUT_BEGINNING = 0.2
+"""How often nobody kept the ledger before some snapshot."""
 MAPS = (app.CHAIN, app.ROWS)
 
 
@@ -67,6 +82,15 @@ class DrillFigures(msgspec.Struct):
     files: int = 0
     files_lost: int = 0
     files_hurt: int = 0
+    snapshots: int = 0
+    snapshots_lost: int = 0
+    snapshots_hurt: int = 0
+    from_snapshots: int = 0
+    """Recoveries that began with a snapshot."""
+    of_earlier_service: int = 0
+    """Those among them whose snapshot an earlier service had taken."""
+    without_beginning: int = 0
+    """Recoveries of a ledger whose beginning was lost."""
     entries: int = 0
     """In recovered ledgers."""
     unrecoverable: int = 0
@@ -85,16 +109,42 @@ class DrillFigures(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-class _Remains(msgspec.Struct):
-    """What one life leaves: each host's entries, and what it knew of them."""
+class _Host(msgspec.Struct):
+    """What one host has when its node dies."""
 
-    hosts: list[tuple[list[Entry], SeqNo]]
-    """Entries and how many of them it knew to be committed."""
+    base: SeqNo
+    """The entries up to there it never had."""
+    entries: list[Entry]
+    committed: SeqNo
+    """How far it knew that they are committed."""
+    snapshots: dict[str, bytes]
+
+
+class _Remains(msgspec.Struct):
+    """What one life leaves."""
+
+    hosts: list[_Host]
     committed: list[bytes]
     """What was committed, in order."""
-    service_cert: str
+    truth: list[Entry]
+    """The same, and what follows it on the host that had committed the most."""
+    secrets: list[LedgerSecret]
+    """Of all services so far."""
     recovered_from: SeqNo = 0
     """Where the life before ended, if the recovery was not completed."""
+
+
+class _Found(msgspec.Struct):
+    """What is recovered."""
+
+    entries: list[Entry]
+    """From the first on; those that were lost but stand in a snapshot as the judge knows them."""
+    identity: str
+    base: SeqNo = 0
+    """The last entry that is lost."""
+    snapshot: Restorable | None = None
+    snapshots: dict[str, bytes] = {}
+    """Snapshots that lie on the recovering host, and that it would offer to others."""
 
 
 class Drill:
@@ -115,13 +165,12 @@ class Drill:
         for life in range(1, LIVES + 1):
             heap = self._folder / f"heap{life}"
             self._disaster(remains, heap)
-            report = inspect([heap])
-            entries = self._collected(report, self._folder / f"ledger{life}")
-            self._check_kept(remains, heap, entries)
-            if not _has_shares(entries):
+            found = self._collected(remains, heap, self._folder / f"host{life}")
+            self._check_kept(remains, heap, found.entries)
+            if not _has_shares(found.entries):
                 self.figures.unrecoverable += 1
                 break
-            remains = self._life(life, entries, report.identity, last=life == LIVES)
+            remains = self._life(life, found, remains, last=life == LIVES)
             self.figures.lives += 1
         return self.figures
 
@@ -129,36 +178,51 @@ class Drill:
 
     def _first_life(self) -> _Remains:
         """A network that was used and hurt, with the simulator's judges looking on."""
-        schedule = generate(self.seed, ACTS)
-        schedule = msgspec.structs.replace(schedule, setup=_from_the_beginning(schedule.setup))
-        simulation = explore.Simulation(schedule)
+        simulation = explore.Simulation(generate(self.seed, ACTS))
         outcome = simulation.live()
         if outcome is not None:
             raise Lost(f"the network failed before the disaster: {outcome}")
         self._nodes = len(simulation.cluster.shells)
         committed = max(shell.node.consensus.committed for shell in simulation.cluster.shells)
-        return self._leave(simulation.cluster, committed)
+        return self._leave(simulation.cluster, committed, [])
 
-    def _life(self, life: int, entries: list[Entry], previous: str, *, last: bool) -> _Remains:
+    def _life(self, life: int, found: _Found, before: _Remains, *, last: bool) -> _Remains:
         """A service that goes on with what was collected."""
         chance = self._chance
-        setup = _from_the_beginning(generate(self.seed, 1).setup)
-        setup = msgspec.structs.replace(setup, seed=self.seed * 100 + life)
+        entries = found.entries
+        setup = generate(self.seed, 1).setup
+        setup = msgspec.structs.replace(
+            setup,
+            seed=self.seed * 100 + life,
+            # Nobody can begin with entries that are lost.
+            fetch=setup.fetch or found.base > 0,
+            # The service takes one when it opens: it must be able to rely on that.
+            decay=0.0,
+        )
         cluster = Cluster(setup, first=self._nodes)
         service = identities.new_service(f"{self.seed} life {life}")
-        first = cluster.recover(entries, previous, service)
+        first = cluster.recover(
+            entries,
+            found.identity,
+            service,
+            base=found.base,
+            snapshot=found.snapshot,
+            snapshots=found.snapshots,
+        )
         self._until(cluster, lambda: "Service" in first.certificates, "the recovery of the ledger")
-        ended = first.node.store.version
         started = len(entries)
         if not last and chance.random() < 0.15:
             # The next disaster does not wait.
             self.figures.cut_short += 1
             self._nodes += len(cluster.shells)
-            remains = self._leave(cluster, started)
+            remains = self._leave(cluster, started, before.secrets)
             remains.recovered_from = started
-            remains.service_cert = previous
+            remains.secrets = before.secrets
             return remains
-        for _ in range(chance.choice((0, 0, 1, 2, 2))):
+        joins = chance.choice((0, 0, 1, 2, 2))
+        if found.base and found.snapshot is not None and found.snapshot.by_itself:
+            joins = 0  # they know the last two services only
+        for _ in range(joins):
             cluster.join(first)
             self.figures.joined += 1
         self._until(cluster, lambda: self._together(cluster), "the joining of nodes")
@@ -170,7 +234,8 @@ class Drill:
             self._wait(cluster, chance.randrange(300))
             first = self._kill_primary(cluster)
         self._insist(cluster)
-        self._check_state(cluster, entries, ended)
+        former = [secret for secret in before.secrets if secret.version <= started]
+        self._check_state(cluster, entries, former)
         for _ in range(chance.randrange(1, WRITES_MAX)):
             self._write(cluster)
             if chance.random() < 0.1:
@@ -178,15 +243,25 @@ class Drill:
         goal = first.node.store.version
         self._until(cluster, lambda: first.node.consensus.committed >= goal, "the commit of writes")
         self._nodes += len(cluster.shells)
-        return self._leave(cluster, first.node.consensus.committed)
+        return self._leave(cluster, first.node.consensus.committed, former)
 
-    def _leave(self, cluster: Cluster, committed: SeqNo) -> _Remains:
+    def _leave(self, cluster: Cluster, committed: SeqNo, former: list[LedgerSecret]) -> _Remains:
         """Everything dies."""
         best = max(cluster.shells, key=lambda shell: shell.node.consensus.committed)
+        known = {s.version: s for s in (*former, *best.parts.secrets.all())}
         return _Remains(
-            [(list(s.disk.entries), s.node.consensus.committed) for s in cluster.shells],
-            [entry.data for entry in best.disk.entries[:committed]],
-            cluster.service_cert,
+            hosts=[
+                _Host(
+                    s.disk.base,
+                    list(s.disk.entries),
+                    s.node.consensus.committed,
+                    dict(s.disk.snapshots.files),
+                )
+                for s in cluster.shells
+            ],
+            committed=[entry.data for entry in best.disk.entries[:committed]],
+            truth=list(best.disk.entries),
+            secrets=[known[version] for version in sorted(known)],
         )
 
     def _insist(self, cluster: Cluster) -> None:
@@ -277,36 +352,65 @@ class Drill:
     def _disaster(self, remains: _Remains, heap: Path) -> None:
         """Each host's files, less those that are lost; ends torn off, bytes flipped."""
         chance = self._chance
-        for number, (entries, committed) in enumerate(remains.hosts):
+        for number, host in enumerate(remains.hosts):
             folder = heap / f"host{number}"
             folder.mkdir(parents=True)
             if chance.random() < 0.25 and number:
                 continue
-            self._write_files(folder, entries, committed, remains.recovered_from)
+            self._write_files(folder, host, remains.recovered_from)
             for file in sorted(folder.iterdir()):
+                lost, hurt = self._befalls(file)
                 self.figures.files += 1
-                luck = chance.random()
-                if luck < 0.12:
-                    file.unlink()
-                    self.figures.files_lost += 1
-                elif luck < 0.24 and file.stat().st_size > 1:
-                    self._hurt(file)
-                    self.figures.files_hurt += 1
+                self.figures.files_lost += lost
+                self.figures.files_hurt += hurt
+            for name, data in host.snapshots.items():
+                file = folder / name
+                file.write_bytes(data)
+                lost, hurt = self._befalls(file)
+                self.figures.snapshots += 1
+                self.figures.snapshots_lost += lost
+                self.figures.snapshots_hurt += hurt
+        if chance.random() < WITHOUT_BEGINNING:
+            self._lose_beginning(heap)
 
-    def _write_files(
-        self, folder: Path, entries: list[Entry], committed: SeqNo, recovered_from: SeqNo
-    ) -> None:
+    def _befalls(self, file: Path) -> tuple[bool, bool]:
+        """Lose a file, or hurt it, or neither."""
+        luck = self._chance.random()
+        if luck < 0.12:
+            file.unlink()
+        elif luck < 0.24 and file.stat().st_size > 1:
+            self._hurt(file)
+            return False, True
+        return luck < 0.12, False
+
+    def _lose_beginning(self, heap: Path) -> None:
+        """Nobody kept the ledger before one of the snapshots."""
+        names = [parse_name(file.name) for file in sorted(heap.rglob("snapshot_*"))]
+        seqnos = sorted({name.seqno for name in names if name is not None})
+        if not seqnos:
+            return
+        before = self._chance.choice(seqnos)
+        for file in sorted(heap.rglob("ledger_*")):
+            name = chunk.parse_name(file.name)
+            if name is not None and name.last is not None and name.last <= before:
+                file.unlink()
+
+    def _write_files(self, folder: Path, host: _Host, recovered_from: SeqNo) -> None:
         """The files as this host's node had them when it died."""
         disk = LedgerDisk(folder)
+        entries = host.entries[host.base :]
+        if host.base:
+            disk.initialise(host.base)
         if recovered_from:
-            disk.append(entries[:recovered_from])
+            former = recovered_from - host.base
+            disk.append(entries[:former])
             disk.commit(recovered_from)
             disk.begin_recovery(recovered_from)
-            entries = entries[recovered_from:]
+            entries = entries[former:]
         if entries:
             disk.append(entries)
         if self._chance.random() < 0.8:
-            disk.commit(committed)
+            disk.commit(host.committed)
         disk.close()
 
     def _hurt(self, file: Path) -> None:
@@ -318,40 +422,96 @@ class Drill:
             data[self._chance.randrange(len(data))] ^= 1 << self._chance.randrange(8)
         file.write_bytes(data)
 
+    # --- collecting ---------------------------------------------------------------------------
+
+    def _collected(self, remains: _Remains, heap: Path, folder: Path) -> _Found:
+        """What is to be recovered: the ledger files that were collected for that, and a snapshot,
+        as a node program finds them on its disk."""
+        report = inspect([heap])
+        last = report.last
+        if last is None:
+            return _Found([], "")
+        collect(report, folder / "ledger")
+        shelf = self._snapshots(report, heap, folder / "snapshots")
+        disk = LedgerDisk(folder / "ledger", keep=True)
+        snapshot, whole = choose_to_recover(disk, shelf, report.identity, _silent)
+        base = 0 if snapshot is None or whole else snapshot.seqno
+        found = remains.truth[:base]
+        if disk.last > base:
+            found += [_entry(data) for data in disk.read(base + 1, disk.last)]
+        disk.close()
+        self._check_proven(report, folder, snapshot if base else None, len(found))
+        if snapshot is not None:
+            self.figures.from_snapshots += 1
+            self.figures.of_earlier_service += snapshot.by_itself
+        self.figures.without_beginning += base > 0
+        self.figures.entries += len(found)
+        offered = {
+            file.name: Path(file.path).read_bytes()
+            for file in shelf.candidates()
+            if file.name not in shelf.refused
+        }
+        return _Found(found, report.identity, base, snapshot, offered)
+
+    def _snapshots(self, report: HeapReport, heap: Path, folder: Path) -> SnapshotFiles:
+        """The snapshot that was found to be the best, or all that there are on any host."""
+        folder.mkdir(parents=True)
+        files = [] if report.snapshot is None else [Path(report.snapshot)]
+        if self._chance.random() < 0.5:
+            files += sorted(heap.rglob("snapshot_*"))
+        for file in files:
+            if not (folder / file.name).exists():
+                shutil.copyfile(file, folder / file.name)
+        return SnapshotFiles(folder)
+
     # --- judging ------------------------------------------------------------------------------
 
-    def _collected(self, report: HeapReport, folder: Path) -> list[Entry]:
-        """The entries that are to be recovered, out of the files collected for that."""
-        if report.recoverable is None:
-            return []
-        collect(report, folder)
-        checked = verify(folder)
-        if not checked.ok or checked.last_valid != report.last or checked.unsigned:
-            raise Lost(f"Provable: {report.recoverable} was promised, {checked} is there")
-        disk = LedgerDisk(folder)
-        found = [parse(data) for data in disk.read(1, disk.last)]
-        disk.close()
-        self.figures.entries += len(found)
-        return [Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf) for e in found]
+    def _check_proven(
+        self, report: HeapReport, folder: Path, snapshot: Restorable | None, entries: SeqNo
+    ) -> None:
+        """What was collected must be proven to where it was promised."""
+        auditor = None
+        if snapshot is not None:
+            (file,) = (folder / "snapshots").glob(f"snapshot_{snapshot.seqno}_*.committed")
+            name = parse_name(file.name)
+            assert name is not None
+            auditor = begin_after(parse_snapshot(file.read_bytes()), name).auditor
+        if snapshot is not None and entries == snapshot.seqno:
+            ok, reached = True, snapshot.snapshot.txid
+            unsigned = 0
+        else:
+            checked = verify(folder / "ledger", beginning=auditor)
+            ok, unsigned = checked.ok, checked.unsigned
+            reached = checked.last_valid or TxID(0, 0)
+        if not ok or unsigned or reached != report.last:
+            raise Lost(f"Provable: {report.recoverable} was promised, {reached} is there")
 
     def _check_kept(self, remains: _Remains, heap: Path, entries: list[Entry]) -> None:
         """What was committed and is whole in the files must be recovered."""
         truth = remains.committed
         there = _surviving(heap, truth)
-        kept = 0
-        for seqno, data in enumerate(truth, 1):
-            if seqno not in there:
-                break
-            if is_signature(parse(data)):
-                kept = seqno
+        kept = _signed_until(0, truth, there)
+        known = _services(truth[:kept])
+        for file in heap.rglob("snapshot_*"):
+            name = parse_name(file.name)
+            try:
+                found = begin_after(parse_snapshot(file.read_bytes()), name) if name else None
+            except (InvalidLedger, InvalidReceipt):
+                continue
+            # Of files that do not say that they belong together, those of the ledger count.
+            if found is not None and (not known or known & found.keys):
+                kept = max(kept, _signed_until(found.auditor.entries, truth, there))
         if not _same([entry.data for entry in entries[:kept]], truth[:kept]):
             raise Lost(f"Kept: {kept} committed entries are left, {len(entries)} were recovered")
         if kept == len(truth):
             self.figures.nothing_lost += 1
 
-    def _check_state(self, cluster: Cluster, entries: list[Entry], ended: SeqNo) -> None:
+    def _check_state(
+        self, cluster: Cluster, entries: list[Entry], former: list[LedgerSecret]
+    ) -> None:
         """The tables are what the ledger says, on every node."""
-        expected = _replayed(entries, cluster.alive[0].parts.secrets)
+        known = {s.version: s for s in (*former, *cluster.alive[0].parts.secrets.all())}
+        expected = _replayed(entries, LedgerSecrets(known.values()))
         for shell in cluster.alive:
             maps = shell.node.store.maps
             found = {
@@ -404,6 +564,37 @@ def _surviving(heap: Path, truth: list[bytes]) -> set[SeqNo]:
     return {n for n, data in enumerate(truth, 1) if any(data in content for content in contents)}
 
 
+def _signed_until(begin: SeqNo, truth: list[bytes], there: set[SeqNo]) -> SeqNo:
+    """The last signature that all true entries after `begin` lead to; `begin` if none."""
+    reached = begin
+    for seqno in range(begin + 1, len(truth) + 1):
+        if seqno not in there:
+            break
+        if is_signature(parse(truth[seqno - 1])):
+            reached = seqno
+    return reached
+
+
+def _services(entries: list[bytes]) -> set[str]:
+    """Ids of the keys of all services that a ledger names."""
+    found: set[str] = set()
+    for data in entries:
+        raw = parse(data).public_maps().get(tables.SERVICE_INFO, {}).get(tables.UNIT)
+        row = None if raw is None else tables.decode_row(tables.SERVICE_INFO, raw)
+        if isinstance(row, dict):
+            found.add(key_of(str(row.get("cert"))).id)
+    return found
+
+
+def _entry(data: bytes) -> Entry:
+    e = parse(data)
+    return Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf)
+
+
+def _silent(level: str, text: str) -> None:
+    """Nobody reads what the recovering node says."""
+
+
 def run(seed: int) -> DrillFigures:
     """One drill. Raises Lost."""
     folder = Path(tempfile.mkdtemp(prefix="drill"))
@@ -412,8 +603,3 @@ def run(seed: int) -> DrillFigures:
             return Drill(seed, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _from_the_beginning(setup: Setup) -> Setup:
-    """Every node has the whole ledger: what is lost is what a drill takes away."""
-    return msgspec.structs.replace(setup, fetch=False, snapshot_tx_count=10_000)

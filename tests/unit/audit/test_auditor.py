@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyccf.audit.auditor import NOTES_MAX, Auditor, Blob, Hill
+from pyccf.audit.auditor import NOTES_MAX, Auditor
+from pyccf.audit.trees import Blob, Hill
 from pyccf.codec import cbor
 from pyccf.codec.text import b64, dump_json, load_json
 from pyccf.crypto import certs, cosesign
