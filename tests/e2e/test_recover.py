@@ -174,6 +174,12 @@ def receipt(node: NodeProcess, txid: str) -> dict[str, Any]:
     return dict(json.loads(found[0]))
 
 
+def newest_snapshot(folder: Path) -> tuple[int, Path]:
+    """Seqno and file of the last snapshot that is complete."""
+    files = (folder / "snapshots").glob("*.committed")
+    return max((int(file.name.split("_")[1]), file) for file in files)
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Left:
     """What a service left that was killed in the middle of writing."""
@@ -184,6 +190,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Left:
         begins = certs.time_text(int(time.time()) - 60)
         with client(node, folder) as member:
             validity = {"valid_from": begins, "validity_period_days": 20}
+            member.submit([Action("trigger_snapshot", None)])
+            seqno = int(txid.split(".")[1])
+            until(lambda: newest_snapshot(folder)[0] > seqno, "the snapshot")
             member.submit([Action("trigger_ledger_rekey", None)])
             member.submit([Action("set_service_certificate_validity", validity)])
             member.submit([Action("set_all_nodes_certificate_validity", validity)])
@@ -309,6 +318,54 @@ def test_nodes_join_a_service_while_it_is_recovered(service: Left, tmp_path: Pat
     shared = both[0].keys() & both[1].keys()
     assert shared
     assert all(both[0][name] == both[1][name] for name in shared)
+
+
+def test_without_the_ledger_before_a_snapshot(service: Left, tmp_path: Path) -> None:
+    """One node recovers, another joins, from the service's snapshot; what came before is lost."""
+    folder = service.folder
+    at, snapshot = newest_snapshot(folder)
+    heap = tmp_path / "heap"
+    shutil.copytree(folder / "ledger", heap)
+    for file in heap.iterdir():
+        end = file.name.partition("-")[2]
+        if end and int(end.removesuffix(".committed")) <= at:
+            file.unlink()
+    shutil.copy(snapshot, heap)
+    base = recover_config(tmp_path / "base", folder, folder / "ledger")
+    (tmp_path / "base.json").write_text(json.dumps(base))
+    first, second = tmp_path / "first", tmp_path / "second"
+    words = [
+        *(sys.executable, "-m", "pyccf.cli.main", "recover", "inspect", str(heap)),
+        *("--base", str(tmp_path / "base.json"), "--write", str(first / "config.json")),
+    ]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert f"Missing: entries 1 to {at}" in told
+    with NodeProcess(first) as node:
+        node.wait_ready()
+        assert json.loads(node.get("/node/state")[1])["startup_seqno"] == at
+        host, port = node.address()
+        second.mkdir()
+        shutil.copyfile(first / "service_cert.pem", second / "service_cert.pem")
+        joins = {
+            "type": "Join",
+            "join": {"target_rpc_address": f"{host}:{port}", "retry_timeout": "100ms"},
+        }
+        (second / "config.json").write_text(json.dumps(base | {"command": joins}))
+        with NodeProcess(second) as other:
+            other.wait_ready()
+            assert json.loads(other.get("/node/state")[1])["startup_seqno"] == at
+            previous = ("--previous-identity", str(folder / "service_cert.pem"))
+            pyccf(node, folder, "recover", "accept", *previous)
+            key = str(folder / "member0_enc_privk.pem")
+            pyccf(other, folder, "member", "recover", "--enc-key", key)
+            for one in (node, other):
+                until(lambda one=one: one.get("/node/ready/app")[0] == 204, "it to open")  # type: ignore[misc]
+                assert read(one, "a") == {"private": "before", "public": "before"}
+                assert read(one, "c")["private"] == "last"
+            write(other, "d", "new")
+            until(lambda: read(other, "d")["private"] == "new", "replication")
+            assert other.stop() == 0
+            assert node.stop() == 0
 
 
 def refused(folder: Path, config: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from pyccf.crypto import shares
 from pyccf.ledger.entry import parse
 from pyccf.ledger.signature import is_signature
 from pyccf.ledger.snapshot import parse_name
-from pyccf.node.restore import Restorable, judge
+from pyccf.node.restore import Restorable, judge, judge_by_itself
 from support.node import Service
 from support.recovering import Consortium, Recovered
 from support.snapshots import claim
@@ -207,6 +207,38 @@ def test_a_snapshot_that_the_ledger_does_not_record_is_refused() -> None:
     assert "does not record the snapshot" in service.stopped
     assert service.recovery_from is None, "nothing was changed"
     assert service.ledger == list(former().ledger)
+
+
+def by_itself(name: str, data: bytes) -> Restorable:
+    parsed = parse_name(name)
+    assert parsed is not None
+    return judge_by_itself(data, parsed)
+
+
+def test_a_snapshot_of_an_earlier_service_must_be_in_the_ledger() -> None:
+    """Whoever vouches for it: the ledger that goes on with it is the present service's."""
+    first = Recovered(former().ledger, former().identity)
+    revive(first)
+    found = by_itself(*newest(former().snapshots))
+    ledger = [b"unread"] * found.seqno + first.ledger[found.seqno :]
+    second = Recovered(ledger, first.identity, seed=200, snapshot=found)
+    assert second.recovery_from == len(first.ledger), second.lines
+    second.tick()
+    consortium = former().consortium(second)
+    consortium.accept(first.identity, second.identity)
+    consortium.restore()
+    assert opened(second), second.lines
+    assert state(second) == former().state
+    # The same without the entry that records it, or made up.
+    name = parse_name(newest(former().snapshots)[0])
+    assert name is not None
+    for entries, snapshot, identity in (
+        (ledger[: name.evidence - 1], by_itself(*newest(former().snapshots)), former().identity),
+        (first.ledger, by_itself(*former().claimed), first.identity),
+    ):
+        refused = Recovered(entries, identity, seed=300, snapshot=snapshot)
+        assert "does not record the snapshot" in refused.stopped
+        assert refused.recovery_from is None
 
 
 def test_a_snapshot_whose_record_is_lost_is_judged_with_the_secrets() -> None:

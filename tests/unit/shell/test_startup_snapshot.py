@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pyccf.crypto.entropy import SeededEntropy
-from pyccf.ledger import snapshot
+from pyccf.ledger import chunk, snapshot
+from pyccf.ledger.entry import Entry, parse
+from pyccf.ledger.signature import is_signature
 from pyccf.service.identity import make_service as make_identity
+from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.snapshot_files import SnapshotFiles
-from pyccf.shell.startup_snapshot import choose
+from pyccf.shell.startup_snapshot import choose, choose_to_recover
 from support.node import STARTED, Service
 from support.snapshots import make_service, take
 
@@ -84,6 +88,59 @@ def test_one_of_another_service_stays_where_it_is(service: Service, tmp_path: Pa
     assert log.has("fail", newer.name, "not endorsed by the service")
     assert log.has("fail", older.name, "not endorsed by the service")
     assert newer.exists()
+
+
+def test_what_a_node_would_not_start_from_it_offers_to_nobody(
+    service: Service, tmp_path: Path
+) -> None:
+    laid_out(service, tmp_path / "s")
+    files = SnapshotFiles(tmp_path / "s")
+    assert files.newest() is not None
+    assert choose(files, OTHER.cert_pem, Log()) is None
+    assert files.newest() is None
+
+
+def ledger_of(service: Service, folder: Path, keep: Callable[[int], bool]) -> LedgerDisk:
+    """Chunks of a ledger that are to be kept, by their first entry."""
+    disk = LedgerDisk(folder)
+    parsed = [parse(data) for data in service.ledger]
+    disk.append([Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf) for e in parsed])
+    disk.commit(len(parsed))
+    disk.close()
+    for file in folder.iterdir():
+        name = chunk.parse_name(file.name)
+        assert name is not None
+        if not keep(name.first):
+            file.unlink()
+    return LedgerDisk(folder)
+
+
+def test_with_the_whole_ledger_only_the_service_is_asked(service: Service, tmp_path: Path) -> None:
+    _, newer = laid_out(service, tmp_path / "s")
+    disk = ledger_of(service, tmp_path / "ledger", lambda first: True)
+    files = SnapshotFiles(tmp_path / "s")
+    found, whole = choose_to_recover(disk, files, service.parts.service.cert_pem, Log())
+    assert found is not None
+    assert (found.seqno, found.by_itself, whole) == (seqno(newer), False, True)
+    assert choose_to_recover(disk, files, OTHER.cert_pem, Log()) == (None, True)
+
+
+def test_where_entries_are_missing_one_of_an_earlier_service_is_tried(
+    service: Service, tmp_path: Path
+) -> None:
+    """If the ledger goes far enough to record it."""
+    log = Log()
+    older, newer = laid_out(service, tmp_path / "s")
+    newer.write_bytes(newer.read_bytes()[:-3])
+    disk = ledger_of(service, tmp_path / "ledger", lambda first: first > seqno(older))
+    files = SnapshotFiles(tmp_path / "s")
+    found, whole = choose_to_recover(disk, files, OTHER.cert_pem, log)
+    assert found is not None
+    assert (found.seqno, found.by_itself, whole) == (seqno(older), True, False)
+    assert log.has("info", older.name, "the ledger must record it")
+    assert files.newest() == older.name, "others may begin with it, too"
+    nothing = LedgerDisk(tmp_path / "nothing")
+    assert choose_to_recover(nothing, SnapshotFiles(tmp_path / "s"), OTHER.cert_pem, log)[0] is None
 
 
 def test_the_read_only_directory_is_not_touched(service: Service, tmp_path: Path) -> None:
