@@ -122,7 +122,7 @@ class Follower(RuleBasedStateMachine):
         self.disk.close()
         self.disk = self.opened(self.folder / "ledger")
         self.disk.initialise(0)
-        self.disk._tail = Tail(0, bytes_max=1000)
+        self.disk._reader.tail = Tail(0, bytes_max=1000)
         self.joined = True
         self.before, self.held = self.held, []
         self.view += 1

@@ -55,6 +55,9 @@ class CommittedChunks:
         self._files = files
         self._directories = directories
         self._cache: OrderedDict[str, ReadChunk] = OrderedDict()
+        self._names: list[tuple[SeqNo, SeqNo, str]] | None = None
+        """First and last entry and path of each file, as last listed; listed anew for what is not
+        found in it."""
 
     def holding(self, seqno: SeqNo) -> ReadChunk | None:
         """The chunk with an entry, None when there is none.
@@ -62,26 +65,40 @@ class CommittedChunks:
         A chunk that is damaged in one directory is taken from another. Raises StorageError, and
         InvalidLedger when none of them can be used.
         """
-        damage: InvalidLedger | None = None
         for cached in self._cache.values():
             if cached.first <= seqno < cached.first + len(cached.positions):
                 return cached
+        if self._names is not None:
+            with suppress(StorageError, InvalidLedger):
+                if (found := self._find(self._names, seqno)) is not None:
+                    return found
+        self._names = self._list()
+        return self._find(self._names, seqno)
+
+    def _list(self) -> list[tuple[SeqNo, SeqNo, str]]:
+        found: list[tuple[SeqNo, SeqNo, str]] = []
         for directory in self._directories:
             main = directory is self._directories[0]
             for file, name in chunk_files(self._files, directory):
-                if name.last is None or not name.first <= seqno <= name.last:
+                if name.last is None or not name.committed or name.ignored:
                     continue
-                if not name.committed or name.ignored or (name.recovery and not main):
-                    continue
+                if main or not name.recovery:
+                    found.append((name.first, name.last, os.path.join(directory, file)))
+        return found
+
+    def _find(self, names: list[tuple[SeqNo, SeqNo, str]], seqno: SeqNo) -> ReadChunk | None:
+        damage: InvalidLedger | None = None
+        for first, last, path in names:
+            if first <= seqno <= last:
                 try:
-                    return self._open(os.path.join(directory, file), name)
+                    return self._open(path, first, last)
                 except InvalidLedger as error:
                     damage = damage or error
         if damage is not None:
             raise damage
         return None
 
-    def _open(self, path: str, name: ChunkName) -> ReadChunk:
+    def _open(self, path: str, first: SeqNo, last: SeqNo) -> ReadChunk:
         files = self._files
         with _reading(path, "open"):
             fd = files.open_to_read(path)
@@ -90,14 +107,14 @@ class CommittedChunks:
             except BaseException:
                 files.close(fd)
                 raise
-        if not completed or len(positions) != (name.last or 0) - name.first + 1:
+        if not completed or len(positions) != last - first + 1:
             files.close(fd)
             raise InvalidLedger(
                 f"Chunk {path} does not hold the entries its name says.",
-                seqno=name.first,
+                seqno=first,
                 file=path,
             )
-        opened = ReadChunk(fd, name.first, positions, end)
+        opened = ReadChunk(fd, first, positions, end)
         self._cache[path] = opened
         while len(self._cache) > READ_CACHE_MAX:
             _, oldest = self._cache.popitem(last=False)
@@ -105,7 +122,8 @@ class CommittedChunks:
         return opened
 
     def close(self) -> None:
-        """Close what is open; it is opened again when it is read."""
+        """Close what is open; it is looked for and opened again when it is read."""
+        self._names = None
         for cached in self._cache.values():
             with suppress(OSError):
                 self._files.close(cached.fd)

@@ -53,6 +53,41 @@ def test_the_main_directory_comes_first(tmp_path: Path) -> None:
     chunks.close()
 
 
+def test_directories_are_listed_only_for_what_is_not_known_yet(tmp_path: Path) -> None:
+    class Listing(Files):
+        times = 0
+
+        def list(self, directory: str) -> list[str]:
+            self.times += 1
+            return super().list(directory)
+
+    service = small_service(60, every=2, chunk_size=1)
+    written = LedgerDisk(tmp_path / "l")
+    half = service.entries.index(next(e for e in service.entries if e.seqno > 30 and e.flags & 1))
+    written.append(service.entries[: half + 1])
+    written.commit(written.last)
+    files = Listing()
+    chunks = CommittedChunks(files, [str(tmp_path / "l")])
+    for _ in range(3):
+        for seqno in range(1, half + 2):
+            assert chunks.holding(seqno) is not None
+    assert files.times == 1
+    written.append(service.entries[half + 1 :])
+    written.commit(service.signed)
+    written.close()
+    for seqno in range(1, service.signed + 1):
+        assert chunks.holding(seqno) is not None
+    assert files.times == 2
+    # A file that was moved to the archive meanwhile.
+    (moved, name) = chunk_files(files, str(tmp_path / "l"))[1]
+    chunks = CommittedChunks(files, [str(tmp_path / "l"), str(tmp_path / "archive")])
+    (tmp_path / "archive").mkdir()
+    assert chunks.holding(1) is not None
+    (tmp_path / "l" / moved).rename(tmp_path / "archive" / moved)
+    assert chunks.holding(name.first) is not None
+    chunks.close()
+
+
 def test_a_file_that_became_shorter(tmp_path: Path) -> None:
     path = tmp_path / "ledger_1-1.committed"
     path.write_bytes(bytes(30))

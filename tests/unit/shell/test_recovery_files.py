@@ -12,8 +12,8 @@ from pyccf.errors import StorageError
 from pyccf.ledger import chunk
 from pyccf.shell.disk import LedgerDisk
 from support.failing import FailingFiles
+from support.ledger_files import Failing, signatures
 from support.ledgers import Service
-from unit.shell.test_disk import Failing, signatures
 
 CHUNK = 2000
 
@@ -133,6 +133,36 @@ def test_a_snapshot_may_go_further_than_the_files(directory: Path, service: Serv
     assert disk.read(end + 1, end + 2)
     assert disk.read(1, 1) == [service.entries[0].data]
     disk.close()
+
+
+def test_what_a_snapshot_leaves_behind_stays_until_the_recovery_is_complete(
+    directory: Path, service: Service
+) -> None:
+    """Only then it is certain that the entries of the unfinished chunk are not gone on with."""
+    before = contents(directory)
+    (tail,) = (name for name in before if not name.endswith("committed"))
+    end = service.last + 10
+    disk = LedgerDisk(directory, keep=True)
+    disk.begin_recovery(end, "nothing signed")
+    go_on(disk, service, end)
+    disk.close()  # interrupted: from the start, perhaps without the snapshot
+    disk = LedgerDisk(directory, keep=True)
+    assert disk.last == service.last
+    assert disk.read(1, service.last) == [e.data for e in service.entries]
+    disk.begin_recovery(end, "nothing signed")
+    go_on(disk, service, end)
+    disk.commit(end + 2)
+    assert tail in names(directory)
+    disk.complete_recovery()
+    assert tail not in names(directory)
+    assert contents(directory)[f"{tail}.ignored"] == before[tail]
+    reason = why(directory, f"{tail}.ignored")
+    assert f"the ledger goes on after {end}" in reason
+    assert "are in committed files" not in reason
+    disk.close()
+    again = LedgerDisk(directory)
+    assert (again.last, again.set_aside) == (end + 2, [])
+    again.close()
 
 
 @pytest.mark.parametrize("operation", ["create", "write", "rename"])
