@@ -149,8 +149,9 @@ def encode_response(
     """The bytes of an HTTP/1.1 response (spec: http-api.md §4.2).
 
     `status` must be in `REASONS`. A `content-length` among the headers is kept and cuts the body
-    off, but never promises more than is sent (except to HEAD, where nothing is): an answer must
-    not swallow the next one.
+    off, but never promises more than is sent (except to HEAD, where nothing is), and a
+    `transfer-encoding` is left out, as the body goes out as it is: an answer must not swallow the
+    next one.
     """
     size = len(body)
     if len(headers) == 2 and not head:
@@ -170,6 +171,8 @@ def encode_response(
             body = body[:size]
     pending = True
     for name in sorted(headers):
+        if name == "transfer-encoding":
+            continue
         if pending and name >= "content-length":
             pending = False
             lines.append(f"content-length: {size}\r\n")

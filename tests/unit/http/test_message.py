@@ -114,6 +114,14 @@ def test_a_given_content_length(told: str, head: bool, length: bytes, body: byte
     assert data == b"HTTP/1.1 200 OK\r\ncontent-length: " + length + b"\r\n\r\n" + body
 
 
+@pytest.mark.parametrize("head", [False, True])
+def test_a_body_that_is_not_encoded_is_not_called_so(head: bool) -> None:
+    headers = {"transfer-encoding": "chunked", "x-a": "1"}
+    data = encode_response(200, headers, b"abc", head)
+    body = b"" if head else b"abc"
+    assert data == b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-a: 1\r\n\r\n" + body
+
+
 @pytest.mark.parametrize(
     "headers",
     [
