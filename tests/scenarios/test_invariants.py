@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from pyccf.consensus.api import Leadership
-from pyccf.sim.invariants import (
+from pyccf.sim.invariants import check_state, phase_in
+from pyccf.sim.replicas import (
     COMPLETED,
     ORDERED,
     RETIRED_COMMITTED,
@@ -18,10 +19,8 @@ from pyccf.sim.invariants import (
     Progress,
     Replica,
     chain,
-    check_state,
-    check_step,
-    phase_in,
 )
+from pyccf.sim.steps import check_step
 
 ALL = frozenset("abc")
 FIRST = Nodes(1, ALL)

@@ -39,9 +39,10 @@ from pyccf.kv import wire
 from pyccf.ledger import entry as entries
 from pyccf.ledger import signature
 from pyccf.service import tables
-from pyccf.sim import app, invariants
-from pyccf.sim.invariants import Item, Nodes, Replica, Violation
+from pyccf.sim import app, invariants, replicas
 from pyccf.sim.peek import engine, glance
+from pyccf.sim.replicas import Item, Nodes, Replica, Violation
+from pyccf.sim.steps import check_step
 from pyccf.types import NodeId, SeqNo, TxID
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Judges:
             if was is not None and shadow.log is was.log and seen == shadow.glance:
                 continue
             shadow.glance = seen
-            replica = invariants.observe(
+            replica = replicas.observe(
                 raft,
                 shadow.log,
                 shadow.reconfigurations,
@@ -220,7 +221,7 @@ class Judges:
             self.replicas[node_id] = replica
             moved.append(node_id)
         if before:
-            self._raise(invariants.check_step({**self.replicas, **before}, self.replicas))
+            self._raise(check_step({**self.replicas, **before}, self.replicas))
         if moved:
             self._raise(self._wrong(moved, before))
         in_flight = self._cluster.sent_views
@@ -352,7 +353,7 @@ class Judges:
         known = self._by_txid.get(txid)
         if known is None:
             known = self._by_txid[txid] = _take_apart(entry, before)
-        elif known.data != entry.data or known.item.chain != invariants.chain(before, entry.data):
+        elif known.data != entry.data or known.item.chain != replicas.chain(before, entry.data):
             raise fail("TxIdNamesOneEntry", (shell,), f"{txid} is another entry, or after others")
         return known
 
@@ -656,5 +657,5 @@ def _take_apart(entry: Entry, before: bytes) -> Known:
             statuses[key.decode()] = row["status"]
             if row.get("retired_committed") is True:
                 recorded.append(key.decode())
-    item = Item(entry.view, entry.committable, invariants.chain(before, entry.data))
+    item = Item(entry.view, entry.committable, replicas.chain(before, entry.data))
     return Known(item, entry.data, statuses, frozenset(recorded))

@@ -22,7 +22,7 @@ from pyccf.sim.checkers import Judges, Violated
 from pyccf.sim.client import Clients
 from pyccf.sim.cluster import Cluster
 from pyccf.sim.disk import Broken
-from pyccf.sim.invariants import Violation
+from pyccf.sim.replicas import Violation
 from pyccf.sim.schedule import Schedule
 from pyccf.sim.transcript import Transcript
 from pyccf.types import Millis

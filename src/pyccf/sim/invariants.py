@@ -1,151 +1,34 @@
-"""The safety rules of consensus as functions of what replicas look like.
+"""The safety rules of consensus as functions of what replicas look like at one moment.
 
-`check_state` judges one moment, `check_step` one step from a moment to the next. Both look at
+`check_state` judges it; what may happen from one moment to the next is `steps`. Both look at
 `Replica` values only, so the scenario driver and the simulator share them. They say what is wrong
 and never repair, and no rule knows how the engine works inside. Rules are named as in the
-specification (consensus-cft.md §14.1, §14.2), after CCF's TLA+ models.
-
-Replicas that crashed are passed as they last were: a log that a dead machine held still counts for
-the rules that speak of quorums, because the votes it gave were given.
-
-A log entry carries a `chain` value that stands for itself and everything before it, so prefixes are
-compared by looking at one place. Both functions compare only pairs in which something changed when
-told what changed.
+specification (consensus-cft.md §14.1), after CCF's TLA+ models. Pairs are compared only where
+something changed, when told what changed.
 """
 
 from __future__ import annotations
 
-import hashlib
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
-from typing import NamedTuple
-
-import msgspec
 
 from pyccf.consensus.api import Leadership
-from pyccf.consensus.raft import Raft
+from pyccf.sim.replicas import (
+    ACTIVE,
+    COMPLETED,
+    ORDERED,
+    RETIRED_COMMITTED,
+    SIGNED,
+    Found,
+    Network,
+    Nodes,
+    Progress,
+    Replica,
+    Violation,
+)
 from pyccf.types import VIEW_MAX, NodeId, SeqNo, View
 
-ACTIVE, ORDERED, SIGNED, COMPLETED, RETIRED_COMMITTED = (
-    "Active",
-    "Ordered",
-    "Signed",
-    "Completed",
-    "RetiredCommitted",
-)
-"""Where a node stands in its life: Active or one of the phases of retirement."""
-
 FIRST_VIEW = 2
-
-
-class Item(NamedTuple):
-    """One log entry as the rules see it."""
-
-    view: View
-    committable: bool
-    chain: bytes
-    """Equal in two logs at the same seqno exactly if everything up to there is equal."""
-
-
-def chain(before: bytes, entry: bytes) -> bytes:
-    """The `chain` of an entry after one whose chain is `before` (empty for the first)."""
-    return hashlib.sha256(before + entry).digest()
-
-
-class Nodes(NamedTuple):
-    """Ids that an entry at `seqno` speaks of: a configuration or recorded retirements."""
-
-    seqno: SeqNo
-    ids: frozenset[NodeId]
-
-
-class Progress(NamedTuple):
-    """What a replica believes of a peer."""
-
-    sent: SeqNo
-    match: SeqNo
-
-
-class Replica(msgspec.Struct, frozen=True):
-    """One node's consensus state at one moment."""
-
-    id: NodeId
-    view: View
-    committed: SeqNo
-    leadership: Leadership
-    phase: str
-    """Active, or the phase of its retirement."""
-    log: Sequence[Item]
-    """Never changed once handed over."""
-    configs: tuple[Nodes, ...]
-    """Active configurations as the engine holds them, ascending."""
-    reconfigurations: tuple[Nodes, ...]
-    """Every configuration that stands in the log, ascending, as read from the entries."""
-    recorded: tuple[Nodes, ...] = ()
-    """Every entry that records retirements as committed, ascending."""
-    voted_for: NodeId | None = None
-    votes: frozenset[NodeId] = frozenset()
-    """Who gave this candidate a vote."""
-    peers: Mapping[NodeId, Progress] = {}
-    first: SeqNo = 1
-    """Seqno of log[0]; more than 1 for a log that begins at a snapshot (its own entry included)."""
-    base: SeqNo = 0
-    """Where this node began with a snapshot; its log is completed by what others have before."""
-
-    @property
-    def last(self) -> SeqNo:
-        return self.first + len(self.log) - 1
-
-    def item(self, seqno: SeqNo) -> Item | None:
-        """The entry at `seqno`, None where this log has none."""
-        at = seqno - self.first
-        return self.log[at] if 0 <= at < len(self.log) else None
-
-    def view_at(self, seqno: SeqNo) -> View:
-        """View of an entry, 0 where there is none."""
-        item = self.item(seqno)
-        return item.view if item else 0
-
-    def last_of(self, view: View) -> SeqNo:
-        """Last seqno whose view is at most `view`; first - 1 if none. The log's views ascend."""
-        return self.first - 1 + bisect_right(self.log, view, key=_view_of_item)
-
-    def committable(self) -> SeqNo:
-        """Last signature, or what is committed when none follows it."""
-        for at in range(len(self.log) - 1, self.committed - self.first, -1):
-            if self.log[at].committable:
-                return self.first + at
-        return self.committed
-
-    def holds(self, other: Replica, seqno: SeqNo) -> bool:
-        """Whether this log has everything the other has up to `seqno`."""
-        if seqno < 1 or self is other:
-            return True
-        mine, theirs = self.item(seqno), other.item(seqno)
-        if mine is None or theirs is None:
-            # Below where a log begins there is nothing to compare: it came with a snapshot.
-            return seqno < self.first if mine is None else seqno < other.first
-        return mine.chain == theirs.chain
-
-
-def _view_of_item(item: Item) -> View:
-    return item.view
-
-
-class Violation(NamedTuple):
-    """A rule that does not hold, of whom and how."""
-
-    rule: str
-    nodes: tuple[NodeId, ...]
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.rule} ({', '.join(self.nodes)}): {self.text}"
-
-
-Found = Iterator[Violation]
-Network = Mapping[NodeId, Replica]
 
 
 def check_state(
@@ -176,54 +59,8 @@ def check_state(
     return out
 
 
-def check_step(before: Network, after: Network) -> list[Violation]:
-    """What is wrong about the step from one moment to the next.
-
-    Nodes that are new in `after`, or the same object in both, did not take part.
-    """
-    out: list[Violation] = []
-    for node_id, now in after.items():
-        was = before.get(node_id)
-        if was is None or was is now:
-            continue
-        for rule in OF_STEP:
-            out.extend(rule(was, now))
-        out.extend(refinement_to_abs(was, now, before))
-    return out
-
-
 def _quorum(n: int) -> int:
     return n // 2 + 1
-
-
-def observe(
-    engine: Raft,
-    log: Sequence[Item],
-    reconfigurations: Iterable[Nodes],
-    recorded: Iterable[Nodes] = (),
-    first: SeqNo = 1,
-    base: SeqNo = 0,
-) -> Replica:
-    """An engine as the rules see it, with the log of the node around it.
-
-    What the log holds comes from the ledger, not from the engine, so that the two are compared.
-    """
-    return Replica(
-        id=engine.id,
-        view=engine.view,
-        committed=engine.committed,
-        leadership=engine.leadership,
-        phase=engine.phase.value if engine.phase else ACTIVE,
-        log=log,
-        configs=tuple(Nodes(c.idx, frozenset(c.nodes)) for c in engine.configs),
-        reconfigurations=tuple(reconfigurations),
-        recorded=tuple(recorded),
-        voted_for=engine.voted_for,
-        votes=frozenset(n for votes in engine.votes.values() for n in votes),
-        peers={p.id: Progress(p.sent, p.match) for p in engine.peers.values()},
-        first=first,
-        base=base,
-    )
 
 
 # --- state, one replica (§14.1) -------------------------------------------------------------------
@@ -556,171 +393,3 @@ def mono_term(nodes: Network, in_flight: Iterable[tuple[NodeId, View]]) -> Found
             yield Violation(
                 "MonoTermInv", (sender,), f"sent view {view}, is in view {replica.view}"
             )
-
-
-# --- steps (§14.2) --------------------------------------------------------------------------------
-
-
-def committed_log_append_only(was: Replica, now: Replica) -> Found:
-    """CommittedLogAppendOnlyProp."""
-    if now.committed < was.committed or not now.holds(was, was.committed):
-        yield Violation(
-            "CommittedLogAppendOnlyProp",
-            (now.id,),
-            f"committed {was.committed}, now {now.committed}, and not an extension",
-        )
-
-
-def monotonic_term(was: Replica, now: Replica) -> Found:
-    """MonotonicTermProp."""
-    if now.view < was.view:
-        yield Violation("MonotonicTermProp", (now.id,), f"view {was.view} became {now.view}")
-
-
-def _leads_on(was: Replica, now: Replica) -> bool:
-    return was.leadership is now.leadership is Leadership.LEADER and was.view == now.view
-
-
-def monotonic_match_index(was: Replica, now: Replica) -> Found:
-    """MonotonicMatchIndexProp: what a peer confirmed stays confirmed while one leads."""
-    if not _leads_on(was, now):
-        return
-    for peer, before in was.peers.items():
-        after = now.peers.get(peer)
-        if after is not None and after.match < before.match:
-            yield Violation(
-                "MonotonicMatchIndexProp",
-                (now.id, peer),
-                f"match {before.match} became {after.match}",
-            )
-
-
-def permitted_log_changes(was: Replica, now: Replica) -> Found:
-    """PermittedLogChangesProp: who may change its log, and how.
-
-    A node that becomes leader cuts its log to the last signature; a step of a whole node may go on
-    and order entries in the new view.
-    """
-    if was.last == now.last and now.holds(was, was.last):
-        return
-    if now.leadership in (Leadership.NONE, Leadership.FOLLOWER):
-        return
-    if now.leadership is Leadership.LEADER:
-        kept = was.last if _leads_on(was, now) else was.committable()
-        if (
-            now.last >= kept
-            and now.holds(was, kept)
-            and all(now.view_at(s) == now.view for s in range(kept + 1, now.last + 1))
-        ):
-            return
-    yield Violation(
-        "PermittedLogChangesProp",
-        (now.id,),
-        f"the log of a {now.leadership.value} went from {was.view_at(was.last)}.{was.last}"
-        f" to {now.view_at(now.last)}.{now.last}",
-    )
-
-
-_N, _F, _P, _C, _L = (
-    Leadership.NONE,
-    Leadership.FOLLOWER,
-    Leadership.PRE_VOTE_CANDIDATE,
-    Leadership.CANDIDATE,
-    Leadership.LEADER,
-)
-TRANSITIONS: dict[Leadership, frozenset[Leadership]] = {
-    _N: frozenset((_N, _F)),
-    _F: frozenset((_F, _P, _C)),
-    _P: frozenset((_F, _P, _C)),
-    _C: frozenset((_F, _P, _C, _L)),
-    _L: frozenset((_F, _L)),
-}
-"""What a role may become in one step."""
-
-
-def state_transitions(was: Replica, now: Replica) -> Found:
-    """StateTransitionsProp. A node that is a quorum by itself wins in the step in which it stands.
-
-    Whose retirement is committed and recorded has no role.
-    """
-    if now.leadership in TRANSITIONS[was.leadership]:
-        return
-    if now.leadership is Leadership.NONE and now.phase == RETIRED_COMMITTED:
-        return
-    alone = bool(was.configs) and all(c.ids == {was.id} for c in was.configs)
-    if alone and was.leadership is not Leadership.NONE:
-        return
-    yield Violation(
-        "StateTransitionsProp", (now.id,), f"{was.leadership.value} became {now.leadership.value}"
-    )
-
-
-def membership_state_transitions(was: Replica, now: Replica) -> Found:
-    """MembershipStateTransitionsProp: what is committed of a retirement stays."""
-    if was.phase in (COMPLETED, RETIRED_COMMITTED) and now.phase not in (
-        was.phase,
-        RETIRED_COMMITTED,
-    ):
-        yield Violation("MembershipStateTransitionsProp", (now.id,), f"{was.phase} → {now.phase}")
-
-
-def pending_becomes_follower(was: Replica, now: Replica) -> Found:
-    """PendingBecomesFollowerProp: who finds itself in a configuration takes part from then on."""
-    if (
-        was.leadership is now.leadership is Leadership.NONE
-        and now.phase == ACTIVE
-        and any(now.id in c.ids for c in now.configs)
-    ):
-        yield Violation("PendingBecomesFollowerProp", (now.id,), "is in a configuration, no role")
-
-
-def never_commit_entry_prev_terms(was: Replica, now: Replica) -> Found:
-    """NeverCommitEntryPrevTermsProp: a leader commits by an entry of its own view."""
-    if _leads_on(was, now) and now.committed > was.committed:
-        view = now.view_at(now.committed)
-        if view != now.view:
-            yield Violation(
-                "NeverCommitEntryPrevTermsProp",
-                (now.id,),
-                f"the leader of view {now.view} committed {view}.{now.committed}",
-            )
-
-
-def votes_granted_monotonic(was: Replica, now: Replica) -> Found:
-    """VotesGrantedMonotonicProp: votes of one candidacy are not lost."""
-    if (
-        was.leadership is now.leadership
-        and was.leadership in (Leadership.CANDIDATE, Leadership.PRE_VOTE_CANDIDATE)
-        and was.view == now.view
-        and not was.votes <= now.votes
-        # A pre-vote candidate whose time ran out asks again, in the same view.
-        and not (now.leadership is Leadership.PRE_VOTE_CANDIDATE and now.votes <= {now.id})
-    ):
-        lost = ", ".join(sorted(was.votes - now.votes))
-        yield Violation("VotesGrantedMonotonicProp", (now.id,), f"votes of {lost} were lost")
-
-
-def refinement_to_abs(was: Replica, now: Replica, before: Network) -> Found:
-    """RefinementToAbsProp: a committed log grows along the longest one or extends it."""
-    if now.committed <= was.committed:
-        return
-    longest = max(before.values(), key=lambda r: r.committed)
-    if not now.holds(longest, min(now.committed, longest.committed)):
-        yield Violation(
-            "RefinementToAbsProp",
-            (now.id, longest.id),
-            f"committed up to {now.committed} along another log than the longest",
-        )
-
-
-OF_STEP: tuple[Callable[[Replica, Replica], Found], ...] = (
-    committed_log_append_only,
-    monotonic_term,
-    monotonic_match_index,
-    permitted_log_changes,
-    state_transitions,
-    membership_state_transitions,
-    pending_becomes_follower,
-    never_commit_entry_prev_terms,
-    votes_granted_monotonic,
-)

@@ -38,7 +38,9 @@ from pyccf.consensus.raft import (
     RequestVoteResponse,
 )
 from pyccf.crypto.entropy import SeededEntropy
-from pyccf.sim.invariants import COMPLETED, Replica, check_state, check_step, phase_in
+from pyccf.sim.invariants import check_state, phase_in
+from pyccf.sim.replicas import COMPLETED, Replica
+from pyccf.sim.steps import check_step
 from pyccf.sim.stub import RECONFIGURATION, RETIRED_COMMITTED, StubNode
 from pyccf.types import NodeId, SeqNo
 

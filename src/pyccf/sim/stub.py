@@ -16,7 +16,7 @@ from pyccf.consensus.api import PeerMessage
 from pyccf.consensus.raft import AppendEntries, Raft, RaftSettings
 from pyccf.crypto.entropy import Entropy
 from pyccf.errors import InvalidLedger
-from pyccf.sim.invariants import Item, Nodes, Replica, chain, observe
+from pyccf.sim.replicas import Item, Nodes, Replica, chain, observe
 from pyccf.types import NodeId, SeqNo, TxID, View
 
 RAW: Literal["raw"] = "raw"

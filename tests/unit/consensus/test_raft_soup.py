@@ -22,7 +22,9 @@ from pyccf.consensus.raft import (
     RequestVote,
     RequestVoteResponse,
 )
-from pyccf.sim.invariants import Replica, check_state, check_step
+from pyccf.sim.invariants import check_state
+from pyccf.sim.replicas import Replica
+from pyccf.sim.steps import check_step
 from pyccf.sim.stub import RECONFIGURATION, StubNode
 from support.raft import candidate, entry, follower, leader, replica
 from support.raft import settings as rules
