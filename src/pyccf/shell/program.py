@@ -59,6 +59,7 @@ from pyccf.shell.fetch import fetch
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.shell.install import install_endpoints
 from pyccf.shell.listen import Listener
+from pyccf.shell.making import Making
 from pyccf.shell.peer_link import Link
 from pyccf.shell.peers import Peers
 from pyccf.shell.spilled import SpillDirectory
@@ -201,7 +202,7 @@ class Program:
                 self._prepared.snapshots,
             )
 
-        parts = start.make(
+        parts = Making(
             config,
             self._prepared,
             addresses,
@@ -209,7 +210,7 @@ class Program:
             now=_unix(),
             log=lambda level, text: self.sink.log(level, "", text),
             install=install,
-        )
+        ).node()
         self._log_notes()
         evidence = virtual.make(self._prepared.host_data, parts.identity.key.public.der)
         start.write(f"{start.attestation_name()}.attestation", virtual.attestation_file(evidence))
