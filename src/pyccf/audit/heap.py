@@ -40,6 +40,7 @@ from pyccf.types import SeqNo, TxID
 HASH_BYTES = 32
 PATCHES_MAX = 100
 """Damaged entries of one file that are looked for in others."""
+NEVER: SeqNo = 1 << 63
 CHAINS_MAX = 10_000
 """Places in a chain from which continuations are tried."""
 
@@ -485,20 +486,27 @@ class _Heap:
         except InvalidLedger as error:
             report.verdict, report.reason = Verdict.DAMAGED, error.message
             return False
-        recorded = False
+        ended = _ended(identity, identities)
+        recorded, lost = False, evidence > ended
         for chain in chains:
-            if chain.begin < evidence <= chain.end:
+            if chain.begin < evidence <= chain.end and not lost:
                 recorded = _records(chain, evidence, one.found)
                 if not recorded:
                     report.verdict = Verdict.FORKED
                     report.reason = f"entry {evidence} of the ledger does not record it"
                     return False
-        if identity.key_id != identities[-1].key_id and not (recorded and needed):
+        if ended < NEVER and not (needed and (recorded or lost)):
             report.verdict, report.reason = Verdict.SUPERSEDED, "an earlier service took it"
             return False
         report.verdict = Verdict.USABLE
         report.reason = "" if recorded else f"entry {evidence}, which records it, is missing"
         return recorded
+
+
+def _ended(identity: Identity, identities: list[Identity]) -> SeqNo:
+    """The last entry of a service, where another one follows."""
+    later = identities[identities.index(identity) + 1 :]
+    return min((i.since - 1 for i in later if i.key_id != identity.key_id), default=NEVER)
 
 
 def _is_beyond(one: Piece) -> bool:

@@ -120,6 +120,8 @@ class PublicRecovery:
         self._evidence: SeqNo = END
         """The transaction that is to have recorded the snapshot begun with."""
         self._recorded = False
+        self._lost = False
+        """A recovery cut off the transaction that had recorded it."""
 
     def begin(self) -> None:
         """Read the ledger from its first entry, or from the one after the snapshot."""
@@ -170,11 +172,24 @@ class PublicRecovery:
                 self._views.begin(view, self._signed.seqno + 1)
             self._signed = TxID(view, seqno)
             node.final_to(seqno)
-        if seqno == self._evidence:
-            assert self._plan.snapshot is not None
-            row = tables.get_json(node.store.tx(read_only=True), tables.SNAPSHOT_EVIDENCE)
-            self._recorded = row == record_of(self._plan.snapshot.snapshot)
+        if seqno <= self._evidence < END:
+            self._watch(seqno)
         self._view = view
+
+    def _watch(self, seqno: SeqNo) -> None:
+        """Look for the record of the snapshot, and for the end of the service that took it."""
+        found, node = self._plan.snapshot, self._node
+        assert found is not None
+        tx = node.store.tx(read_only=True)
+        if not self._lost and node.store.map_version(tables.PREVIOUS_SERVICE_IDENTITY) == seqno:
+            previous = tables.get_text(tx, tables.PREVIOUS_SERVICE_IDENTITY)
+            self._lost = _key_of(previous) == found.service_key
+            if self._lost:
+                assert self._parts.private is not None
+                self._parts.private.evidence_until = seqno - 1
+        elif seqno == self._evidence:
+            row = tables.get_json(tx, tables.SNAPSHOT_EVIDENCE)
+            self._recorded = row == record_of(found.snapshot)
 
     # --- the end of the former service ----------------------------------------------------------
 
@@ -212,9 +227,8 @@ class PublicRecovery:
         """Why the ledger is not the one the operator meant, "" if it is."""
         row = info.read(tx)
         pem = None if row is None else row.get("cert")
-        try:
-            key = certs.public_key(pem if isinstance(pem, str) else "").der
-        except ValueError:
+        key = _key_of(pem)
+        if key is None:
             return "The ledger does not say whose it is: public:ccf.gov.service.info has no cert."
         if key == self._previous_key:
             return ""
@@ -228,8 +242,8 @@ class PublicRecovery:
         found = self._plan.snapshot
         if found is None:
             return ""
-        there = self._evidence <= self._signed.seqno
-        if self._recorded if there else not found.by_itself:
+        there = self._evidence <= self._signed.seqno and not self._lost
+        if self._recorded if there else self._lost or not found.by_itself:
             return ""
         return (
             f"Entry {self._evidence} of the ledger does not record the snapshot that this node"
@@ -276,6 +290,14 @@ class PublicRecovery:
         txid = node.commit(created, flags=FORCE_CHUNK_BEFORE)
         node.sign()
         node.log("info", "", f"Recovered the public state; the new service was created at {txid}")
+
+
+def _key_of(pem: Json) -> bytes | None:
+    """The key of a certificate, None if it is none."""
+    try:
+        return certs.public_key(pem if isinstance(pem, str) else "").der
+    except ValueError:
+        return None
 
 
 def _cose_names(tx: Tx) -> tuple[str, str] | None:

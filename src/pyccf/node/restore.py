@@ -41,14 +41,16 @@ def judge(data: bytes, name: SnapshotName, service_cert_pem: str) -> Restorable:
             f"The snapshot is of {snapshot.seqno} with evidence at {evidence}, its name says"
             f" {name.seqno} and {name.evidence}."
         )
+    service_key = certs.public_key(service_cert_pem)
     restorable = Restorable(snapshot)
     restorable.proven = proven
+    restorable.service_key = service_key.der
     signed = restorable.signature
     try:
         node_key = certs.public_key(signed.cert)
     except ValueError:
         raise InvalidLedger("The signature in the snapshot has no certificate.") from None
-    signature.verify(signed, signed.root, node_key, certs.public_key(service_cert_pem))
+    signature.verify(signed, signed.root, node_key, service_key)
     return restorable
 
 
@@ -82,6 +84,8 @@ class Restorable:
         self.tree: Tree = tree
         self.proven: Proven | None = None
         """What its receipt proves, if that was judged."""
+        self.service_key = b""
+        """Of the service that vouched for it then (SPKI, DER)."""
         self.by_itself = False
         """Only the service in it vouches for it."""
 

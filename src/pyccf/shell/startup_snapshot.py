@@ -56,10 +56,10 @@ def choose_to_recover(
 def _choose_earlier(
     files: SnapshotFiles, whole: SeqNo, last: SeqNo, log: Callable[[str, str], None]
 ) -> Restorable | None:
-    """The newest snapshot of whatever service that leads further, and that entries can prove."""
+    """The newest snapshot of whatever service that leads further, and that entries go on with."""
     for file in files.candidates():
         name = parse_name(file.name)
-        if name is None or not whole < name.evidence <= last:
+        if name is None or not whole < name.seqno < last:
             continue
         try:
             found = judge_by_itself(files.load(file), name)

@@ -241,6 +241,33 @@ def test_a_snapshot_of_an_earlier_service_must_be_in_the_ledger() -> None:
         assert refused.recovery_from is None
 
 
+def test_the_record_of_a_snapshot_may_be_lost_with_its_service() -> None:
+    """The ledger says who came after it, and has other entries where the record was."""
+    made = newest(former().snapshots)
+    found = judged(*made)
+    first = Recovered([b"unread"] * found.seqno, former().identity, snapshot=found)
+    revive(first)
+    put(first, "c", "three")
+    first.tick()
+    name = parse_name(made[0])
+    assert name is not None
+    assert len(first.ledger) > name.evidence
+    second = Recovered(first.ledger, first.identity, seed=200, snapshot=by_itself(*made))
+    assert not second.stopped, second.lines
+    second.tick()
+    consortium = former().consortium(second)
+    consortium.accept(first.identity, second.identity)
+    consortium.restore()
+    assert opened(second), second.lines
+    assert state(second) == state(first)
+    third = Recovered(first.ledger, first.identity, seed=300, snapshot=by_itself(*former().claimed))
+    third.tick()
+    consortium = former().consortium(third)
+    consortium.accept(first.identity, third.identity)
+    consortium.restore()
+    assert "did not record it" in third.stopped
+
+
 def test_a_snapshot_whose_record_is_lost_is_judged_with_the_secrets() -> None:
     found = judged(*former().claimed)
     ledger = [b"unread"] * found.seqno
