@@ -54,7 +54,7 @@ class MemoryIndexes:
 
     # -- storage of bucketed indexes ------------------------------------------------------------
 
-    def store(self, name: str, data: bytes) -> None:
+    def store(self, name: str, data: bytes, refused: Callable[[], None] | None = None) -> None:
         """Keep a bucket."""
         self._spilled[name] = data
 

@@ -85,10 +85,11 @@ class EndRecovery(msgspec.Struct, frozen=True):
 
 
 class StoreSpilled(msgspec.Struct, frozen=True):
-    """Keep bytes under a name until this process ends."""
+    """Keep bytes under a name until this process ends; tell if that cannot be."""
 
     name: str
     data: bytes
+    refused: Callable[[], None] | None = None
 
 
 class LoadSpilled(msgspec.Struct, frozen=True):

@@ -297,7 +297,9 @@ class Program:
                         case EndRecovery():
                             self._disk.complete_recovery()
                         case StoreSpilled():
-                            self._spilled.store(output.name, output.data)
+                            taken = self._spilled.store(output.name, output.data)
+                            if not taken and output.refused is not None:
+                                output.refused()
                         case LoadSpilled():
                             output.reply(self._spilled.load(output.name))
                         case Call():

@@ -1,12 +1,13 @@
 """The `.index` directory: what indexes of this process put on disk, sealed by the node.
 
 Emptied when the program starts: nobody could read what an earlier process left. A file that cannot
-be written or read is not there; the index that wanted it then begins anew, and the log says why.
+be written or read is not there; the index that wanted it is told, and the log says why.
 (spec: historical-and-indexing.md §6.2)
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -29,8 +30,8 @@ class SpillDirectory:
         if self._directory.is_dir() and not self._directory.is_symlink():
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def store(self, name: str, data: bytes) -> None:
-        """Keep bytes under a name."""
+    def store(self, name: str, data: bytes) -> bool:
+        """Keep bytes under a name; False if the disk does not take them."""
         assert _NAME(name), "names of buckets are digests"
         path = self._directory / name
         try:
@@ -40,6 +41,10 @@ class SpillDirectory:
                 file.write(data)
         except OSError as e:
             self._complain(path, "written", e)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # half of it is of no use
+            return False
+        return True
 
     def load(self, name: str) -> bytes | None:
         """Read them back; None if they are not there."""

@@ -15,6 +15,7 @@ from pyccf.apps.index import (
     SeqnosByKeyBucketed,
     SeqnosForValueBucketed,
     VisitEachEntryInMap,
+    buckets,
 )
 from pyccf.apps.index.declared import DECLARED_MAX, parse
 from pyccf.errors import LocalError
@@ -37,11 +38,15 @@ class Shelf:
     """Storage that answers when told to, or that has lost or changed something."""
 
     def __init__(self) -> None:
+        self.full = False
         self.kept: dict[str, bytes] = {}
         self.asked: list[tuple[str, Callable[[bytes | None], None]]] = []
 
-    def store(self, name: str, data: bytes) -> None:
-        self.kept[name] = data
+    def store(self, name: str, data: bytes, refused: Callable[[], None] | None = None) -> None:
+        if not self.full:
+            self.kept[name] = data
+        elif refused is not None:
+            refused()
 
     def load(self, name: str, reply: Callable[[bytes | None], None]) -> None:
         self.asked.append((name, reply))
@@ -172,6 +177,39 @@ def test_a_bucket_that_is_lost_makes_the_index_begin_anew(spoil: bytes | None) -
     assert index.get_write_txs_in_range(b"a", 1, 12) is None
     shelf.answer()
     assert index.get_write_txs_in_range(b"a", 1, 12) == [1, 12]
+
+
+def test_what_a_full_disk_does_not_take_stays_in_memory() -> None:
+    index, shelf = bucketed(per_bucket=10)
+    shelf.full = True
+    feed(index, (1, b"a"), (12, b"a"), (23, b"a"))
+    shelf.full = False
+    feed(index, (34, b"a"))
+    assert index.get_write_txs_in_range(b"a", 1, 34) is None
+    shelf.answer()
+    assert index.get_write_txs_in_range(b"a", 1, 34) == [1, 12, 23, 34]
+    assert index.next_requested() == 35
+
+
+def test_a_bucket_may_be_asked_for_before_the_disk_refuses_it() -> None:
+    index, shelf = bucketed(per_bucket=10)
+    late: list[Callable[[], None]] = []
+    shelf.store = lambda name, data, refused: late.append(refused)  # type: ignore[assignment, misc]
+    feed(index, (1, b"a"), (12, b"a"))
+    assert index.get_write_txs_in_range(b"a", 1, 12) is None
+    late[0]()
+    shelf.answer()
+    assert index.get_write_txs_in_range(b"a", 1, 12) == [1, 12]
+    assert index.next_requested() == 13
+
+
+def test_an_index_for_which_there_is_no_room_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "UNWRITTEN_MAX", 2)
+    index, shelf = bucketed(per_bucket=10)
+    shelf.full = True
+    feed(index, (1, b"a"), (12, b"a"), (23, b"a"))
+    with pytest.raises(LocalError, match="The disk did not take 2 parts of this index"):
+        feed(index, (34, b"a"))
 
 
 def test_a_bucket_of_another_key_is_refused() -> None:

@@ -28,8 +28,8 @@ def test_a_disk_that_refuses_is_told_once(tmp_path: Path) -> None:
     path.write_text("a file in the way")
     logs: list[str] = []
     spilled = SpillDirectory(lambda level, text: logs.append(f"{level}: {text}"), str(path))
-    spilled.store(NAME, b"data")
-    spilled.store(NAME, b"data")
+    assert not spilled.store(NAME, b"data")
+    assert not spilled.store(NAME, b"data")
     assert spilled.load(NAME) is None
     assert len(logs) == 1
     assert "cannot be written" in logs[0]

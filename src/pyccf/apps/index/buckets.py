@@ -3,7 +3,8 @@
 Seqnos are divided into buckets of `per_bucket`. For each key only the bucket of its last write is
 in memory; when a write falls into a later one, the bucket goes to disk, sealed with a key that only
 this process has, under a name that tells nothing. Which buckets of a key hold anything is
-remembered, so those without are neither written nor read. A bucket that cannot be read back, or
+remembered, so those without are neither written nor read. A bucket that the disk does not take
+stays in memory; when these are too many, the index fails. A bucket that cannot be read back, or
 does not authenticate, makes the index begin anew from the first transaction
 (spec: historical-and-indexing.md §6.2).
 """
@@ -34,14 +35,17 @@ READ_BACK_MAX = 1000
 """Buckets read back that are kept in memory: for many who ask at the same time, who would otherwise
 take them from each other for ever. Eight megabytes at most, with `PER_BUCKET` seqnos each."""
 
+UNWRITTEN_MAX = 1000
+"""Buckets kept in memory that the disk did not take."""
+
 _U64 = struct.Struct("<Q")
 
 
 class Storage(Protocol):
     """Room on disk for one process: sealed, forgotten when the process ends."""
 
-    def store(self, name: str, data: bytes) -> None:
-        """Keep bytes under a name."""
+    def store(self, name: str, data: bytes, refused: Callable[[], None] | None = None) -> None:
+        """Keep bytes under a name; `refused` is called, later, if that cannot be."""
         ...
 
     def load(self, name: str, reply: Callable[[bytes | None], None]) -> None:
@@ -80,6 +84,8 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
         self._recent: dict[bytes, _Recent] = {}
         self._read: OrderedDict[str, array[int] | None] = OrderedDict()
         """Buckets read back, least recently used first; None while one is being read."""
+        self._unwritten: dict[str, array[int]] = {}
+        """Buckets that the disk did not take."""
         self._storage: Storage
         self._era = 0
         """Counts new beginnings: what was asked for before one is not taken."""
@@ -93,12 +99,22 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
         if recent is None:
             recent = self._recent[key] = _Recent(number)
         elif recent.number != number:
-            name = self._name(key, recent.number)
-            self._storage.store(name, _encode(name, recent.seqnos))
+            self._spill(self._name(key, recent.number), recent.seqnos)
             recent.before.append(recent.number)
             recent.number = number
             recent.seqnos = array("Q")
         recent.seqnos.append(txid.seqno)
+
+    def _spill(self, name: str, seqnos: array[int]) -> None:
+        if len(self._unwritten) >= UNWRITTEN_MAX:
+            raise LocalError(f"The disk did not take {UNWRITTEN_MAX} parts of this index.")
+        era = self._era
+
+        def refused() -> None:
+            if era == self._era:
+                self._unwritten[name] = seqnos
+
+        self._storage.store(name, _encode(name, seqnos), refused)
 
     def get_write_txs_in_range(
         self, key: bytes, first: SeqNo, last: SeqNo, max_seqnos: int | None = None
@@ -140,6 +156,8 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
         return found
 
     def _bucket(self, name: str) -> array[int] | None:
+        if name in self._unwritten:
+            return self._unwritten[name]
         if name in self._read:
             self._read.move_to_end(name)
             return self._read[name]
@@ -153,6 +171,9 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
     def _loaded(self, era: int, name: str, data: bytes | None) -> None:
         if era != self._era or name not in self._read:
             return
+        if name in self._unwritten:
+            del self._read[name]  # asked for before the disk refused it
+            return
         seqnos = None if data is None else _decode(name, data)
         if seqnos is None:
             self._begin_anew()
@@ -164,6 +185,7 @@ class SeqnosByKeyBucketed(VisitEachEntryInMap):
         self._era += 1
         self.watermark = TxID(0, 0)
         self._recent.clear()
+        self._unwritten.clear()
         self._read.clear()
 
     def _name(self, key: bytes, number: int) -> str:

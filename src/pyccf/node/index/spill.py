@@ -24,12 +24,12 @@ class Spill:
         self._put = put
         self._key = b""
 
-    def store(self, name: str, data: bytes) -> None:
-        """Keep bytes under a name."""
+    def store(self, name: str, data: bytes, refused: Callable[[], None] | None = None) -> None:
+        """Keep bytes under a name; `refused` is called if that cannot be."""
         if not self._key:
             self._key = self._entropy.bytes(KEY_SIZE)
         iv = self._entropy.bytes(aead.IV_SIZE)
-        self._put(StoreSpilled(name, aead.seal(self._key, iv, data, name.encode())))
+        self._put(StoreSpilled(name, aead.seal(self._key, iv, data, name.encode()), refused))
 
     def load(self, name: str, reply: Callable[[bytes | None], None]) -> None:
         """Read them back; None if they are not there or were changed."""
