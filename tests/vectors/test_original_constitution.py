@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pyccf.apps.js import governance
 from pyccf.audit import read
 from pyccf.service import tables
 from pyccf.service.proposals import ScriptFailure
@@ -218,3 +219,25 @@ def test_resolution(for_it: int) -> None:
     action = ("remove_js_app", None)
     ours, theirs = (c.resolve(NAMES[0], votes, action) for c in both())
     assert ours == theirs == ("Accepted" if for_it >= 2 else "Open")
+
+
+def test_parts_of_others_find_what_they_call() -> None:
+    """Every function of the original that a further part could call is here, with its arguments."""
+    named = re.findall(r"^(?:function|class|const) (\w+)", original(), re.MULTILINE)
+    # Constants of its own, and a check of a length that buffers do not have.
+    others = ("cpuid_length_bytes", "tcb_version_length_bytes", "checkArrayBufferLength")
+    names = [name for name in named if name not in others]
+    assert {"Action", "actions", "checkType", "getSingletonKvKey"} <= set(names)
+    listed = ",".join(f"{name}: typeof {name} + ({name}?.length ?? '')" for name in names)
+    told = [
+        governance.run(
+            f"{text}\nexport function names() {{ return JSON.stringify({{{listed}}}) }}",
+            "constitution",
+            "names",
+            [],
+            tx=Constitution().world.store.tx(),
+            access="GOV_RO",
+        ).text
+        for text in (both()[0].text, original())
+    ]
+    assert told[0] == told[1]

@@ -747,3 +747,41 @@ def test_service_certificate(default: Constitution) -> None:
         "InternalError: Error: 'nonsense' does not match any accepted time format",
         ("set_service_certificate_validity", {"valid_from": "nonsense"}),
     )
+
+
+# --- parts that others wrote ----------------------------------------------------------------------
+
+FOREIGN = """
+actions.set(
+  "grant",
+  new Action(
+    function (args) {
+      checkType(args.to, "string");
+      checkType(args.days, "integer?", "days");
+      checkBounds(args.days, 1, 30, "days");
+      checkEnum(args.right, ["read", "write"], "right");
+      const { scheme, authority, path } = parseUrl(args.to);
+      checkArrayLength([scheme, authority, path].filter(Boolean), 3, 3, "parts of to");
+    },
+    function (args, proposalId) {
+      const table = ccf.kv["public:ccf.gov.rights"];
+      table.set(getSingletonKvKey(), ccf.jsonCompatibleToBuf(getActiveRecoveryMembersCount()));
+      invalidateOtherOpenProposals(proposalId);
+    },
+  ),
+);
+"""
+
+
+def test_a_part_of_others_at_the_end() -> None:
+    c = Constitution()
+    c.text += FOREIGN
+    args = {"to": "https://a.test/x?q#f", "right": "read"}
+    assert c.apply(("grant", args)) == {"rights": {"UNIT": 3}}
+    for change, text in (
+        ({"to": 5}, "Error: undefined must be of type string but is number"),
+        ({"to": "a.test"}, "Error: parts of to must be an array of minimum 3 elements"),
+        ({"days": 31}, "Error: days must be lower than 30"),
+        ({"right": "rule"}, "Error: right must be one of read,write"),
+    ):
+        refuses(c, text, "grant", {**args, **change})

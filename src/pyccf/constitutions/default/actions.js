@@ -4,6 +4,9 @@
 // order actions, further actions, validate, resolve, apply, so that everything declared here is
 // at hand below. An action checks its arguments in `validate(args)`, which must not write, and
 // takes effect in `apply(args, proposalId)`.
+//
+// Parts that others wrote begin with `actions.set(name, new Action(validate, apply))` and call the
+// checks by the names they have here: these names and their arguments stay.
 
 class Action {
   constructor(validate, apply) {
@@ -132,7 +135,8 @@ function checkBounds(value, low, high, field) {
   }
 }
 
-function checkLength(value, low, high, field) {
+function checkArrayLength(value, low, high, field) {
+  checkType(value, "array", field);
   if (low !== null && value.length < low) {
     throw new Error(`${field} must be an array of minimum ${low} elements`);
   }
@@ -200,6 +204,14 @@ function checkLowerHex(value, size, field) {
   }
 }
 
+function checkValidCpuid(value, field) {
+  checkLowerHex(value, CPUID_SIZE, field);
+}
+
+function checkValidTcbVersionHex(value, field) {
+  checkLowerHex(value, TCB_VERSION_SIZE, field);
+}
+
 function checkJwks(value, field) {
   checkType(value, "object", field);
   checkType(value.keys, "array", `${field}.keys`);
@@ -208,8 +220,7 @@ function checkJwks(value, field) {
     checkType(jwk.kid, "string", `${path}.kid`);
     checkType(jwk.kty, "string", `${path}.kty`);
     if (jwk.x5c) {
-      checkType(jwk.x5c, "array", `${path}.x5c`);
-      checkLength(jwk.x5c, 1, null, `${path}.x5c`);
+      checkArrayLength(jwk.x5c, 1, null, `${path}.x5c`);
       jwk.x5c.forEach((der, index) => {
         const item = `${path}.x5c[${index}]`;
         checkType(der, "string", item);
@@ -258,7 +269,7 @@ define(
 const RECOVERY_ROLES = ["NonParticipant", "Participant", "Owner"];
 
 // Members who may receive a share: Active, and with a key to encrypt it to.
-function countActiveRecoveryMembers() {
+function getActiveRecoveryMembersCount() {
   let count = 0;
   ccf.kv[TABLE.memberKeys].forEach((_, memberId) => {
     if (readJson(TABLE.memberInfo, memberId)?.status === "Active") {
@@ -312,7 +323,7 @@ define(
     }
     const holdsShare = info.status === "Active" && ccf.kv[TABLE.memberKeys].has(key);
     if (holdsShare) {
-      const left = countActiveRecoveryMembers() - 1;
+      const left = getActiveRecoveryMembersCount() - 1;
       const threshold = readSingleton(TABLE.serviceConfig).recovery_threshold;
       if (left < threshold) {
         throw new Error(
@@ -425,7 +436,7 @@ function checkRecoveryThreshold(config, change) {
     );
   }
   if (service.status === "Open") {
-    const holders = countActiveRecoveryMembers();
+    const holders = getActiveRecoveryMembersCount();
     if (to > holders) {
       throw new Error(
         `Cannot set recovery threshold to ${to}: recovery threshold would be greater than ` +
@@ -690,13 +701,20 @@ define(
   (args) => ccf.kv[TABLE.caBundles].delete(ccf.strToBuf(args.name)),
 );
 
+// The parts of a URL (RFC 3986 B); what is absent is undefined.
+function parseUrl(url) {
+  const parts = /^(?:([^:/?#]+):)?(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?/s.exec(url);
+  const [, scheme, authority, path, query, fragment] = parts;
+  return { scheme, authority, path, query, fragment };
+}
+
 // Keys are fetched below this URL, over TLS only.
 function checkRefreshableIssuer(issuer) {
-  const url = /^([a-zA-Z][a-zA-Z0-9+.-]*):\/\/([^/?#]+)([^?#]*)(.*)$/.exec(issuer);
-  if (url === null || url[1] !== "https") {
+  const { scheme, authority, query, fragment } = parseUrl(issuer);
+  if (scheme !== "https" || !authority) {
     throw new Error("issuer must be a URL starting with https:// if auto_refresh is true");
   }
-  if (url[4] !== "") {
+  if (query !== undefined || fragment !== undefined) {
     throw new Error("issuer must be a URL without query/fragment if auto_refresh is true");
   }
 }
@@ -858,7 +876,7 @@ const TCB_COMPONENTS = ["boot_loader", "tee", "snp", "microcode"];
 define(
   "set_snp_minimum_tcb_version",
   (args) => {
-    checkLowerHex(args.cpuid, CPUID_SIZE, "cpuid");
+    checkValidCpuid(args.cpuid, "cpuid");
     checkType(args.tcb_version, "object", "tcb_version");
     for (const name of TCB_COMPONENTS) {
       checkType(args.tcb_version?.[name], "number", `tcb_version.${name}`);
@@ -873,8 +891,8 @@ define(
 define(
   "set_snp_minimum_tcb_version_hex",
   (args) => {
-    checkLowerHex(args.cpuid, CPUID_SIZE, "cpuid");
-    checkLowerHex(args.tcb_version, TCB_VERSION_SIZE, "tcb_version");
+    checkValidCpuid(args.cpuid, "cpuid");
+    checkValidTcbVersionHex(args.tcb_version, "tcb_version");
   },
   (args, proposalId) => {
     const minimum = ccf.tcbHexToPolicy(args.cpuid, args.tcb_version);
@@ -885,7 +903,7 @@ define(
 
 define(
   "remove_snp_minimum_tcb_version",
-  (args) => checkLowerHex(args.cpuid, CPUID_SIZE, "cpuid"),
+  (args) => checkValidCpuid(args.cpuid, "cpuid"),
   (args) => {
     const key = ccf.strToBuf(args.cpuid);
     if (!ccf.kv[TABLE.snpTcbVersions].has(key)) {
@@ -925,11 +943,11 @@ function endorseNode(key, info, validFrom, days) {
   ccf.kv[TABLE.nodeCerts].set(key, ccf.strToBuf(cert));
 }
 
-function setNodeCertificateValidityPeriod(key, info, validFrom, days) {
+function setNodeCertificateValidityPeriod(nodeId, info, validFrom, days) {
   if (info.certificate_signing_request === undefined) {
-    throw new Error(`Node ${ccf.bufToStr(key)} has no certificate signing request`);
+    throw new Error(`Node ${nodeId} has no certificate signing request`);
   }
-  endorseNode(key, info, validFrom, allowedDays(days, maximumNodeValidityDays()));
+  endorseNode(ccf.strToBuf(nodeId), info, validFrom, allowedDays(days, maximumNodeValidityDays()));
 }
 
 function setServiceCertificateValidityPeriod(validFrom, days) {
@@ -1022,15 +1040,18 @@ define(
     if (info.status !== "Trusted") {
       throw new Error(`Node ${args.node_id} is not trusted`);
     }
-    setNodeCertificateValidityPeriod(key, info, args.valid_from, args.validity_period_days);
+    const { node_id, valid_from, validity_period_days } = args;
+    setNodeCertificateValidityPeriod(node_id, info, valid_from, validity_period_days);
   },
 );
 
 define("set_all_nodes_certificate_validity", checkValidity, (args) => {
+  const { valid_from, validity_period_days } = args;
   ccf.kv[TABLE.nodeInfo].forEach((value, key) => {
     const info = ccf.bufToJsonCompatible(value);
     if (info.status === "Trusted") {
-      setNodeCertificateValidityPeriod(key, info, args.valid_from, args.validity_period_days);
+      const nodeId = ccf.bufToStr(key);
+      setNodeCertificateValidityPeriod(nodeId, info, valid_from, validity_period_days);
     }
   });
 });
