@@ -10,8 +10,9 @@ import pytest
 
 from pyccf.codec.cose import parse_sign1
 from pyccf.http.message import Request
-from pyccf.service import proposals, tables
+from pyccf.service import info, proposals, tables
 from pyccf.service.genesis import ServiceConfiguration
+from pyccf.service.info import ServiceStatus
 from support.gov import FakeScripts, Gov
 from support.service import NOW, member, person, world
 
@@ -513,3 +514,29 @@ def test_a_bad_signature_is_told_before_a_missing_version() -> None:
         "Unsupported api-version '2020-01-01'."
         " The supported api-versions are: 2023-06-01-preview, 2024-07-01",
     )
+
+
+def test_what_is_refused_is_logged() -> None:
+    gov = governed()
+    assert gov.propose("member0", "accept").status == 200
+    assert gov.facts.lines == []
+    assert gov.propose("member0", "nonsense").status == 400
+    assert gov.facts.lines == [
+        (
+            "info",
+            "gov",
+            "POST /gov/members/proposals:create returning error 400: Proposal failed to validate:"
+            " nonsense: no such action",
+        )
+    ]
+
+
+def test_nothing_of_recovery_shares_is_logged() -> None:
+    gov = governed()
+    tx = gov.world.store.tx()
+    info.set_status(tx, ServiceStatus.WAITING_FOR_RECOVERY_SHARES)
+    gov.world.commit(tx)
+    gov.world.node_state[0] = "PartOfPublicNetwork"
+    path = f"/recovery/members/{person('member0').id}:recover"
+    assert gov.post(path, "member0", "recovery_share", b'{"share": "c2VjcmV0" oops').status == 400
+    assert gov.facts.lines == []

@@ -1,4 +1,8 @@
-"""The 27 versioned routes of the governance API, as one table (spec: gov-api.md §2)."""
+"""The 27 versioned routes of the governance API, as one table (spec: gov-api.md §2).
+
+What is refused to a member that signed is told in the log, too, so that operators see what the
+consortium tries; but nothing of recovery shares, whose payload an error might quote.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from pyccf.api.gov import acks, proposals, shares, state
 from pyccf.api.gov.versions import PREVIEW, V2024, versioned
 from pyccf.apps.auth import MemberCose
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
+from pyccf.errors import RpcError
 from pyccf.service.proposals import ScriptRunner
 
 if TYPE_CHECKING:
@@ -73,6 +78,7 @@ def _post(
     return msgspec.structs.replace(made, verb="POST", message_type=message_type, **rest)
 
 
+RECOVERY_SHARE = "recovery_share"
 DIGEST = "/members/state-digests/{memberId}"
 PROPOSALS = "/members/proposals"
 PROPOSAL = "/members/proposals/{proposalId}"
@@ -140,7 +146,7 @@ ROUTES: tuple[Route, ...] = (
         "Shares_Submit",
         "Hand in a recovery share",
         "Recovery.RecoveryResponse",
-        "recovery_share",
+        RECOVERY_SHARE,
     ),
     _get(
         "/service/constitution",
@@ -250,6 +256,22 @@ def _handlers(deps: GovDeps) -> dict[tuple[str, str], Callable[[Context], None]]
     }
 
 
+def _told(handler: Callable[[Context], None]) -> Callable[[Context], None]:
+    """The handler, with a line in the log for what it refuses."""
+
+    def execute(ctx: Context) -> None:
+        try:
+            handler(ctx)
+        except RpcError as e:
+            told = (
+                f"{ctx.request.method} {ctx.request.path} returning error {e.status}: {e.message}"
+            )
+            ctx.services.log("info", "gov", told)
+            raise
+
+    return execute
+
+
 def build(deps: GovDeps) -> list[Endpoint]:
     """Endpoints of all routes, hidden from the generated OpenAPI document."""
     handlers = _handlers(deps)
@@ -267,6 +289,8 @@ def _endpoint(route: Route, handler: Callable[[Context], None]) -> Endpoint:
             redirection=Redirection.NONE,
             hidden=True,
         )
+    if route.message_type != RECOVERY_SHARE:
+        handler = _told(handler)
     return Endpoint(
         verb=route.verb,
         path=route.path,
