@@ -2,20 +2,23 @@
 
 A ledger of one service is made in memory, then recovered in memory: first its public part, with all
 signatures checked, then its private part. Everything is told in processor time, so that a disk or
-another process counts for nothing; a node adds to it reading the files.
+another process counts for nothing; a node adds to it reading the files (`bench.recovery_files`).
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 
 import msgspec
 
 from bench.memory_node import ADDRESS, INTERFACE, MemoryNode
+from pyccf import constitutions
 from pyccf.codec.text import unb64
 from pyccf.crypto import certs
 from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
+from pyccf.ledger.entry import Entry
 from pyccf.node.create import Parts
 from pyccf.node.node import Limits, Node
 from pyccf.node.outputs import Append, Log, Replay, Stop
@@ -49,16 +52,18 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """The ledger of a service that is no more."""
+    """What is known of a service that is no more, but for its entries."""
 
-    entries: list[bytes]
     identity: str
     member_key: RsaPrivateKey
     member_id: str
+    member_cert: str
+    signing_key: str
+    """Of the member, PEM."""
 
 
-def make(entries: int, signed_every: int) -> Ledger:
-    """An open service with one member, and so many writes to a private map."""
+def make(entries: int, signed_every: int, take: Callable[[list[Entry]], None]) -> Ledger:
+    """An open service with one member, and so many writes to a private map; `take` gets all."""
     entropy = SystemEntropy()
     key = RsaPrivateKey.generate()
     signing = PrivateKey.generate(Curve.P384, entropy)
@@ -66,17 +71,16 @@ def make(entries: int, signed_every: int) -> Ledger:
         signing, "CN=member0", not_before=int(time.time()), days=1, entropy=entropy
     )
     member = genesis.Member(cert=cert, encryption_pub_key=key.public.pem())
-    ledger: list[bytes] = []
 
     class Kept(MemoryNode):
         def pump(self) -> None:
             while self.node.has_outputs:
                 for output in self.node.take_outputs():
                     if isinstance(output, Append):
-                        ledger.extend(entry.data for entry in output.entries)
+                        take(output.entries)
                         self.node.persisted(output.entries[-1].seqno)
 
-    service = Kept("app-py", members=(member,))
+    service = Kept("app-py", members=(member,), constitution=constitutions.text("default"))
     parts, node = service.parts, service.node
     tx = node.store.tx()
     members.activate(tx, member.member_id)
@@ -93,16 +97,16 @@ def make(entries: int, signed_every: int) -> Ledger:
         if i % signed_every == signed_every - 1:
             service.sign()
     service.sign()
-    return Ledger(ledger, parts.service.cert_pem, key, member.member_id)
+    return Ledger(parts.service.cert_pem, key, member.member_id, cert, signing.pem())
 
 
 class Recovering:
     """A node that recovers from a list of entries."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, entries: list[bytes]) -> None:
         entropy = SystemEntropy()
         now = int(time.time())
-        self._entries = list(ledger.entries)
+        self._entries = list(entries)
         self.parts: Parts = recover_service(
             RecoveryPlan(
                 previous_service_identity=ledger.identity,
@@ -162,9 +166,10 @@ class Recovering:
 
 def measure(entries: int, signed_every: int) -> Figure:
     """Recover one ledger."""
-    ledger = make(entries, signed_every)
-    count = len(ledger.entries)
-    recovering = Recovering(ledger)
+    kept: list[bytes] = []
+    ledger = make(entries, signed_every, lambda new: kept.extend(entry.data for entry in new))
+    count = len(kept)
+    recovering = Recovering(ledger, kept)
     public = recovering.pump()
     recovering.restore(ledger)
     private = recovering.pump()
