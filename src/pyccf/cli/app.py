@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pyccf.cli import app_replay, app_test
-from pyccf.cli.bundle import PythonApp, find_app
+from pyccf.cli.bundle import PythonApp, runnable_app
 from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output
@@ -35,7 +35,7 @@ command.add_command(app_replay.command)
 @json_option
 def deploy(app_dir: str, source_maps: bool, target: Target, out: Output) -> None:
     """Propose to install the JavaScript application in APP_DIR (action set_js_app)."""
-    bundle = find_app(Path(app_dir), source_maps=source_maps)
+    bundle = runnable_app(Path(app_dir), source_maps=source_maps)
     if isinstance(bundle, PythonApp):
         raise LocalError(
             f"{app_dir} holds a Python application, which is part of the node's program",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyccf.cli.bundle import PythonApp, find_app
+from pyccf.cli.bundle import PythonApp, find_app, problems_of
 from pyccf.cli.options import json_option
 from pyccf.cli.output import Output
 from pyccf.errors import LocalError, PyccfError
@@ -75,12 +75,25 @@ def _run(folder: Path, files: Sequence[str], wanted: str, timeout_ms: int, out: 
     modules = {module["name"]: module["module"] for module in app.modules}
     endpoints = app.metadata["endpoints"]
     assert isinstance(endpoints, dict), "find_app checked this"
+    for problem in problems_of(app):
+        out.line(f"The application cannot run as it is: {problem}")
     results = []
-    for file in files or test_files(folder):
+    for file in [_below(folder, file) for file in files] or test_files(folder):
         result = run_file(folder, file, modules, endpoints, wanted=wanted, timeout_ms=timeout_ms)
         results.append(result)
         _tell(result, out)
     return _summary(results, wanted, out)
+
+
+def _below(folder: Path, file: str) -> str:
+    """Path from the folder of a file that may also be given from here, as a shell completes it."""
+    path = Path(file)
+    if not path.exists() or ((folder / path).exists() and not path.is_absolute()):
+        return file
+    path = path.resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise LocalError(f"{file} is not in {folder}", hint="Give files of the application.")
+    return path.relative_to(folder.resolve()).as_posix()
 
 
 def _watch(folder: Path, files: Sequence[str], wanted: str, timeout_ms: int, out: Output) -> int:

@@ -26,6 +26,9 @@ from pyccf.cli.source_maps import with_maps
 from pyccf.errors import LocalError
 from pyccf.types import Json
 
+PROBLEMS_SHOWN = 10
+"""Problems of an application that are told at once."""
+
 PYTHON_APP = "app:app"
 """Object that a Python application's folder must define: `app` in app.py."""
 
@@ -60,6 +63,26 @@ def find_app(folder: Path, *, source_maps: bool = True) -> JsBundle | PythonApp:
         modules = with_maps(found.modules, keep=source_maps)
         return msgspec.structs.replace(found, modules=modules)
     return found
+
+
+def runnable_app(folder: Path, *, source_maps: bool = True) -> JsBundle | PythonApp:
+    """The same, if a service can run it. Raises LocalError that tells where it cannot."""
+    found = find_app(folder, source_maps=source_maps)
+    if isinstance(found, JsBundle) and (wrong := problems_of(found)):
+        raise LocalError(
+            f"The application in {folder} cannot run: {wrong[0]}",
+            hint="; ".join(wrong[1:PROBLEMS_SHOWN]) or "Nothing was sent to a service.",
+        )
+    return found
+
+
+def problems_of(bundle: JsBundle) -> list[str]:
+    """What is wrong with an application, with file and line where it is known."""
+    from pyccf.appdev import check
+
+    endpoints = bundle.metadata["endpoints"]
+    assert isinstance(endpoints, dict), "find_app checked this"
+    return check.problems({m["name"]: m["module"] for m in bundle.modules}, endpoints)
 
 
 def _find(folder: Path) -> JsBundle | PythonApp:

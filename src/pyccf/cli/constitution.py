@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from pyccf import constitutions
 from pyccf.cli.options import json_option
 from pyccf.cli.output import Output
-from pyccf.constitutions.folder import FILES, TESTS, load, test_files
+from pyccf.cli.scripts import checked
+from pyccf.constitutions.folder import FILES, TESTS, Parts, locate, parts, test_files
 from pyccf.errors import LocalError
+
+if TYPE_CHECKING:
+    from pyccf.constitutions.cases import Result
+
+_LINE = re.compile(r"public:ccf\.gov\.constitution\[0\]:(\d+)")
+"""A line of a constitution in a stack trace."""
 
 
 @click.group("constitution")
@@ -33,13 +43,14 @@ def test(folder: str, only: str | None, out: Output) -> int:
     from pyccf.constitutions import cases
 
     place = Path(folder)
-    text = load(place)
+    files = parts(place)
+    text = checked(files)
     results = []
     for file in test_files(place):
         suite = cases.read_suite(file)
         chosen = [case for case in suite.cases if only is None or only in case.name]
         for case in chosen:
-            result = cases.run_case(text, file, suite, case)
+            result = _placed(cases.run_case(text, file, suite, case), files)
             results.append(result)
             _tell(out, result)
     if not results:
@@ -50,10 +61,13 @@ def test(folder: str, only: str | None, out: Output) -> int:
     return 1 if failed else 0
 
 
-def _tell(out: Output, result: msgspec.Struct) -> None:
-    from pyccf.constitutions.cases import Result
+def _placed(result: Result, files: Parts) -> Result:
+    """The result with lines of the whole constitution as lines of its files."""
+    problem = _LINE.sub(lambda found: locate(files, int(found[1])), result.problem.rstrip())
+    return msgspec.structs.replace(result, problem=problem)
 
-    assert isinstance(result, Result)
+
+def _tell(out: Output, result: Result) -> None:
     mark = "ok  " if result.passed else "FAIL"
     out.line(f"{mark}  {result.file}: {result.case}")
     if result.passed:
@@ -67,7 +81,7 @@ def _tell(out: Output, result: msgspec.Struct) -> None:
 
 
 @command.command("show")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=lambda _c, _p, text: _names(text))
 @click.option("--out", "folder", metavar="DIR", help="Write its files and tests there.")
 @click.option(
     "--with",
@@ -99,6 +113,15 @@ def show(name: str | None, folder: str | None, extras: tuple[str, ...], out: Out
     written = _write(Path(folder), parts, tests)
     out.result({"name": name, "files": written})
     out.line(f"Wrote {len(written)} files to {folder}. Test it: pyccf constitution test {folder}")
+
+
+def _names(beginning: str) -> list[CompletionItem]:
+    """Sample constitutions that begin so, for the shell."""
+    return [
+        CompletionItem(name, help=about)
+        for name, about in constitutions.ABOUT.items()
+        if name.startswith(beginning)
+    ]
 
 
 def _write(folder: Path, parts: list[tuple[str, str]], tests: list[tuple[str, str]]) -> list[str]:

@@ -9,7 +9,8 @@ from pyccf.cli import proposal_new, two_step
 from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output, short
-from pyccf.cli.reading import parse_json, read_bytes, read_text
+from pyccf.cli.reading import parse_json, read_bytes
+from pyccf.cli.scripts import read_ballot
 from pyccf.client.types import Action
 from pyccf.errors import LocalError
 
@@ -62,7 +63,7 @@ def vote(proposal_id: str, against: bool, ballot: str | None, target: Target, ou
     """Vote on the proposal PROPOSAL_ID."""
     if ballot is not None and against:
         raise click.UsageError("Give either --against or --ballot.")
-    choice: str | bool = not against if ballot is None else read_text(ballot)
+    choice: str | bool = not against if ballot is None else read_ballot(ballot)
     with target.connect() as client:
         proposal = client.vote(proposal_id, choice)
     out.result(proposal)

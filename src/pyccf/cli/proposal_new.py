@@ -23,13 +23,13 @@ import click
 import msgspec
 
 from pyccf.cli.actions import ACTIONS, ActionSpec, Flag, Kind
-from pyccf.cli.bundle import JsBundle, PythonApp, find_app
+from pyccf.cli.bundle import JsBundle, PythonApp, runnable_app
 from pyccf.cli.governing import tell
 from pyccf.cli.options import Target, connection_options, json_option
 from pyccf.cli.output import Output
 from pyccf.cli.reading import parse_json, read_bytes, read_text, write_bytes
+from pyccf.cli.scripts import read_constitution
 from pyccf.codec.text import dump_json
-from pyccf.constitutions.folder import load
 from pyccf.crypto import certs
 from pyccf.errors import LocalError
 from pyccf.types import Json
@@ -225,7 +225,7 @@ def _read(flag: Flag, value: object) -> Json:
             return value
         case Kind.SCRIPT:
             assert isinstance(value, tuple)
-            return "\n".join(_script(str(name)) for name in value)
+            return read_constitution([str(name) for name in value])
         case Kind.JSON:
             return read_json(str(value), flag.option)
         case Kind.PEM:
@@ -237,17 +237,13 @@ def _read(flag: Flag, value: object) -> Json:
 
 
 def _bundle(folder: str) -> JsBundle:
-    found = find_app(Path(folder))
+    found = runnable_app(Path(folder))
     if isinstance(found, PythonApp):
         raise LocalError(
             f"{folder} holds a Python application, which is part of the node's program",
             hint="Only JavaScript applications are installed by proposal.",
         )
     return found
-
-
-def _script(name: str) -> str:
-    return load(Path(name)) if Path(name).is_dir() else read_text(name)
 
 
 def _fill_host_data(args: dict[str, Json]) -> None:

@@ -15,7 +15,7 @@ from types import FrameType
 import click
 
 import pyccf
-from pyccf.cli.bundle import find_app
+from pyccf.cli.bundle import runnable_app
 from pyccf.cli.examples import Example, curl, examples, node_line, python_line
 from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
@@ -91,7 +91,7 @@ def command(
     folder = default_app() if app_dir is None else Path(app_dir)
     if port and port + nodes - 1 > PORT_MAX:
         raise click.UsageError(f"There are no {nodes} ports from {port} on.")
-    plan = Plan(find_app(folder), Path(workspace), members, users, port, nodes)
+    plan = Plan(runnable_app(folder), Path(workspace), members, users, port, nodes)
     service = LocalService(plan, out.line if verbose else lambda _: None, stop.is_set)
     out.line(f"Starting a service with the application in {folder} …")
     codes: dict[str, int] = {}

@@ -15,10 +15,11 @@ from collections.abc import Callable
 import click
 
 from pyccf.cli.options import Target, connection_options, json_option
-from pyccf.cli.output import Output
+from pyccf.cli.output import Output, pyccf_line
 from pyccf.cli.reading import read_bytes, read_text, write_bytes
-from pyccf.client.gov_api import BALLOT_AGAINST, BALLOT_FOR
-from pyccf.client.signing import MessageType
+from pyccf.cli.scripts import read_ballot
+from pyccf.client.gov_api import API_VERSION, BALLOT_AGAINST, BALLOT_FOR
+from pyccf.client.signing import COSE_TYPE, MessageType
 from pyccf.client.two_step import Prepared, finish, prepare, read_prepared
 from pyccf.codec.text import dump_json
 from pyccf.errors import LocalError
@@ -74,6 +75,9 @@ def prepare_command(
     when = int(time.time()) if created_at is None else moment(created_at)
     made = prepare(read_text(cert), message, payload, when, proposal_id)
     write_bytes(out, made.encode())
+    if out != "-":
+        line = pyccf_line("proposal", "finish", out, "SIGNATURE", "--submit")
+        click.echo(f"Wrote {out}. Have its `value` signed ({made.alg}), then: {line}", err=True)
 
 
 @click.command("finish")
@@ -125,6 +129,9 @@ def finish_command(
     body = finish(prepared, read_bytes(files[-1]))
     if file is not None:
         write_bytes(file, body)
+        if file != "-":
+            told_path = f"{prepared.path()}?api-version={API_VERSION}"
+            click.echo(f"Wrote {file}. POST it to {told_path} as {COSE_TYPE}.", err=True)
         return
     with find().connect() as client:
         reply = client.send_signed(prepared.path(), body).check()
@@ -189,7 +196,7 @@ def _words(name: str, value: str) -> dict[str, Json]:
     if name == "choice":
         return {"ballot": BALLOT_FOR if value == "for" else BALLOT_AGAINST}
     if name == "ballot":
-        return {"ballot": read_text(value)}
+        return {"ballot": read_ballot(value)}
     if name == "state_digest":
         return {"stateDigest": value}
     return {"share": read_text(value).strip()}

@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from pyccf.codec.text import dump_json
-from pyccf.constitutions.folder import read_json, read_text
+from pyccf.constitutions.folder import read_json
 from pyccf.constitutions.trial import (
     Answer,
     MemberPlan,
@@ -136,8 +136,8 @@ class Result(msgspec.Struct, frozen=True):
 def read_suite(path: Path) -> Suite:
     """Read a test file."""
     try:
-        return msgspec.json.decode(read_text(path), type=Suite)
-    except msgspec.DecodeError as error:
+        return msgspec.convert(read_json(path), type=Suite)
+    except msgspec.ValidationError as error:
         raise LocalError(
             f"{path}: {error}", hint="See docs/governance.md for the format."
         ) from error

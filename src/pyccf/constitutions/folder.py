@@ -7,6 +7,7 @@ JSON must be; folders that hold no constitution or no tests.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 from pyccf.codec.text import load_json
 from pyccf.errors import LocalError
@@ -17,9 +18,31 @@ FILES = "constitution.json"
 TESTS = "tests"
 """Folder of the test files; `*.test.json` beside the constitution are tests as well."""
 
+Parts: TypeAlias = list[tuple[Path, str]]
+
 
 def load(folder: Path) -> str:
     """The constitution in a folder: the files `constitution.json` lists, or all *.js by name."""
+    return join(parts(folder))
+
+
+def join(files: Parts) -> str:
+    """One script of all parts."""
+    return "\n".join(text for _, text in files)
+
+
+def locate(files: Parts, line: int) -> str:
+    """Where a line of the whole stands, as FILE:LINE."""
+    for path, text in files:
+        lines = text.count("\n") + 1
+        if line <= lines:
+            return f"{path}:{line}"
+        line -= lines
+    return f"beyond {files[-1][0]}"
+
+
+def parts(folder: Path) -> Parts:
+    """Files of the constitution in a folder, with their texts, in order."""
     if not folder.is_dir():
         raise LocalError(f"There is no folder {folder}", hint="Give the folder of a constitution.")
     listed = folder / FILES
@@ -36,7 +59,7 @@ def load(folder: Path) -> str:
             f"There is no constitution in {folder}",
             hint=f"Expected *.js files, or {FILES} that lists them.",
         )
-    return "\n".join(read_text(path) for path in paths)
+    return [(path, read_text(path)) for path in paths]
 
 
 def test_files(folder: Path) -> list[Path]:

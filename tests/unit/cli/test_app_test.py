@@ -55,6 +55,27 @@ def test_one_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_broken_application_is_told_of_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "src" / "a.js").write_text("export const f = () => ({;")
+    assert main(["app", "test", str(folder)]) == 0
+    assert lines(capsys)[0].startswith("The application cannot run as it is: a.js:1: SyntaxError:")
+
+
+def test_files_are_named_from_there_or_from_here(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "it('other', () => {});", "b.test.js")
+    monkeypatch.chdir(folder.parent)
+    for file in ("src/b.test.js", f"{folder.name}/src/b.test.js", str(folder / "src/b.test.js")):
+        assert main(["app", "test", folder.name, file]) == 0
+        assert lines(capsys) == ["src/b.test.js", "  ok      other (N ms)", "1 passed"]
+    (folder.parent / "c.test.js").write_text("")
+    assert main(["app", "test", folder.name, "c.test.js"]) == 1
+    assert "c.test.js is not in" in capsys.readouterr().err
+
+
 def test_json_and_filter(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, "it('bad', () => { throw Error('no'); });", "b.test.js")
     write(folder, "syntax error", "c.test.js")

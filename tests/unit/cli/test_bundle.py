@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyccf.cli.bundle import JsBundle, PythonApp, find_app
+from pyccf.cli.bundle import JsBundle, PythonApp, find_app, runnable_app
 from pyccf.errors import LocalError
 
 
@@ -91,3 +91,13 @@ def test_no_such_folder_and_no_text(tmp_path: Path) -> None:
     (tmp_path / "src" / "a.js").write_bytes(b"\xff")
     with pytest.raises(LocalError, match="not UTF-8"):
         find_app(tmp_path)
+
+
+def test_what_cannot_run_is_not_sent(tmp_path: Path) -> None:
+    source = "export const g = () => ({});"
+    place = write(tmp_path, app_dot_json=metadata("a.js"), src__a_dot_js=source)
+    with pytest.raises(LocalError, match=r"a\.js does not export f") as caught:
+        runnable_app(place)
+    assert "Nothing was sent" in caught.value.explain()
+    (place / "src" / "a.js").write_text("export const f = () => ({});")
+    assert isinstance(runnable_app(place), JsBundle)

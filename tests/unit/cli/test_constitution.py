@@ -61,10 +61,28 @@ def test_a_change_that_breaks_it_is_shown(run: Run, tmp_path: Path) -> None:
 
 def test_a_constitution_that_does_not_compile(run: Run, tmp_path: Path) -> None:
     run("constitution", "show", "sandbox", "--out", tmp_path)
-    (tmp_path / "sandbox_resolve.js").write_text("export function resolve( {")
-    ran = run("constitution", "test", tmp_path)
-    assert ran.code == 1
-    assert "Failed to compile public:ccf.gov.constitution[0]" in ran.out
+    resolve = tmp_path / "sandbox_resolve.js"
+    text = resolve.read_text()
+    for wrong, problem in (
+        (f"{text}export function (", f"{resolve}:{text.count(chr(10)) + 1}: SyntaxError: "),
+        # Only beside the others: named where it stands.
+        (f"{text}const actions = 1;", f"{resolve}:{text.count(chr(10)) + 1}: SyntaxError: "),
+        # Not closed: of the whole, the next file would be blamed.
+        ("export function resolve( {", f"{resolve}:1: SyntaxError: "),
+    ):
+        resolve.write_text(wrong)
+        ran = run("constitution", "test", tmp_path)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith(f"Error: {problem}"), ran.err
+
+
+def test_traces_name_files(run: Run, tmp_path: Path) -> None:
+    run("constitution", "show", "sandbox", "--out", tmp_path)
+    resolve = tmp_path / "sandbox_resolve.js"
+    resolve.write_text("\nexport function resolve() {\n  throw new Error('boo');\n}\n")
+    ran = run("constitution", "test", tmp_path, "--json")
+    failed = next(case for case in ran.json["cases"] if not case["passed"])
+    assert f"Error: boo\nTrace:     at resolve ({resolve}:3)" in failed["problem"]
 
 
 def test_logs_and_beginnings_are_shown(run: Run, tmp_path: Path) -> None:

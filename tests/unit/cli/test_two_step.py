@@ -51,7 +51,7 @@ MESSAGES = [
     (("--content", "p.json"), "proposal", {"actions": []}),
     (("--type", "ballot", "--for", "--proposal-id", ID), "ballot", "return true"),
     (("--type", "ballot", "--against", "--proposal-id", ID), "ballot", "return false"),
-    (("--type", "ballot", "--ballot", "p.json", "--proposal-id", ID), "ballot", "actions"),
+    (("--type", "ballot", "--ballot", "b.js", "--proposal-id", ID), "ballot", "() => 1"),
     (("--type", "ack", "--state-digest", "ab"), "ack", {"stateDigest": "ab"}),
     (("--type", "recovery_share", "--share", "share"), "recovery_share", {"share": "c2hhcmU="}),
     (("--type", "withdrawal", "--proposal-id", ID), "withdrawal", None),
@@ -65,10 +65,15 @@ def test_everything_that_is_signed(
     run: Run, member: Identity, group: str, arguments: tuple[str, ...], kind: str, payload: Any
 ) -> None:
     Path("share").write_text("c2hhcmU=\n")
+    Path("b.js").write_text("export const vote = () => 1;")
     common = ("--cert", "m_cert.pem", "--created-at", NOW, "--out", "prepared.json")
-    assert run(group, "prepare", *arguments, *common).code == 0
+    prepared = run(group, "prepare", *arguments, *common)
+    assert prepared.code == 0
+    assert "finish prepared.json SIGNATURE --submit" in prepared.err
     sign(member)
-    assert run(group, "finish", "prepared.json", "signature.json", "--out", "request").code == 0
+    finished = run(group, "finish", "prepared.json", "signature.json", "--out", "request")
+    assert finished.code == 0
+    assert "Wrote request. POST it to /gov/" in finished.err
     parsed = envelope(Path("request").read_bytes(), member)
     assert parsed.headers["ccf.gov.msg.type"] == kind
     assert parsed.headers["ccf.gov.msg.created_at"] == NOW

@@ -205,7 +205,7 @@ def test_cases_do_not_see_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "JSON is malformed|Input data was truncated"),
+        ("{", "is not JSON"),
         ("{}", "missing required field `members`"),
         ('{"members": {}, "cases": [], "x": 1}', "unknown field `x`"),
         ('{"members": {"a": {"x": 1}}, "cases": []}', "unknown field `x`"),

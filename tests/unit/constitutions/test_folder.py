@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyccf.constitutions.folder import FILES, load
+from pyccf.constitutions.folder import FILES, load, locate, parts
 from pyccf.constitutions.folder import test_files as files
 from pyccf.errors import LocalError
 
@@ -37,3 +37,15 @@ def test_folders_without(tmp_path: Path) -> None:
     (tmp_path / "b.js").write_bytes(b"\xff")
     with pytest.raises(LocalError, match="not UTF-8"):
         load(tmp_path)
+
+
+def test_a_line_of_the_whole_is_one_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.js").write_text("one\ntwo\n")
+    (tmp_path / "b.js").write_text("three")
+    (tmp_path / "c.js").write_text("four\n")
+    found = parts(tmp_path)
+    lines = load(tmp_path).split("\n")
+    for number, text in enumerate(lines, 1):
+        path, _, line = locate(found, number).rpartition(":")
+        assert Path(path).read_text().split("\n")[int(line) - 1] == text
+    assert locate(found, len(lines) + 1) == f"beyond {tmp_path / 'c.js'}"
