@@ -297,6 +297,20 @@ def test_what_no_node_could_read_is_not_decided(action: str, args: object) -> No
     assert gov.propose("member0", "trigger_snapshot").json["proposalState"] == "Accepted"
 
 
+def test_keys_that_no_table_could_hold_are_refused() -> None:
+    gov = governed("sandbox")
+    key = {"kid": "\ud800", "kty": "RSA", "n": "AQAB", "e": "AQAB"}
+    args = {"issuer": "\ud800", "jwks": {"keys": [key]}}
+    payload = {"actions": [{"name": "set_jwt_issuer", "args": args}]}
+    made = gov.post("/members/proposals:create", "member0", "proposal", payload)
+    message = made.error[2]
+    assert message.startswith("Failed to apply(): InternalError: Error setting JWT public signing")
+    payload["actions"][0]["args"] = {"issuer": "\ud800"}
+    made = gov.post("/members/proposals:create", "member0", "proposal", payload)
+    assert made.error[2].startswith("Failed to apply(): Table public:ccf.gov.jwt.issuers")
+    assert gov.get("/service/jwk").json["issuers"] == {}
+
+
 def test_options_that_cannot_be_read_stop_no_proposal() -> None:
     gov = governed("sandbox")
     options = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyccf.apps.js.engine import OTHER, UNDEFINED, JsThrow
 from pyccf.apps.js.host.row import Row, Scope, Style
+from pyccf.apps.js.text import sendable
 from pyccf.codec.text import load_json
 from pyccf.errors import LocalError
 
@@ -106,17 +107,20 @@ def _data(text: object) -> Json:
     if text is OTHER:
         raise JsThrow("TypeError", "value is not a string")
     assert isinstance(text, str)
-    return load_json(text)
+    try:
+        return load_json(text)
+    except ValueError as e:
+        raise JsThrow("InternalError", f"Error setting JWT public signing keys: {e}") from None
 
 
 def _set_keys(host: Host, issuer: str, metadata: object, jwks: object) -> None:
     operations, tx = _hands(host)
-    operations.set_jwt_public_signing_keys(tx, issuer, _data(metadata), _data(jwks))
+    operations.set_jwt_public_signing_keys(tx, sendable(issuer), _data(metadata), _data(jwks))
 
 
 def _remove_keys(host: Host, issuer: str) -> None:
     operations, tx = _hands(host)
-    operations.remove_jwt_public_signing_keys(tx, issuer)
+    operations.remove_jwt_public_signing_keys(tx, sendable(issuer))
 
 
 def _row(
