@@ -14,7 +14,7 @@ from pyccf.audit.verify import verify
 from pyccf.cli.governing import decide
 from pyccf.client import ServiceError
 from pyccf.client.types import Action
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from support.network import Network, NetworkNode
 
 YEAR = 366
@@ -65,7 +65,7 @@ def test_certificates_are_renewed_on_every_node(network: Network) -> None:
             lambda node=node: certs.validity(shown(node))[1] == begin + 8 * 86400 - 1,  # type: ignore[misc]
             f"the certificate of {node}",
         )
-        assert certs.check_endorsed(shown(node), service_certificate(node), ignore_time=True)
+        assert chains.check_endorsed(shown(node), service_certificate(node), ignore_time=True)
     network.synced()
 
 

@@ -33,7 +33,7 @@ from pyccf.codec.text import (
     unb64,
     unb64url,
 )
-from pyccf.crypto import aead, certs, cosesign, jwk, keys, shares, wrap
+from pyccf.crypto import aead, certs, chains, cosesign, jwk, keys, shares, wrap
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey, PublicKey, RsaPrivateKey, RsaPublicKey
 from pyccf.errors import (
@@ -458,7 +458,7 @@ def check_certificate(raw: bytes) -> None:
         except ValueError:
             return
         for ignore in (True, False):
-            certs.check_endorsed(*pair, ignore_time=ignore, now=NOW)
+            chains.check_endorsed(*pair, ignore_time=ignore, now=NOW)
 
 
 def read_keys(raw: bytes) -> None:

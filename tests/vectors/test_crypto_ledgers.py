@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyccf.codec import cose
 from pyccf.codec.text import dump_json, load_json, unb64
-from pyccf.crypto import aead, certs, shares
+from pyccf.crypto import aead, certs, chains, shares
 from pyccf.crypto.cosesign import sign1, verify1
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import PrivateKey, PublicKey, RsaPrivateKey, RsaPublicKey
@@ -318,8 +318,8 @@ def test_layout_of_a_service_certificate_is_ours() -> None:
         return signed.replace(key_bytes, bytes(len(key_bytes))).replace(digest, bytes(20))
 
     assert skeleton(made) == skeleton(real)
-    assert certs.check_endorsed(pem, pem, ignore_time=True)
-    assert not certs.check_endorsed(pem, ours, ignore_time=True)
+    assert chains.check_endorsed(pem, pem, ignore_time=True)
+    assert not chains.check_endorsed(pem, ours, ignore_time=True)
 
 
 class _Fixed:

@@ -13,7 +13,7 @@ import pytest
 
 from pyccf.codec import cose
 from pyccf.codec.text import load_json, unb64
-from pyccf.crypto import certs, jwk, wrap
+from pyccf.crypto import certs, chains, jwk, wrap
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.jwk import JwkError
 from pyccf.crypto.keys import PublicKey, RsaPublicKey
@@ -252,7 +252,7 @@ def test_certificate_chains(known: dict[str, Any]) -> None:
         chain, trusted = (
             [look_up(known, name) for name in group.split("+")] for group in call.groups()
         )
-        assert certs.check_chain(chain, trusted, now=NOW) is result["returns"], record["name"]
+        assert chains.check_chain(chain, trusted, now=NOW) is result["returns"], record["name"]
         accepted += result["returns"]
         refused += not result["returns"]
     assert accepted >= 6
@@ -291,7 +291,7 @@ def test_certificates_of_running_nodes_have_our_layouts() -> None:
         start, end = certs.validity(pem)
         assert (end + 1 - start) % certs.DAY_S == 0
         if not ca:
-            assert any(certs.check_endorsed(pem, issuer, ignore_time=True) for issuer in services)
+            assert any(chains.check_endorsed(pem, issuer, ignore_time=True) for issuer in services)
             endorsed += 1
     assert endorsed >= 1
 

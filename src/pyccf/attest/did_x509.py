@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from pyccf.codec.text import b64url
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.errors import InvalidEvidence
 
 DID_MAX = 4096
@@ -48,7 +48,7 @@ def resolve(did: str, chain: Sequence[bytes]) -> bytes:
     if not known or len(parts) != 2 or parts[0] not in _DIGESTS or not policies:
         raise InvalidEvidence(f"Not a did:x509 of version 0: {did[:DID_MAX]}")
     digest, fingerprint = parts
-    if not certs.issued_in_order(chain, now=None):
+    if not chains.issued_in_order(chain, now=None):
         raise InvalidEvidence("Certificates of the issuer do not form a chain")
     found = [b64url(hashlib.new(digest, certificate).digest()) for certificate in chain[1:]]
     if fingerprint not in found:

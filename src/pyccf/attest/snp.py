@@ -23,7 +23,7 @@ from pyccf.attest import amd, tcb
 from pyccf.attest.evidence import Claims, Format, QuoteInfo
 from pyccf.attest.tcb import CpuId, Product
 from pyccf.codec.text import dump_json
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.crypto.keys import Curve, PublicKey, RsaPublicKey
 from pyccf.errors import InvalidEvidence
 from pyccf.types import UnixSeconds
@@ -209,12 +209,12 @@ def _endorsed(
             f" for v{report.version} {report.cpuid_fam_id} {report.cpuid_mod_id}:"
             f"  {found} != {expected}"
         )
-    if not certs.issued_in_order(chain[2:], now=now, to_root=True):
+    if not chains.issued_in_order(chain[2:], now=now, to_root=True):
         raise InvalidEvidence(
             "SEV-SNP: The root of trust public key for this attestation was not self signed as"
             " expected"
         )
-    if not certs.issued_in_order(chain, now=now):
+    if not chains.issued_in_order(chain, now=now):
         raise InvalidEvidence(
             "SEV-SNP: The chain of signatures from the root of trust to this attestation is broken"
         )

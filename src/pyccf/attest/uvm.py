@@ -17,7 +17,7 @@ from pyccf.attest import did_x509
 from pyccf.codec import cose
 from pyccf.codec.text import load_json
 from pyccf.crypto import cosesign
-from pyccf.crypto.certs import CHAIN_MAX
+from pyccf.crypto.chains import CHAIN_MAX
 from pyccf.crypto.keys import PublicKey, RsaPublicKey
 from pyccf.errors import InvalidEvidence
 from pyccf.types import Json

@@ -10,7 +10,7 @@ A certificate argument is PEM text, PEM bytes or DER bytes. Members and users ar
 SHA-256 of the DER bytes. Times are whole Unix seconds, UTC; the clock is always an argument.
 
 Refuses (ValueError): what is no certificate, empty validity, requests whose signature is wrong,
-subject attributes without a known name. Checks of a chain answer False for whatever is odd.
+subject attributes without a known name. Who issued what is judged by `chains`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import hashlib
 import ipaddress
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TypeAlias
 
@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.name import _ASN1Type
-from cryptography.x509.oid import ExtensionOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from pyccf.codec.text import b64
 from pyccf.crypto.entropy import Entropy
@@ -42,12 +42,6 @@ Certificate: TypeAlias = str | bytes
 DAY_S = 86_400
 SERIAL_BYTES = 16
 CA_PATH_LENGTH = 1
-CHAIN_MAX = 16
-"""Certificates of a chain that is checked, the trusted ones not counted."""
-TRUSTED_MAX = 512
-"""Certificates that a chain may end at: the common bundles have some 150."""
-PATHS_MAX = 32
-"""Ways through a chain that are tried: of certificates of one name and key there are too many."""
 
 _PEM = serialization.Encoding.PEM
 _DER = serialization.Encoding.DER
@@ -175,6 +169,23 @@ def subject(certificate: Certificate) -> str:
         value = attribute.value
         parts.append(f"{name}={value if isinstance(value, str) else value.hex()}")
     return ", ".join(parts)
+
+
+def basic_constraints(certificate: x509.Certificate) -> x509.BasicConstraints | None:
+    """What a certificate says of its being an authority, None if nothing."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is that of an authority."""
+    constraints = basic_constraints(certificate)
+    if constraints is None:
+        # A self-signed version 1 certificate is its own authority.
+        return certificate.version is x509.Version.v1 and certificate.issuer == certificate.subject
+    return constraints.ca
 
 
 # -- time -------------------------------------------------------------------------------------
@@ -509,7 +520,7 @@ def renew(
         issuer_key=key,
         not_before=not_before,
         not_after=_not_after(not_before, days, not_after),
-        ca=_is_ca(old),
+        ca=is_ca(old),
         sans=_sans_of(old),
         entropy=entropy,
     )
@@ -548,201 +559,3 @@ def _not_after(
     if not_after <= not_before:
         raise ValueError("notAfter must be later than notBefore")
     return not_after
-
-
-# -- checking ---------------------------------------------------------------------------------
-
-
-def _extension_sound(certificate: x509.Certificate) -> bool:
-    """Whether all critical extensions are ones that are looked at here."""
-    return all(
-        not extension.critical or extension.oid in _UNDERSTOOD
-        for extension in certificate.extensions
-    )
-
-
-_UNDERSTOOD = frozenset(
-    {
-        ExtensionOID.BASIC_CONSTRAINTS,
-        ExtensionOID.KEY_USAGE,
-        ExtensionOID.EXTENDED_KEY_USAGE,
-        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
-        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
-    }
-)
-
-
-def _constraints(certificate: x509.Certificate) -> x509.BasicConstraints | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    constraints = _constraints(certificate)
-    if constraints is None:
-        # A self-signed version 1 certificate is its own authority.
-        return certificate.version is x509.Version.v1 and certificate.issuer == certificate.subject
-    return constraints.ca
-
-
-def _may_sign(certificate: x509.Certificate) -> bool:
-    if not _is_ca(certificate):
-        return False
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return True
-    return usage.key_cert_sign
-
-
-def _key_ids_match(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the issuer's key id is the one named; True when either names none."""
-    try:
-        named = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    except x509.ExtensionNotFound:
-        return True
-    return named.key_identifier is None or named.key_identifier == own.digest
-
-
-def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether names, key ids, rights and signature say that `issuer` issued `certificate`."""
-    if certificate.issuer != issuer.subject or not _may_sign(issuer):
-        return False
-    if not _key_ids_match(certificate, issuer):
-        return False
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _in_time(certificate: x509.Certificate, now: UnixSeconds) -> bool:
-    return (
-        _seconds(certificate.not_valid_before_utc)
-        <= now
-        <= _seconds(certificate.not_valid_after_utc)
-    )
-
-
-def check_endorsed(
-    certificate: Certificate,
-    issuer_cert: Certificate,
-    *,
-    ignore_time: bool,
-    now: UnixSeconds = 0,
-) -> bool:
-    """Whether `issuer_cert`, which must be a CA, directly issued `certificate` or is it (§1).
-
-    With `ignore_time` dates are not looked at; otherwise both must be valid at `now`. Answers
-    False for what cannot be read.
-    """
-    try:
-        leaf, trusted = load(certificate), load(issuer_cert)
-        return _chains([leaf], [trusted], None if ignore_time else now)
-    except _UNREADABLE:
-        return False
-
-
-def check_chain(
-    chain: Sequence[Certificate], trusted: Sequence[Certificate], *, now: UnixSeconds
-) -> bool:
-    """Whether the first of `chain` chains to one of `trusted`, the rest being intermediates.
-
-    Trusted certificates must be CAs but need not be roots. Dates, path lengths, key usage and
-    signatures are checked. False for what cannot be read, for more than `CHAIN_MAX` or
-    `TRUSTED_MAX`, and when no path is found among the first `PATHS_MAX`.
-    """
-    if not chain or not trusted or len(chain) > CHAIN_MAX or len(trusted) > TRUSTED_MAX:
-        return False
-    try:
-        return _chains([load(c) for c in chain], [load(c) for c in trusted], now)
-    except _UNREADABLE:
-        return False
-
-
-def is_pinned(certificate: Certificate, pinned: Sequence[Certificate], *, now: UnixSeconds) -> bool:
-    """Whether a certificate in date is one of these itself, be they authorities or not."""
-    try:
-        wanted = load(certificate)
-        return _in_time(wanted, now) and any(wanted == load(one) for one in pinned[:TRUSTED_MAX])
-    except _UNREADABLE:
-        return False
-
-
-def issued_in_order(
-    chain: Sequence[Certificate], *, now: UnixSeconds | None, to_root: bool = False
-) -> bool:
-    """Whether each certificate was issued by the one after it, and with `to_root` the last by
-    itself.
-
-    Checked as by `check_chain`, but there is one way only and nobody is trusted: whether the last
-    certificate is, the caller knows. Dates are not looked at without `now`.
-    """
-    if not 0 < len(chain) <= CHAIN_MAX:
-        return False
-    try:
-        path = [load(certificate) for certificate in chain]
-        issuers = [*path[1:], path[-1]] if to_root else path[1:]
-        return (
-            all(_extension_sound(c) and (now is None or _in_time(c, now)) for c in path)
-            and all(map(_issued_by, path, issuers))
-            and all(_may_stand_above(issuer, path[1:at]) for at, issuer in enumerate(path) if at)
-        )
-    except _UNREADABLE:
-        return False
-
-
-_UNREADABLE = (
-    ValueError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
-
-
-def _chains(
-    chain: Sequence[x509.Certificate],
-    trusted: Sequence[x509.Certificate],
-    now: UnixSeconds | None,
-) -> bool:
-    """Depth-first search for a path from chain[0] to a trusted CA."""
-    leaf = chain[0]
-    if not _extension_sound(leaf) or (now is not None and not _in_time(leaf, now)):
-        return False
-    if any(leaf == anchor and _is_ca(anchor) for anchor in trusted):
-        return True
-    paths = [[leaf]]
-    for _ in range(PATHS_MAX):
-        if not paths:
-            break
-        path = paths.pop()
-        if any(True for _ in _issuers(path, trusted, now)):
-            return True
-        paths.extend([*path, issuer] for issuer in _issuers(path, chain[1:], now))
-    return False
-
-
-def _issuers(
-    path: list[x509.Certificate], candidates: Sequence[x509.Certificate], now: UnixSeconds | None
-) -> Iterator[x509.Certificate]:
-    """Candidates that issued the last certificate of the path and may stand at its height."""
-    for candidate in candidates:
-        if candidate in path or not _extension_sound(candidate):
-            continue
-        if now is not None and not _in_time(candidate, now):
-            continue
-        if _may_stand_above(candidate, path[1:]) and _issued_by(path[-1], candidate):
-            yield candidate
-
-
-def _may_stand_above(issuer: x509.Certificate, between: Sequence[x509.Certificate]) -> bool:
-    """Whether its path length allows these between the issuer and the leaf."""
-    constraints = _constraints(issuer)
-    limit = None if constraints is None else constraints.path_length
-    # Certificates that are issued by themselves do not count.
-    return limit is None or sum(1 for c in between if c.issuer != c.subject) <= limit

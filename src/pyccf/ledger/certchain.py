@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.crypto.keys import PublicKey
 from pyccf.types import UnixSeconds
 
@@ -40,7 +40,7 @@ def endorsed_by(certificate: str, issuer: str, now: UnixSeconds | None = None) -
     False when either cannot be read.
     """
     try:
-        return certs.check_endorsed(
+        return chains.check_endorsed(
             certificate, issuer, ignore_time=now is None, now=0 if now is None else now
         )
     except _ODD:

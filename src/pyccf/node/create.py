@@ -22,7 +22,7 @@ from pyccf.apps.context import SignsAs
 from pyccf.attest import virtual
 from pyccf.consensus.raft import Raft
 from pyccf.consensus.raft.settings import RaftSettings
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.crypto.entropy import Entropy
 from pyccf.kv.changes import MapChanges
 from pyccf.kv.store import Store
@@ -116,7 +116,7 @@ class Signer:
                 return False
         except ValueError:
             return False
-        return certs.check_endorsed(pem, self._service.cert_pem, ignore_time=True)
+        return chains.check_endorsed(pem, self._service.cert_pem, ignore_time=True)
 
     def __call__(
         self, txid: TxID, root: bytes, tree: bytes, unix: UnixSeconds

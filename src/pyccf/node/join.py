@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pyccf.codec.text import dump_json, load_json, unb64
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.crypto.keys import PrivateKey
 from pyccf.errors import InvalidLedger, LocalError, RemoteError
 from pyccf.kv.changes import MapChanges
@@ -451,7 +451,7 @@ def _judge(value: Json, parts: Parts) -> HandedOver:
             raise Unusable("the endorsed certificate is not for this node")
     except ValueError:
         raise Unusable("network_info holds a key or certificate that cannot be read") from None
-    if not certs.check_endorsed(endorsed, service_pem, ignore_time=True):
+    if not chains.check_endorsed(endorsed, service_pem, ignore_time=True):
         raise Unusable("the endorsed certificate is not signed by the service")
     return HandedOver(
         key=key,

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.shell.tls import words
 from pyccf.types import UnixSeconds
@@ -187,7 +187,9 @@ def _judge(chain: list[bytes], ca: str, host: str, now: UnixSeconds) -> None:
     if not chain:
         raise _Failed("invalid cert on handshake: the server has none", untrusted=True)
     given = certs.split_pem(ca)
-    if not (certs.is_pinned(chain[0], given, now=now) or certs.check_chain(chain, given, now=now)):
+    if not (
+        chains.is_pinned(chain[0], given, now=now) or chains.check_chain(chain, given, now=now)
+    ):
         raise _Failed(
             "invalid cert on handshake: it is out of date or not signed by the certificate that"
             " was given",

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from OpenSSL import SSL
 
 from pyccf.consensus.api import PeerMessage
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.errors import LocalError
 from pyccf.node.outputs import Channel
 from pyccf.shell.frames import ADDRESS_MAX
@@ -138,7 +138,7 @@ class Peers:
         context = peer_context(cert_pem, key)
         if certs.public_key(cert_pem).id != node_id:
             raise LocalError(f"The certificate of node {node_id} is for another key.")
-        if not certs.check_endorsed(cert_pem, service_cert_pem, ignore_time=True):
+        if not chains.check_endorsed(cert_pem, service_cert_pem, ignore_time=True):
             raise LocalError(f"The certificate of node {node_id} is not signed by the service.")
         self._identity = _Identity(node_id, context, service_cert_pem, certs.spki(service_cert_pem))
         self._ways.context = context
@@ -221,7 +221,7 @@ class Peers:
         assert identity is not None, "connections are made by nodes that know who they are"
         if certificate is None:
             return "it has no certificate"
-        if not certs.check_endorsed(certificate, identity.service_cert, ignore_time=True):
+        if not chains.check_endorsed(certificate, identity.service_cert, ignore_time=True):
             return "its certificate is not signed by this service"
         if certs.spki(certificate) == identity.service_key:
             return "it presents the certificate of the service, not of a node"

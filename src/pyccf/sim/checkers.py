@@ -33,7 +33,7 @@ import msgspec
 
 from pyccf.apps.context import TxStatus
 from pyccf.consensus.api import Leadership
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
 from pyccf.ledger import entry as entries
@@ -436,7 +436,7 @@ class Judges:
         signer = self._endorsed.get(signed.cert)
         service = shell.parts.service
         if signer is None:
-            if not certs.check_endorsed(signed.cert, service.cert_pem, ignore_time=True):
+            if not chains.check_endorsed(signed.cert, service.cert_pem, ignore_time=True):
                 raise fail("SignatureHolds", (shell,), f"certificate at {seqno} is not endorsed")
             signer = self._endorsed[signed.cert] = certs.public_key(signed.cert).id
         if signer != signed.node:

@@ -16,7 +16,7 @@ from pyccf.api import join
 from pyccf.attest import virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.codec.text import b64, dump_json
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.http.message import Request
 from pyccf.http.session import Session
 from pyccf.kv.tx import Tx
@@ -98,7 +98,7 @@ def test_what_is_written_of_a_node(service: Service, body: Body) -> None:
     assert (row["pubhost"], row["pubport"]) == ("h", "12")
     network = reply.json["network_info"]
     endorsed = network["endorsed_certificate"]
-    assert certs.check_endorsed(endorsed, service.parts.service.cert_pem, ignore_time=True)
+    assert chains.check_endorsed(endorsed, service.parts.service.cert_pem, ignore_time=True)
     assert certs.validity(endorsed) == certs.validity(identity.self_signed_pem)
     assert network["service_status"] == "Opening"
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
 
@@ -135,9 +135,9 @@ def test_seeded_certificates_repeat() -> None:
 def test_ed25519_certificates() -> None:
     key = PrivateKey.generate(Curve.ED25519, SeededEntropy(1))
     pem = certs.self_signed(key, "CN=x", not_before=NOW, days=1, entropy=SeededEntropy(1))
-    assert certs.check_endorsed(pem, pem, ignore_time=True)
+    assert chains.check_endorsed(pem, pem, ignore_time=True)
     endorsed = certs.endorse(certs.csr(key, "CN=y"), key, pem, NOW, 1, SeededEntropy(1))
-    assert certs.check_endorsed(endorsed, pem, ignore_time=True)
+    assert chains.check_endorsed(endorsed, pem, ignore_time=True)
 
 
 def test_renewal_keeps_all_but_time_and_serial() -> None:
@@ -163,14 +163,14 @@ def test_endorsement_of_an_older_service() -> None:
     assert certs.validity(link) == certs.validity(new)
     assert certs.subject(link) == "CN=CCF Service"
     assert layout(link) == layout(SERVICE)
-    assert certs.check_endorsed(link, new, ignore_time=True)
+    assert chains.check_endorsed(link, new, ignore_time=True)
     # An old node certificate verifies through the link, as receipts do.
-    assert certs.check_endorsed(ENDORSED, link, ignore_time=True)
-    assert certs.check_chain([ENDORSED, link], [new], now=NOW) is False
+    assert chains.check_endorsed(ENDORSED, link, ignore_time=True)
+    assert chains.check_chain([ENDORSED, link], [new], now=NOW) is False
     both = NOW + DAY + 5
     fresh = certs.endorse(CSR, SERVICE_KEY, SERVICE, NOW, 5, SeededEntropy(6))
-    assert certs.check_chain([fresh, link], [new], now=both)
-    assert not certs.check_chain([fresh], [new], now=both)
+    assert chains.check_chain([fresh, link], [new], now=both)
+    assert not chains.check_chain([fresh], [new], now=both)
 
 
 def test_empty_validity_is_refused_with_the_text_of_the_reference() -> None:
@@ -240,12 +240,12 @@ def test_alternative_names_of_hosts() -> None:
 
 
 def test_endorsed() -> None:
-    assert certs.check_endorsed(ENDORSED, SERVICE, ignore_time=True)
-    assert certs.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW)
-    assert certs.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW + DAY - 1)
-    assert not certs.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW + DAY)
-    assert not certs.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW - 1)
-    assert certs.check_endorsed(SERVICE, SERVICE, ignore_time=True)
+    assert chains.check_endorsed(ENDORSED, SERVICE, ignore_time=True)
+    assert chains.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW)
+    assert chains.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW + DAY - 1)
+    assert not chains.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW + DAY)
+    assert not chains.check_endorsed(ENDORSED, SERVICE, ignore_time=False, now=NOW - 1)
+    assert chains.check_endorsed(SERVICE, SERVICE, ignore_time=True)
 
 
 def test_not_endorsed() -> None:
@@ -253,15 +253,15 @@ def test_not_endorsed() -> None:
     other = certs.self_signed(
         other_key, "CN=CCF Service", not_before=NOW, days=90, entropy=SeededEntropy(8)
     )
-    assert not certs.check_endorsed(ENDORSED, other, ignore_time=True)
-    assert not certs.check_endorsed(NODE, SERVICE, ignore_time=True)
-    assert not certs.check_endorsed(SERVICE, ENDORSED, ignore_time=True)
-    assert not certs.check_endorsed(ENDORSED, ENDORSED, ignore_time=True)
-    assert not certs.check_endorsed("x", SERVICE, ignore_time=True)
-    assert not certs.check_endorsed(ENDORSED, b"\x30\x00", ignore_time=True)
+    assert not chains.check_endorsed(ENDORSED, other, ignore_time=True)
+    assert not chains.check_endorsed(NODE, SERVICE, ignore_time=True)
+    assert not chains.check_endorsed(SERVICE, ENDORSED, ignore_time=True)
+    assert not chains.check_endorsed(ENDORSED, ENDORSED, ignore_time=True)
+    assert not chains.check_endorsed("x", SERVICE, ignore_time=True)
+    assert not chains.check_endorsed(ENDORSED, b"\x30\x00", ignore_time=True)
     changed = bytearray(certs.pem_to_der(ENDORSED))
     changed[-1] ^= 1
-    assert not certs.check_endorsed(bytes(changed), SERVICE, ignore_time=True)
+    assert not chains.check_endorsed(bytes(changed), SERVICE, ignore_time=True)
 
 
 class Authority:
@@ -303,10 +303,10 @@ def test_certificates_that_all_issue_each_other_do_not_take_forever() -> None:
     key = PrivateKey.generate(Curve.P256, SeededEntropy("loop"))
     loop = [
         certs.self_signed(key, "CN=loop", not_before=NOW - i, days=9, entropy=SeededEntropy(i))
-        for i in range(certs.CHAIN_MAX)
+        for i in range(chains.CHAIN_MAX)
     ]
-    assert not certs.check_chain(loop, [SERVICE], now=NOW)
-    assert certs.check_chain(loop, [loop[5]], now=NOW)
+    assert not chains.check_chain(loop, [SERVICE], now=NOW)
+    assert chains.check_chain(loop, [loop[5]], now=NOW)
 
 
 def test_chains() -> None:
@@ -315,7 +315,7 @@ def test_chains() -> None:
     leaf = Authority("leaf", middle, ca=False)
 
     def check(chain: list[Authority], trusted: list[Authority], now: int = NOW) -> bool:
-        return certs.check_chain([c.cert for c in chain], [t.cert for t in trusted], now=now)
+        return chains.check_chain([c.cert for c in chain], [t.cert for t in trusted], now=now)
 
     assert check([leaf, middle], [root])
     assert check([leaf, middle, root], [root])
@@ -331,10 +331,10 @@ def test_chains() -> None:
     assert not check([leaf, middle], [root], NOW + DAY + 1)
     assert not check([], [root])
     assert not check([leaf], [])
-    assert not check([leaf] * (certs.CHAIN_MAX + 1), [root])
-    assert check([leaf, middle], [*[stranger] * (certs.TRUSTED_MAX - 1), root])
-    assert not check([leaf, middle], [*[stranger] * certs.TRUSTED_MAX, root])
-    assert not certs.check_chain([b"\x30\x00"], [root.cert], now=NOW)
+    assert not check([leaf] * (chains.CHAIN_MAX + 1), [root])
+    assert check([leaf, middle], [*[stranger] * (chains.TRUSTED_MAX - 1), root])
+    assert not check([leaf, middle], [*[stranger] * chains.TRUSTED_MAX, root])
+    assert not chains.check_chain([b"\x30\x00"], [root.cert], now=NOW)
 
 
 def test_chains_in_one_order() -> None:
@@ -343,7 +343,7 @@ def test_chains_in_one_order() -> None:
     leaf = Authority("leaf", middle, ca=False)
 
     def check(chain: list[Authority], now: int | None = NOW, to_root: bool = False) -> bool:
-        return certs.issued_in_order([c.cert for c in chain], now=now, to_root=to_root)
+        return chains.issued_in_order([c.cert for c in chain], now=now, to_root=to_root)
 
     assert check([leaf, middle, root], to_root=True)
     assert check([leaf, middle])
@@ -351,7 +351,7 @@ def test_chains_in_one_order() -> None:
     assert check([root], to_root=True)
     assert not check([leaf, middle], to_root=True)
     assert not check([])
-    assert not check([leaf] * (certs.CHAIN_MAX + 1))
+    assert not check([leaf] * (chains.CHAIN_MAX + 1))
     for wrong in ([leaf, root], [leaf, root, middle], [middle, leaf], [leaf, leaf]):
         assert not check(wrong), wrong
     for when, sound in ((NOW - 1, False), (NOW + DAY + 1, False), (None, True)):
@@ -361,7 +361,7 @@ def test_chains_in_one_order() -> None:
     for want in ({"ca": False}, {"ca": None}, {"sign_only": True}, {"odd": True}):
         unfit = Authority("unfit", root, **want)
         assert not check([Authority("leaf", unfit, ca=False), unfit, root]), want
-    assert not certs.issued_in_order([b"\x30\x00"], now=NOW)
+    assert not chains.issued_in_order([b"\x30\x00"], now=NOW)
 
 
 def test_what_is_odd_about_a_certificate_does_not_fill_the_log() -> None:
@@ -384,18 +384,18 @@ def test_chains_through_unfit_certificates_are_refused() -> None:
     for want in ({"ca": False}, {"ca": None}, {"sign_only": True}, {"odd": True}):
         middle = Authority("middle", root, **want)
         leaf = Authority("leaf", middle, ca=False)
-        assert not certs.check_chain([leaf.cert, middle.cert], [root.cert], now=NOW), want
-        assert not certs.check_chain([leaf.cert], [middle.cert], now=NOW), want
+        assert not chains.check_chain([leaf.cert, middle.cert], [root.cert], now=NOW), want
+        assert not chains.check_chain([leaf.cert], [middle.cert], now=NOW), want
     odd_leaf = Authority("odd", root, ca=False, odd=True)
-    assert not certs.check_chain([odd_leaf.cert], [root.cert], now=NOW)
+    assert not chains.check_chain([odd_leaf.cert], [root.cert], now=NOW)
 
 
 def test_path_length_counts_intermediates() -> None:
     root = Authority("root", path_length=0)
     middle = Authority("middle", root)
     leaf = Authority("leaf", middle, ca=False)
-    assert certs.check_chain([middle.cert], [root.cert], now=NOW)
-    assert not certs.check_chain([leaf.cert, middle.cert], [root.cert], now=NOW)
+    assert chains.check_chain([middle.cert], [root.cert], now=NOW)
+    assert not chains.check_chain([leaf.cert, middle.cert], [root.cert], now=NOW)
 
 
 # -- time texts -------------------------------------------------------------------------------
@@ -462,7 +462,7 @@ def test_a_version_that_does_not_exist() -> None:
     for read in (certs.load, certs.validity, certs.subject, certs.spki, certs.public_key):
         with pytest.raises(ValueError):
             read(odd)
-    assert not certs.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
+    assert not chains.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
 
 
 def test_a_name_of_a_kind_that_it_cannot_have() -> None:
@@ -474,5 +474,5 @@ def test_a_name_of_a_kind_that_it_cannot_have() -> None:
     for read in (certs.load, certs.validity, certs.subject, certs.spki):
         with pytest.raises(ValueError):
             read(odd)
-    assert not certs.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
-    assert not certs.check_endorsed(NODE, certs.der_to_pem(odd), ignore_time=True, now=NOW)
+    assert not chains.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
+    assert not chains.check_endorsed(NODE, certs.der_to_pem(odd), ignore_time=True, now=NOW)

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve
 from pyccf.service.identity import ServiceIdentity, make_node, make_service
@@ -29,7 +29,7 @@ def test_service() -> None:
     assert service.fingerprint == hashlib.sha256(service.key_der).hexdigest()
     assert service.owns(service.cert_pem)
     assert not service.owns(node_identity().self_signed_pem)
-    assert certs.check_endorsed(service.cert_pem, service.cert_pem, ignore_time=True, now=NOW)
+    assert chains.check_endorsed(service.cert_pem, service.cert_pem, ignore_time=True, now=NOW)
 
 
 def test_renewed_certificate_is_of_the_same_key() -> None:
@@ -83,4 +83,4 @@ def test_a_certificate_for_the_period_of_another() -> None:
     service, node = service_identity(), node_identity()
     pem = service.endorse_as(node.csr_pem, node.self_signed_pem, SeededEntropy(4))
     assert certs.validity(pem) == certs.validity(node.self_signed_pem)
-    assert certs.check_endorsed(pem, service.cert_pem, ignore_time=True)
+    assert chains.check_endorsed(pem, service.cert_pem, ignore_time=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.errors import Conflict, LocalError
 from pyccf.service import info, tables
 from pyccf.service.genesis import ServiceConfiguration
@@ -188,7 +188,7 @@ def test_endorsed_certificate() -> None:
     begin, end = certs.validity(pem)
     assert end - begin == 10 * 86400 - 1
     assert certs.public_key(pem).id == identity.node_id
-    assert certs.check_endorsed(pem, service_identity().cert_pem, ignore_time=True, now=NOW)
+    assert chains.check_endorsed(pem, service_identity().cert_pem, ignore_time=True, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pyccf.apps.js.engine import OTHER, UNDEFINED, JsThrow
 from pyccf.apps.js.host.converters import PEM_BEGIN, plain_pem
 from pyccf.apps.js.host.row import Row
 from pyccf.codec.text import load_json
-from pyccf.crypto import certs, jwk, wrap
+from pyccf.crypto import certs, chains, jwk, wrap
 from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey, certificate_key, hash_by_name
 
 if TYPE_CHECKING:
@@ -403,7 +403,7 @@ def _valid_chain(host: Host, chain: str, trusted: str) -> bool:
     target = certificate_key(certs.pem_to_der(links[0]))
     if not isinstance(target, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
         raise JsThrow("InternalError", "isValidX509Chain failed: unsupported public key type")
-    return certs.check_chain(links, anchors, now=host.the_machine().unix_time())
+    return chains.check_chain(links, anchors, now=host.the_machine().unix_time())
 
 
 # -- JWK ------------------------------------------------------------------------------------------
