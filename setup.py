@@ -19,6 +19,9 @@ HOT = (
     "src/pyccf/ledger/history.py",  # entries made and replayed
     "src/pyccf/ledger/chunker.py",  # where files end
     "src/pyccf/ledger/entry.py",  # parsing, on backups
+    "src/pyccf/ledger/follow.py",  # entries of others, on backups
+    "src/pyccf/ledger/chunker.py",  # counts every entry
+    "src/pyccf/consensus/raft/split.py",  # entries out of messages, on backups
     "src/pyccf/merkle/tree.py",  # a leaf per transaction
     "src/pyccf/http/h1.py",  # callbacks of the HTTP parser
     "src/pyccf/http/message.py",  # requests, and responses to bytes

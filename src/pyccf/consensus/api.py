@@ -61,6 +61,14 @@ class PeerMessage(Protocol):
 class Executor(Protocol):
     """The node below an engine."""
 
+    def apply_plain(self, view: View, first: SeqNo, entries: list[bytes], at: int) -> int:
+        """Execute entries[at:], which another node ordered in `view`, `first` onwards; how many.
+
+        Only those that they begin with and that `apply` would take, are not committable and change
+        no configuration; perhaps not even all of these, or none.
+        """
+        ...
+
     def apply(self, expected: TxID, data: bytes) -> bool:
         """Execute an entry that another node ordered; whether it is committable.
 

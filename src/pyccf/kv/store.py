@@ -105,6 +105,11 @@ class Store(State):
         self._on_commit.setdefault(map, []).append(hook)
         self._pending.setdefault(map, [])
 
+    def is_watched(self, changes: Changes) -> bool:
+        """Whether any of these maps has a hook that is called as soon as it is written."""
+        watched = self._on_write
+        return any(name in watched for name in changes)
+
     # -- going forward --------------------------------------------------------------------------
 
     def commit(self, tx: Tx) -> WriteSet | None:
@@ -156,13 +161,15 @@ class Store(State):
         `view` is the view it was ordered in, by default the store's own; the store takes it over.
         No conflict check. Hooks run as for `commit`. Raises LocalError unless `seqno` is the next.
         """
+        self.follow(seqno, changes, self.view if view is None else view)
+        return WriteSet(seqno, dict(sorted(changes.items())))
+
+    def follow(self, seqno: SeqNo, changes: Changes, view: View) -> None:
+        """The same without telling what was written."""
         if seqno != self.version + 1:
             raise LocalError(f"cannot apply transaction {seqno} after {self.version}")
-        if view is not None:
-            self.view = view
-        maps = dict(sorted(changes.items())) if len(changes) > 1 else changes
-        self._advance(maps)
-        return WriteSet(seqno, maps)
+        self.view = view
+        self._advance(dict(sorted(changes.items())) if len(changes) > 1 else changes)
 
     def _advance(self, maps: Changes) -> None:
         """Make `maps`, ascending by name, the next transaction."""

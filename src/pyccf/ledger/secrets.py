@@ -27,24 +27,24 @@ _sha256 = hashlib.sha256
 class EntryCipher:
     """What a ledger secret can do: seal and open private domains, make commit evidence.
 
-    `seal_parts` is AES-256-GCM with the 16-byte tag last, `inner` and `outer` are the padded keys
-    of the evidence HMAC, ready to be put before a message: all three for the hot path of
-    `history.History.append`.
+    `seal_parts` and `open_parts` are AES-256-GCM with the 16-byte tag last, `inner` and `outer` the
+    padded keys of the evidence HMAC, ready to be put before a message: for the hot paths of
+    `history.History.append` and `follow.Follower.take`.
     """
 
-    __slots__ = ("_open", "inner", "outer", "seal_parts")
+    __slots__ = ("inner", "open_parts", "outer", "seal_parts")
 
     def __init__(self, key: bytes) -> None:
         aead = AESGCM(key)
         self.seal_parts = aead.encrypt
-        self._open = aead.decrypt
+        self.open_parts = aead.decrypt
         padded = kdf.commit_secret(key).ljust(_SHA256_BLOCK, b"\0")
         self.inner = bytes(b ^ 0x36 for b in padded)
         self.outer = bytes(b ^ 0x5C for b in padded)
 
     def open(self, iv: bytes, tag: bytes, ciphertext: bytes, public: bytes) -> bytes:
         """The private domain. Raises InvalidTag when anything was changed or the key is wrong."""
-        return self._open(iv, ciphertext + tag, public)
+        return self.open_parts(iv, ciphertext + tag, public)
 
     def evidence(self, view: View, seqno: SeqNo) -> str:
         """Commit evidence "ce:<view>.<seqno>:<hex nonce>" (spec: crypto.md §4)."""
@@ -133,6 +133,10 @@ class LedgerSecrets:
         self._high = self._secrets[i].version if i < len(self._secrets) else _NEVER
         self._cipher = secret.cipher
         return secret.cipher
+
+    def span_at(self, seqno: SeqNo) -> tuple[EntryCipher, SeqNo]:
+        """The cipher for `seqno`, and the first seqno after it for which it is another one."""
+        return self.cipher_at(seqno), self._high
 
     def add(self, secret: LedgerSecret) -> None:
         """Learn a secret. A known version must come with the same key (LocalError otherwise)."""

@@ -462,14 +462,18 @@ class Node:
         self._outputs.append(Send(peer, address or "", channel, message))
         return True
 
-    def followed(self, entry: Entry) -> None:
-        """An entry that another node ordered, or that was in the ledger already, was taken over."""
+    def followed(self, entries: list[Entry]) -> None:
+        """Entries that another node ordered were taken over; the last one may be a signature.
+
+        Or they were in the ledger already.
+        """
         if self.state != READING_PUBLIC_LEDGER:
-            self._entries.append(entry)
-        if entry.committable:
-            self._last_signed = entry.seqno
-            self.historical.signed(entry.seqno)
-            self.snapshots.followed(entry)
+            self._entries += entries
+        last = entries[-1]
+        if last.committable:
+            self._last_signed = last.seqno
+            self.historical.signed(last.seqno)
+            self.snapshots.followed(last)
 
     def undone(self, seqno: SeqNo) -> None:
         """Everything after `seqno` was rolled back, and is to be cut off the ledger."""

@@ -8,23 +8,20 @@ same list of rooms as a commit does: chunks, store, history (spec: kv-and-tables
 
 from __future__ import annotations
 
-import struct
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pyccf.errors import InvalidLedger, PyccfError
-from pyccf.kv import wire
 from pyccf.ledger import signature
 from pyccf.ledger.entry import (
     FORCE_CHUNK_AFTER,
-    FORMAT_VERSION,
     HEADER_SIZE,
     PREFIX_SIZE,
-    PUBLIC_HEADER,
     VIEW_MASK,
     Entry,
     parse,
 )
+from pyccf.ledger.follow import FIXED, FIXED_SIZE, Follower, decode_private, decode_public
 from pyccf.ledger.history import SIGNATURES_MAP
 from pyccf.node.outputs import Channel
 from pyccf.node.signers import Signers
@@ -39,16 +36,6 @@ if TYPE_CHECKING:
     from pyccf.node.node import Node
     from pyccf.types import NodeId, SeqNo, TxID, View
 
-PUBLIC = "public:"
-
-_COMMON = struct.Struct("<Q16s12sQBQ32s32sQ")
-"""All fixed fields of an entry of today's form (see `ledger.entry`)."""
-COMMON_SIZE = _COMMON.size
-COMMON_PUBLIC_SIZE = PUBLIC_HEADER.size
-assert COMMON_SIZE == PREFIX_SIZE + COMMON_PUBLIC_SIZE
-
-_common = _COMMON.unpack_from
-_pack_iv = struct.Struct("<QI").pack
 _sha256 = sha256
 
 
@@ -58,6 +45,7 @@ class Replica:
     def __init__(self, node: Node, service_key: Callable[[], PublicKey]) -> None:
         self._node = node
         self._signers = Signers(node.store, service_key)
+        self._follower = Follower(node.store, node.history)
         self.public_only = False
         """Private parts are not looked at: their secrets are not known yet (node/private.py)."""
         self.tail: dict[SeqNo, bytes] = {}
@@ -65,33 +53,24 @@ class Replica:
 
     # --- forward --------------------------------------------------------------------------------
 
+    def apply_plain(self, view: View, first: SeqNo, entries: list[bytes], at: int) -> int:
+        """Take over the plain ones that entries[at:] begin with; how many."""
+        node = self._node
+        plain = self._follower.take(view, first, entries, at, node.chunker, self.public_only)
+        if plain and node.state != READING_PUBLIC_LEDGER:
+            node.followed(plain)
+            if self.public_only:
+                self.tail.update((entry.seqno, entry.data) for entry in plain)
+        return len(plain)
+
     def apply(self, expected: TxID, data: bytes) -> bool:
         """Take over an entry that another node ordered; whether it is a signature.
 
-        Raises InvalidLedger, having changed nothing. The hot path of a backup: an entry of the
-        usual form is taken apart here, any other by `parse`.
+        Raises InvalidLedger, having changed nothing.
         """
         view, seqno = expected
-        if len(data) >= COMMON_SIZE:
-            word, tag, iv, public_size, kind, inner, claims, evidence, _ = _common(data)
-            if (
-                kind == 4
-                and word & 0xFFFF == FORMAT_VERSION
-                and (word >> 16) + HEADER_SIZE == len(data)
-                and iv == _pack_iv(seqno, view)
-                and inner == seqno
-                and COMMON_PUBLIC_SIZE <= public_size <= len(data) - PREFIX_SIZE
-            ):
-                end = PREFIX_SIZE + public_size
-                maps = _decode_public(data[COMMON_SIZE:end], seqno)
-                if SIGNATURES_MAP not in maps:
-                    if end < len(data) and not self.public_only:
-                        public = data[PREFIX_SIZE:end]
-                        private = self._open(seqno, iv, tag, data[end:], public)
-                        maps = {**maps, **private} if maps else private
-                    leaf = _sha256(_sha256(data).digest() + evidence + claims).digest()
-                    self._take(Entry(view, seqno, data, False, leaf), maps, 0)
-                    return False
+        if self.apply_plain(view, seqno, [data], 0):
+            return False
         return self._apply_other(view, seqno, data)
 
     def _apply_other(self, view: View, seqno: SeqNo, data: bytes) -> bool:
@@ -101,7 +80,7 @@ class Replica:
             raise InvalidLedger(
                 f"Expected entry {view}.{seqno}, got {parsed.view}.{parsed.seqno}.", seqno=seqno
             )
-        maps = _decode_public(parsed.public_sections, seqno)
+        maps = decode_public(parsed.public_sections, seqno)
         committable = SIGNATURES_MAP in maps
         if parsed.ciphertext and committable:
             raise InvalidLedger("A signature writes to a private map.", seqno=seqno)
@@ -117,11 +96,9 @@ class Replica:
 
     def _open(self, seqno: SeqNo, iv: bytes, tag: bytes, sealed: bytes, public: bytes) -> Changes:
         """What an entry wrote to private maps."""
-        maps = wire.decode(self._node.history.secrets.open(seqno, iv, tag, sealed, public))
-        for name in maps:
-            if name.startswith(PUBLIC):
-                raise InvalidLedger("A public map is in the private domain.", seqno=seqno)
-        return maps
+        return decode_private(
+            self._node.history.secrets.open(seqno, iv, tag, sealed, public), seqno
+        )
 
     def _take(self, entry: Entry, maps: Changes, flags: int) -> None:
         """Make an entry that was checked the next one here."""
@@ -131,7 +108,7 @@ class Replica:
         seqno = entry.seqno
         node.history.follow(seqno, entry.leaf)
         try:
-            node.store.apply(seqno, maps, view=entry.view)
+            node.store.follow(seqno, maps, entry.view)
         except PyccfError as e:
             # A hook refused a row that no honest primary could have written.
             node.store.rollback(seqno - 1, node.consensus.view)
@@ -140,7 +117,7 @@ class Replica:
         node.chunker.follow(seqno, len(entry.data), flags)
         if self.public_only and node.state != READING_PUBLIC_LEDGER:
             self.tail[seqno] = entry.data
-        node.followed(entry)
+        node.followed([entry])
 
     # --- private parts, later -------------------------------------------------------------------
 
@@ -149,10 +126,10 @@ class Replica:
 
         Raises InvalidLedger when it is malformed or does not authenticate.
         """
-        if len(data) >= COMMON_SIZE:
-            word, tag, iv, public_size, kind, seqno, claims, evidence, _ = _common(data)
+        if len(data) >= FIXED_SIZE:
+            word, tag, iv, public_size, kind, seqno, claims, evidence, _ = FIXED.unpack_from(data)
             end = PREFIX_SIZE + public_size
-            if kind == 4 and (word >> 16) + HEADER_SIZE == len(data) >= end >= COMMON_SIZE:
+            if kind == 4 and (word >> 16) + HEADER_SIZE == len(data) >= end >= FIXED_SIZE:
                 leaf = _sha256(_sha256(data).digest() + evidence + claims).digest()
                 view = int.from_bytes(iv[8:], "little") & VIEW_MASK
                 private: Changes = {}
@@ -209,14 +186,3 @@ class Replica:
 
     def report(self, level: str, text: str) -> None:
         self._node.log(level, "", text)
-
-
-def _decode_public(sections: bytes, seqno: SeqNo) -> Changes:
-    """What an entry wrote to public maps."""
-    if not sections:
-        return {}
-    maps = wire.decode(sections)
-    for name in maps:
-        if not name.startswith(PUBLIC):
-            raise InvalidLedger("A private map is in the public domain.", seqno=seqno)
-    return maps

@@ -22,10 +22,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import itemgetter
 
 from pyccf.errors import StorageError
 from pyccf.ledger import chunk
-from pyccf.ledger.chunk import FIRST_OFFSET, OFFSET_MAX
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, Entry
 from pyccf.shell.chunk_files import CommittedChunks
 from pyccf.shell.files import Files
@@ -38,6 +38,9 @@ from pyccf.shell.resuming import Resuming
 from pyccf.shell.set_aside import SetAside
 from pyccf.shell.tail import Tail
 from pyccf.types import SeqNo
+
+_flags = itemgetter(1)
+"""Of an entry's bytes."""
 
 
 class LedgerDisk:
@@ -103,45 +106,40 @@ class LedgerDisk:
         Raises StorageError; nothing of the call may then be taken for written.
         """
         self._refuse_if_failed()
+        if not entries:
+            return
         reader = self._reader
-        pending: list[bytes] = []
-        current = reader.opened[-1] if reader.opened else None
-        if current is not None and current.completed:
-            current = None
-        seqno = reader.last
-        at = current.end if current is not None else FIRST_OFFSET
-        for entry in entries:
-            seqno += 1
-            assert entry.seqno == seqno, "entries are written without gaps"
-            data = entry.data
-            flags = data[1]
-            if flags & FORCE_CHUNK_BEFORE and current is not None:
-                _flush(current, pending)
+        first = reader.last + 1
+        last = reader.last + len(entries)
+        assert (entries[0].seqno, entries[-1].seqno) == (first, last), "entries have no gaps"
+        row = [entry.data for entry in entries]
+        flags = bytes(map(_flags, row))
+        at = 0
+        while at < len(row):
+            upto = _row_end(flags, at)
+            current = reader.opened[-1] if reader.opened else None
+            if current is not None and not current.completed and flags[at] & FORCE_CHUNK_BEFORE:
                 current.complete()
-                current = None
-            if current is None:
-                reader.last = seqno - 1
-                current = self._start(seqno)
-                at = current.end
-            if current.replay:
-                self._replay.take(current, data)
-                at = current.end
-            else:
-                if at > OFFSET_MAX:
-                    current.refuse_to_grow()
-                current.positions.append(at)
-                at += len(data)
-                pending.append(data)
-            if flags & FORCE_CHUNK_AFTER:
-                assert entry.committable, "only a signature ends a chunk"
-                _flush(current, pending)
+            if current is None or current.completed:
+                reader.last = first + at - 1
+                current = self._start(first + at)
+            self._add(current, row[at:upto])
+            if flags[upto - 1] & FORCE_CHUNK_AFTER:
+                assert entries[upto - 1].committable, "only a signature ends a chunk"
                 current.complete()
-                current = None
-        if current is not None:
-            _flush(current, pending)
-        reader.last = seqno
-        reader.tail.extend([entry.data for entry in entries])
-        self._replay.reached(seqno)
+            at = upto
+        reader.last = last
+        reader.tail.extend(row)
+        self._replay.reached(last)
+
+    def _add(self, current: OpenChunk, row: list[bytes]) -> None:
+        """Entries that go to one file; those that it may hold already are compared."""
+        done = 0
+        while current.replay and done < len(row):
+            self._replay.take(current, row[done])
+            done += 1
+        if done < len(row):
+            current.add(row[done:])
 
     def _start(self, first: SeqNo) -> OpenChunk:
         """A file for the chunk that begins at `first`."""
@@ -296,9 +294,13 @@ class LedgerDisk:
         self._home.refuse_if_failed()
 
 
-def _flush(current: OpenChunk, pending: list[bytes]) -> None:
-    """Write entries that have their places."""
-    if pending:
-        current.add(pending[0] if len(pending) == 1 else b"".join(pending))
-        current.sync()
-        pending.clear()
+def _row_end(flags: bytes, at: int) -> int:
+    """Where the entries end that go to the same file as entry `at`."""
+    if not any(flags):
+        return len(flags)
+    upto = at + 1
+    while upto < len(flags):
+        if flags[upto - 1] & FORCE_CHUNK_AFTER or flags[upto] & FORCE_CHUNK_BEFORE:
+            break
+        upto += 1
+    return upto

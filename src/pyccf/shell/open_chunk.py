@@ -7,10 +7,10 @@ table of positions behind the entries, and last the header that points to it. (s
 from __future__ import annotations
 
 from array import array
-from typing import NoReturn
+from itertools import accumulate
 
 from pyccf.ledger import chunk
-from pyccf.ledger.chunk import FIRST_OFFSET
+from pyccf.ledger.chunk import FIRST_OFFSET, OFFSET_MAX
 from pyccf.shell.ledger_directory import LedgerDirectory
 from pyccf.types import SeqNo
 
@@ -64,14 +64,18 @@ class OpenChunk:
     def is_of_recovery(self) -> bool:
         return self.file.endswith(chunk.RECOVERY)
 
-    def refuse_to_grow(self) -> NoReturn:
-        """Positions in the table end at 4 GiB."""
-        self._home.fail(self._home.path_of(self.file), "append", "chunk holds more than 4 GiB")
-
-    def add(self, data: bytes) -> None:
-        """Write entries at the end."""
+    def add(self, entries: list[bytes]) -> None:
+        """Write entries at the end, at once."""
+        positions = list(accumulate(map(len, entries), initial=self.end))
+        end = positions.pop()
+        if positions[-1] > OFFSET_MAX:
+            path = self._home.path_of(self.file)
+            self._home.fail(path, "append", "chunk holds more than 4 GiB")
+        data = entries[0] if len(entries) == 1 else b"".join(entries)
         self.write(self.end, data)
-        self.end += len(data)
+        self.sync()
+        self.positions.extend(positions)
+        self.end = end
 
     def write(self, offset: int, data: bytes) -> None:
         self._home.write(self.file, self.fd, offset, data)

@@ -139,19 +139,22 @@ class Append(Election):
         if not self._may_begin(view, first):
             self._executor.report("fail", f"{sender} sent entries of view {view} in a wrong place")
             return False
-        apply = self._executor.apply
+        executor = self._executor
         entries = message.entries
         leader_commit = self._known_committed(message)
-        size = 0
         seqno = first - 1
         try:
-            for seqno in range(first, message.idx + 1):
-                data = entries[seqno - prev_idx - 1]
-                committable = apply(TxID(view, seqno), data)
-                if seqno == first and view > self.views.latest:
+            while seqno < message.idx:
+                plain = executor.apply_plain(view, seqno + 1, entries, seqno - prev_idx)
+                committable = False
+                if plain:
+                    seqno += plain
+                else:
+                    seqno += 1
+                    committable = executor.apply(TxID(view, seqno), entries[seqno - prev_idx - 1])
+                if view > self.views.latest:
                     self.views.begin(view, first)
                 self.last = seqno
-                size += len(data)
                 if committable:
                     self._committable_appended(seqno)
                     self._commit_if_possible(leader_commit)
@@ -159,6 +162,7 @@ class Append(Election):
             self._forget_after(self.last)
             self._executor.report("fail", f"Entry {seqno} of {sender} is refused: {e.message}")
             return False
+        size = sum(map(len, entries[first - prev_idx - 1 :]))
         self._saw_entries(message.idx - first + 1, size)
         return True
 

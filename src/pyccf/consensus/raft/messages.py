@@ -25,14 +25,12 @@ from typing import Self, TypeAlias
 
 import msgspec
 
+from pyccf.consensus.raft.split import split
 from pyccf.errors import RemoteError
 from pyccf.types import VIEW_MAX, SeqNo, View
 
 SEQNO_MAX = (1 << 48) - 1
 """No ledger gets this long; sums of seqnos stay far from what 64 bits hold."""
-
-HEADER_SIZE = 8
-"""Version, flags and 48-bit size in front of every ledger entry (spec: ledger.md §4)."""
 
 
 class ElectionType(IntEnum):
@@ -190,26 +188,6 @@ def decode(data: bytes) -> Message:
     if read is None:
         raise RemoteError(f"A consensus message has the unknown tag {data[0]}.")
     return read(data)
-
-
-def split(data: bytes, at: int, count: int) -> list[bytes]:
-    """The entries in data[at:], cut by their headers; fewer than `count` if bytes are missing.
-
-    One more, empty, when bytes are left over, so that the number is always wrong if anything is.
-    """
-    out: list[bytes] = []
-    end = len(data)
-    from_bytes = int.from_bytes
-    while at < end:
-        if len(out) == count:
-            out.append(b"")
-            break
-        upto = at + HEADER_SIZE + from_bytes(data[at + 2 : at + 8], "little")
-        if upto > end or at + HEADER_SIZE > end:
-            break
-        out.append(data[at:upto])
-        at = upto
-    return out
 
 
 def _append(data: bytes) -> AppendEntries:
