@@ -20,7 +20,6 @@ HOT = (
     "src/pyccf/ledger/chunker.py",  # where files end
     "src/pyccf/ledger/entry.py",  # parsing, on backups
     "src/pyccf/ledger/follow.py",  # entries of others, on backups
-    "src/pyccf/ledger/chunker.py",  # counts every entry
     "src/pyccf/consensus/raft/split.py",  # entries out of messages, on backups
     "src/pyccf/merkle/tree.py",  # a leaf per transaction
     "src/pyccf/http/h1.py",  # callbacks of the HTTP parser
