@@ -21,7 +21,7 @@ from pyccf.apps.auth import AuthFailure
 from pyccf.apps.auth.token import parse_authorization, parse_token
 from pyccf.apps.js.options import parse_options
 from pyccf.apps.js.registry import BadMetadata, parse_metadata
-from pyccf.attest import snp, uvm, virtual
+from pyccf.attest import sgx, snp, tdx, uvm, virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.audit.read import readable
 from pyccf.codec import cbor, cose
@@ -59,6 +59,7 @@ from pyccf.node.waiting import parse_wish
 from pyccf.service import jwt, tables
 from pyccf.shell.config import parse_config
 from pyccf.types import TxID
+from support import intel
 from support import snp as guests
 from support.ledgers import NOW, Identity, small_service
 from support.snapshots import make_service, take
@@ -567,6 +568,23 @@ def read_uvm_endorsements(raw: bytes) -> None:
     uvm.verify(raw, bytes.fromhex(guests.MEASUREMENT))
 
 
+def read_quote(raw: bytes) -> None:
+    for verify, domain in ((sgx.verify, False), (tdx.verify, True)):
+        with contextlib.suppress(InvalidEvidence):
+            verify(raw, intel.collateral(domain), guests.NOW, root_key=intel.root_key())
+
+
+def read_tcb_info(raw: bytes) -> None:
+    """As if Intel had signed it."""
+    given = intel.collateral(info=raw)
+    sgx.verify(intel.quote(), given, guests.NOW, root_key=intel.root_key())
+
+
+def read_crl(raw: bytes) -> None:
+    given = intel.collateral(root_crl=raw)
+    sgx.verify(intel.quote(), given, guests.NOW, root_key=intel.root_key())
+
+
 READERS = [
     Reader("HTTP requests", read_http, (), requests),
     Reader(
@@ -635,6 +653,14 @@ READERS = [
         (InvalidEvidence,),
         lambda: [guests.chain()],
     ),
+    Reader("quotes", read_quote, (), lambda: [intel.quote(), intel.quote(5, tdx=True)]),
+    Reader(
+        "TCB info",
+        read_tcb_info,
+        (InvalidEvidence,),
+        lambda: [json.dumps(intel.tcb_info()).encode()],
+    ),
+    Reader("revocations", read_crl, (InvalidEvidence,), lambda: [intel.crl("root")]),
     Reader(
         "UVM endorsements",
         read_uvm_endorsements,

@@ -51,7 +51,10 @@ def test_every_field_is_read_from_its_place() -> None:
     values["policy"] = bytes((31, 2, 0b10001, 0, 0, 0, 0, 0))
     values["platform_info"] = 3
     values["flags"] = 0b10111
-    parsed = Report.parse(made.report(**values))
+    raw = made.report(**values)
+    parsed = Report.parse(raw)
+    assert parsed.signature_r == raw[made.SIGNATURE : made.SIGNATURE + 72]
+    assert parsed.signature_s == raw[made.SIGNATURE + 72 : made.SIGNATURE + 144]
     assert (parsed.policy_abi_minor, parsed.policy_abi_major) == (31, 2)
     assert (parsed.smt, parsed.single_socket, parsed.debug, parsed.migrate_ma) == (1, 1, 0, 0)
     assert (parsed.author_key_en, parsed.mask_chip_key, parsed.signing_key) == (1, 1, 5)
@@ -239,8 +242,9 @@ def test_signatures_that_are_none() -> None:
     high = bytearray(raw)
     high[made.SIGNATURE + 48] = 1
     assert refusal(msgspec.structs.replace(made.evidence(), quote=bytes(high))) == NOT_SIGNED
-    after = raw[:-1] + b"\1"
-    assert "Bytes follow" in refusal(msgspec.structs.replace(made.evidence(), quote=after))
+    for at in (made.SIGNATURE + 144, len(raw) - 1):
+        after = raw[:at] + b"\1" + raw[at + 1 :]
+        assert "Bytes follow" in refusal(msgspec.structs.replace(made.evidence(), quote=after))
 
 
 def test_only_keys_of_the_right_kind_sign() -> None:

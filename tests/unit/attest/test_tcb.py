@@ -32,13 +32,13 @@ def test_other_texts_are_refused(text: str, reason: str) -> None:
 
 
 def test_components_stand_where_the_product_has_them() -> None:
-    older = {"microcode": 219, "snp": 24, "tee": 0, "boot_loader": 4}
+    older = {"microcode": 219, "snp": 24, "tee": 2, "boot_loader": 4}
     for product in (Product.MILAN, Product.GENOA):
-        assert tcb.components(tcb.from_hex("db18000000000004"), product) == older
-        assert tcb.to_hex(tcb.assemble(older, product)) == "db18000000000004"
-    turin = {"microcode": 81, "snp": 4, "tee": 1, "boot_loader": 1, "fmc": 1}
-    assert tcb.components(tcb.from_hex("5100000004010101"), Product.TURIN) == turin
-    assert tcb.to_hex(tcb.assemble(turin, Product.TURIN)) == "5100000004010101"
+        assert tcb.components(tcb.from_hex("db18000000000204"), product) == older
+        assert tcb.to_hex(tcb.assemble(older, product)) == "db18000000000204"
+    turin = {"microcode": 81, "snp": 4, "tee": 3, "boot_loader": 2, "fmc": 1}
+    assert tcb.components(tcb.from_hex("5100000004030201"), Product.TURIN) == turin
+    assert tcb.to_hex(tcb.assemble(turin, Product.TURIN)) == "5100000004030201"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,16 @@ def test_roots_of_trust(changes: dict[str, str], expected: bool) -> None:
     assert not uvm.trusted(endorsed, [])
 
 
+def test_what_nobody_trusts_is_named() -> None:
+    uvm.check_trusted(Endorsed(made.did(), made.FEED, "7"), [ROOT])
+    with pytest.raises(InvalidEvidence) as caught:
+        uvm.check_trusted(Endorsed("did", "feed", "6"), [ROOT])
+    assert caught.value.message == (
+        "UVM endorsements did did, feed feed, svn 6 do not match any of the known UVM roots of"
+        " trust"
+    )
+
+
 def test_an_unusable_root_does_not_disturb_the_others() -> None:
     broken = msgspec.structs.replace(ROOT, svn="?")
     assert uvm.trusted(Endorsed(*msgspec.structs.astuple(ROOT)), [broken, ROOT])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import types
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pyccf.attest import amd
+from pyccf.attest import amd, tdx
 from pyccf.cli.main import main
+from pyccf.errors import InvalidEvidence
+from support import intel
 from support import snp as made
 from support.js_app import JsBench
 from support.node import Service
@@ -19,8 +22,9 @@ from support.samples import SAMPLES
 PAGE = (SAMPLES.parent / "docs" / "attestation.md").read_text(encoding="utf-8")
 
 
-def example(language: str) -> str:
-    return PAGE.partition(f"```{language}\n")[2].partition("```")[0]
+def example(language: str, which: int = 0) -> str:
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return found[which]
 
 
 def sent(policy: int) -> bytes:
@@ -55,6 +59,23 @@ def test_the_application_in_python() -> None:
     reply = service.call("POST", "/app/who", sent(made.DEBUG))
     assert reply.status == 400
     assert "debugging must not be enabled" in reply.json["error"]["message"]
+
+
+def test_quotes_of_intel(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("app")
+    exec(compile(example("python", 1), "docs/attestation.md", "exec"), module.__dict__)
+    verify = functools.partial(tdx.verify, root_key=intel.root_key())
+    monkeypatch.setattr(tdx, "verify", verify)
+    info = intel.tcb_info(True)
+    for status, sound in (("UpToDate", True), ("SWHardeningNeeded", True), ("OutOfDate", False)):
+        info["tcbLevels"][0]["tcbStatus"] = status
+        collateral = intel.collateral(True, info=info)
+        quote = intel.quote(4, tdx=True)
+        if sound:
+            assert module.measurement(quote, collateral, made.NOW) == "03" * 48
+        else:
+            with pytest.raises(InvalidEvidence, match="OutOfDate"):
+                module.measurement(quote, collateral, made.NOW)
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
