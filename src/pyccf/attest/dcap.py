@@ -17,7 +17,7 @@ from enum import Enum
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pyccf.crypto import certs
+from pyccf.crypto import certs, chains
 from pyccf.crypto.keys import Curve, PublicKey
 from pyccf.errors import InvalidEvidence
 from pyccf.types import UnixSeconds
@@ -185,7 +185,7 @@ def check_chain(chain: list[bytes], size: int, now: UnixSeconds, root_key: str) 
         raise InvalidEvidence(f"Certificates of Intel: {e}") from None
     if root.pem() != root_key:
         raise InvalidEvidence("Certificates of Intel end at another root than Intel's")
-    if not certs.issued_in_order(chain, now=now, to_root=True) or first.curve is not Curve.P256:
+    if not chains.issued_in_order(chain, now=now, to_root=True) or first.curve is not Curve.P256:
         raise InvalidEvidence("Certificates of Intel do not form a chain that is valid now")
     return first
 
