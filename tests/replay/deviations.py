@@ -81,11 +81,6 @@ RULES: tuple[Rule, ...] = (
         _says(r"OSSL:|OpenSSL error"),
     ),
     Rule(
-        "a stack trace always names the line",
-        ("body",),
-        lambda e: "    at " in e["response"].get("body", ""),
-    ),
-    Rule(
         "races with the commit or with replication",
         ("body", "status"),
         lambda e: (

@@ -62,7 +62,7 @@ _LIBRARY = re.compile(r"\[json\.exception|OSSL:|OpenSSL error")
 _LISTED = "Multiple potential matches"
 _SNAPSHOT = re.compile(r"snapshot_\d+_\d+(?:\.committed)?")
 _BEGUN_PEM = re.compile(
-    r"-----BEGIN CERTIFICATE-----(?:\n|\\n)[A-Za-z0-9+/=\n\\]{40,}(?<!\n)(?=(?:\n|\\n)(?!-|\w))"
+    r"-----BEGIN CERTIFICATE-----(?:\n|\\n)(?:[A-Za-z0-9+/=]|\n|\\n)*?(?=(?:\n|\\n)(?:Trace:| ))"
 )
 _SEQNO = re.compile(r"((?:from_seqno|to_seqno)=)(\d+)(?!\d)")
 _TXID = re.compile(r"(\d+)\.(\d+)")

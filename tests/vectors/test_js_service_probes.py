@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +38,6 @@ from vectors.test_js_probes import (
     _expected,
     _gov_harness,
     _observed,
-    _plain,
     _probes,
     _same,
 )
@@ -136,6 +136,16 @@ def _set_js_app(
     return {"name": "set_js_app", "args": args}
 
 
+_LINE = re.compile(r"(public:ccf\.gov\.constitution\[0\]):\d+")
+"""A place in the constitution, which is our own here."""
+
+
+def _placeless(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _placeless(member) for key, member in value.items()}
+    return _LINE.sub(r"\1", value) if isinstance(value, str) else value
+
+
 def _seen(reply: Reply) -> dict[str, Json]:
     headers: dict[str, Json] = {
         name: value
@@ -199,6 +209,7 @@ def test_modules_that_cannot_be_installed() -> None:
         seen, wanted = _seen(reply), _expected(probe)
         for side in (seen, wanted):
             side["headers"] = None
+            side["body"] = _placeless(side["body"])
         tally.judge(name, _same(seen, wanted, probe.get("volatile")), seen, wanted)
     tally.close()
 
@@ -240,7 +251,7 @@ def test_what_scripts_of_governance_return_or_throw(phase: str) -> None:
             for ident in ("proposalId", "proposerId"):
                 if ident in shown:  # type: ignore[operator]
                     shown[ident] = len(shown[ident])  # type: ignore
-        tally.judge(name, _plain(seen) == wanted, seen, wanted)
+        tally.judge(name, _placeless(seen) == _placeless(wanted), seen, wanted)
     tally.close()
 
 

@@ -54,7 +54,6 @@ SHELL = May("sessions and memory are counted by the shell, which is not here")
 JSON_WORDS = May("the original quotes its JSON library")
 OPENSSL = May("the original quotes OpenSSL")
 HASH_ORDER = May("the original lists them in the order of its hash table")
-ONE_LINE = May("the original's engine leaves out the line of a function that lies on one line")
 
 ELECTION = May("an election of three nodes was recorded before, which took a view")
 CUT_OFF = May("the original's engine cuts off the text of an error thrown by native code")
@@ -100,8 +99,6 @@ EXPECTED: dict[str, May] = {
     "auth: jwt: authorization bad base64": OPENSSL,
     "auth: jwt: authorization trailing text": OPENSSL,
     "auth: jwt_or_user: exception in first policy": OPENSSL,
-    "gov: throwing ballot: member2 for": ONE_LINE,
-    "gov: js loop with 1 s limit": ONE_LINE,
     "gov: ambiguous route with details on": HASH_ORDER,
     "extra: exception at lookup closes the connection: ambiguous": HASH_ORDER,
     "gov: /node/js_metrics after actions": BYTECODE,

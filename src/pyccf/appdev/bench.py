@@ -281,6 +281,7 @@ _ROWS = tuple(
 def furnished(bench: Bench) -> tuple[Interpreter, int]:
     """An interpreter with the library loaded, and the number of the runner's module."""
     interpreter = Interpreter(bench, rows(Scope.APP) + _ROWS)
+    interpreter.vm.tell_lines()
     number = interpreter.compile(RUNNER, _RUNNER_SOURCE)
     interpreter.evaluate(number)
     return interpreter, number

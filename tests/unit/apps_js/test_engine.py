@@ -201,7 +201,7 @@ def test_errors_of_native_functions_tell_as_much_as_the_originals(kind: str) -> 
 
     interpreter = _interpreter(Row("ccf", "fail", "", fail))
     text = "try { ccf.fail() } catch (e) { return [e.name, e.message.length, e.stack].join() }"
-    assert _eval(interpreter, text) == f"{kind},255,    at fail (native)\n    at f (m.js:1)\n"
+    assert _eval(interpreter, text) == f"{kind},255,    at fail (native)\n    at f (m.js)\n"
 
 
 class Odd(BaseException):

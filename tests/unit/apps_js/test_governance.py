@@ -172,7 +172,7 @@ def test_a_script_that_throws_tells_where() -> None:
     with pytest.raises(JsError) as caught:
         _run("throw new RangeError('r');")
     assert caught.value.message == "RangeError: r"
-    assert caught.value.trace == "    at f (constitution:1)\n"
+    assert caught.value.trace == "    at f (constitution)\n"
     assert not caught.value.timed_out
     with pytest.raises(JsError) as caught:
         _run("throw {a: 1};")

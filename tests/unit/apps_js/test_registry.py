@@ -192,7 +192,7 @@ def test_details_only_where_they_are_wanted(bench: JsBench) -> None:
     detail = {
         "code": "JSException",
         "message": "RangeError: too far",
-        "trace": "    at boom (app.js:13)\n",
+        "trace": "    at boom (app.js)\n",
     }
     assert bench.call("POST", "/boom").json() == _error("Exception thrown while executing.", detail)
     assert bench.services.lines == [

@@ -73,7 +73,7 @@ def test_without_a_map_that_can_be_read_frames_stay(bad: str) -> None:
     bench = JsBench()
     bench.install({"app.js": CODE + bad}, {"GET /f": "app.js:f"})
     bench.options(return_exception_details=True)
-    assert trace_of(bench.call("GET", "/f").json()) == "    at a (app.js:1)\n    at f (app.js:1)\n"
+    assert trace_of(bench.call("GET", "/f").json()) == "    at a (app.js)\n    at f (app.js)\n"
 
 
 def test_a_stack_that_a_script_set_is_told_by_lines() -> None:
@@ -123,3 +123,45 @@ def test_lines_of_the_constitution_tell_the_state() -> None:
     )
     assert bench.services.lines == [("info", "gov", "hi")]
     assert bench.services.about == [{"tx": "2.1"}]
+
+
+def test_a_function_on_one_line_has_a_line_in_the_log_alone() -> None:
+    bench = JsBench()
+    bench.options(return_exception_details=True, log_exception_details=True)
+    source = """
+    const inner = () => { throw new Error("far in"); };
+    function outer() {
+      return [1].map(inner);
+    }
+    export function f() { return outer(); }
+    """
+    bench.install({"a.js": source}, {"GET /f": "a.js:f"})
+    detail = bench.call("GET", "/f").json()["error"]["details"][0]  # type: ignore
+    assert detail["trace"] == (
+        "    at inner (a.js)\n    at map (native)\n    at outer (a.js:4)\n    at f (a.js)\n"
+    )
+    _, _, line = bench.services.lines[-1]
+    assert "at inner (a.js:2)" in line
+    assert "at f (a.js:6)" in line
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"),
+    [
+        ("r()", "    at r (a.js)"),
+        ("new Function('}')", "    at Function"),
+        ("JSON.parse('{')", "    at parse (native)"),
+        ("Object.assign(() => 1, {toString() { return 'x'; }})(); null.x", "    at f (a.js:"),
+    ],
+)
+def test_traces_of_every_kind(call: str, shown: str) -> None:
+    """Stack used up, errors of syntax, of natives, and functions with a text of their own."""
+    bench = JsBench()
+    source = f"""function r() {{ return r() + 1; }}
+    export function f() {{
+      try {{ {call} }} catch (e) {{ return {{body: e.stack}}; }}
+    }}"""
+    bench.install({"a.js": source}, {"GET /f": "a.js:f"})
+    told = bench.call("GET", "/f").body.decode()
+    assert shown in told
+    assert "\x02" not in told

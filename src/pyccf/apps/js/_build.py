@@ -20,6 +20,7 @@ _PARTS = (
     "vm.h",
     "alarm.c",
     "values.c",
+    "traces.c",
     "kv.c",
     "natives.c",
     "request.c",

@@ -468,12 +468,13 @@ class Handler:
         details: tuple[Json, ...] = ()
         logged = options.log_exception_details or self._app.log_exceptions
         if logged or options.return_exception_details:
-            trace = self._app.traces.of(error, loader(ctx.tx, self._app.tables.modules))
+            load = loader(ctx.tx, self._app.tables.modules)
             if logged:
+                trace = self._app.traces.of(error, load, every_line=True)
                 text = f"{error.message}\n{trace or ''}"
                 ctx.services.log("fail", "app", text, about_request(ctx, ctx.tx))
             if options.return_exception_details:
-                details = _details(error, trace)
+                details = _details(error, self._app.traces.of(error, load))
         _fail(ctx, TIMED_OUT if error.timed_out else THREW, details)
 
     def _bad_result(self, ctx: Context, options: RuntimeOptions, bad: BadResult) -> None:

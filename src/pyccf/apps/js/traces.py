@@ -31,6 +31,9 @@ _DATA: Final = re.compile(
 )
 _FRAME: Final = re.compile(r"(\s+at (?:.*\()?)([^\s()]+?):(\d+)(?::(\d+))?(\)?)")
 _COLUMN: Final = re.compile(r":(\d+):\d+(\)?)$", re.MULTILINE)
+ONE_LINE: Final = "\x02"
+"""The engine's mark behind a frame of a function on one line; the original tells no line of it."""
+_ONE_LINE: Final = re.compile(rf":\d+:\d+(\)?){ONE_LINE}$", re.MULTILINE)
 
 Load = Callable[[str], bytes | None]
 """The text of a module by its name in a trace."""
@@ -56,14 +59,17 @@ class Traces:
     def __init__(self) -> None:
         self._maps: OrderedDict[bytes, SourceMap | None] = OrderedDict()
 
-    def of(self, error: JsError, load: Load) -> str | None:
-        """The error's trace, mapped."""
+    def of(self, error: JsError, load: Load, *, every_line: bool = False) -> str | None:
+        """The error's trace, mapped. With `every_line` also the lines that scripts and clients are
+        not told (of functions on one line)."""
         trace, exact = error.trace, error.exact_trace
         if trace is None:
             return None
         # With columns if the stack is the engine's, not one that a script set.
-        same = exact is not None and _COLUMN.sub(r":\1\2", exact) == trace
-        return self.mapped(trace, exact if same and exact is not None else trace, load)
+        if exact is None or _COLUMN.sub(r":\1\2", _ONE_LINE.sub(r"\1", exact)) != trace:
+            return self.mapped(trace, trace, load)
+        exact = exact.replace(ONE_LINE, "")
+        return self.mapped(_COLUMN.sub(r":\1\2", exact) if every_line else trace, exact, load)
 
     def mapped(self, trace: str, exact: str, load: Load) -> str:
         """`trace`, with each frame told by its source where `exact`, its twin with columns, has a

@@ -163,62 +163,6 @@ static PyObject *raise_js_error(Vm *vm)
     return NULL;
 }
 
-/* Stack lines of this engine end in ":line:column"; the original has no columns. */
-static JSValue js_get_stack(JSContext *ctx, JSValue self, int magic)
-{
-    (void)magic;
-    Vm *vm = vm_of(ctx);
-    JSValue stack = JS_Call(ctx, vm->stack_getter, self, 0, NULL);
-    size_t len;
-    const char *text = is_string(stack) ? JS_ToCStringLen2(ctx, &len, stack, false) : NULL;
-    if (!text)
-        return stack;
-    char *out = js_malloc(ctx, len + 1);
-    JSValue made = JS_EXCEPTION;
-    if (out) {
-        size_t n = 0;
-        const char *p = text, *end = text + len;
-        while (p < end) {
-            const char *eol = memchr(p, '\n', (size_t)(end - p));
-            const char *stop = eol ? eol : end;
-            const char *tail = stop;
-            bool bracket = tail > p && tail[-1] == ')';
-            const char *digits = bracket ? tail - 1 : tail, *q = digits;
-            while (q > p && q[-1] >= '0' && q[-1] <= '9')
-                q--;
-            const char *colon = q < digits && q > p && q[-1] == ':' ? q - 1 : NULL;
-            const char *line = colon;
-            while (line && line > p && line[-1] >= '0' && line[-1] <= '9')
-                line--;
-            bool both = line && line < colon && line > p && line[-1] == ':';
-            size_t keep = (size_t)((both ? colon : tail) - p);
-            memcpy(out + n, p, keep);
-            n += keep;
-            if (both && bracket)
-                out[n++] = ')';
-            if (eol)
-                out[n++] = '\n';
-            p = eol ? eol + 1 : end;
-        }
-        made = text_from_utf8(ctx, out, n);
-        js_free(ctx, out);
-    }
-    JS_FreeCString(ctx, text);
-    JS_FreeValue(ctx, stack);
-    return made;
-}
-
-static JSValue js_set_stack(JSContext *ctx, JSValue self, JSValue value, int magic)
-{
-    (void)magic;
-    if (!is_object(self))
-        return JS_ThrowTypeError(ctx, "not an object");
-    if (JS_DefinePropertyValue(ctx, self, vm_of(ctx)->atom[ATOM_stack], JS_DupValue(ctx, value),
-                               PROP_WRITABLE | PROP_CONFIGURABLE) < 0)
-        return JS_EXCEPTION;
-    return JS_UNDEFINED;
-}
-
 /* -- modules ------------------------------------------------------------------------------------- */
 
 static JSModuleDef *find_module(Vm *vm, const char *name)
@@ -1051,12 +995,18 @@ static int furnish(Vm *vm)
                                   PROP_WRITABLE | PROP_CONFIGURABLE) < 0)
         return -1;
     JS_FreeValue(ctx, atomics);
+    JSValue function = JS_GetPropertyStr(ctx, global, "Function");
+    JSValue functions = JS_GetPropertyStr(ctx, function, "prototype");
+    vm->function_text = JS_GetPropertyStr(ctx, functions, "toString");
+    JS_FreeValue(ctx, functions);
+    JS_FreeValue(ctx, function);
     JSValue error = JS_GetPropertyStr(ctx, global, "Error");
     JSValue proto = JS_GetPropertyStr(ctx, error, "prototype");
     JS_FreeValue(ctx, global);
     if (!is_object(error) || !is_object(proto))
         return -1;
-    JS_SetPropertyStr(ctx, error, "stackTraceLimit", js_int(64));
+    JS_SetPropertyStr(ctx, error, "stackTraceLimit", js_int(TRACE_FRAMES_MAX));
+    JS_SetPropertyStr(ctx, error, "prepareStackTrace", JS_NewObjectClass(ctx, vm->trace_class));
     static const char *const v8[] = {"captureStackTrace", "stackTraceLimit", "prepareStackTrace"};
     for (size_t i = 0; i < 3; i++) {
         JSAtom atom = JS_NewAtom(ctx, v8[i]);
@@ -1131,7 +1081,7 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     vm->kv_per_request = per_request;
     vm->shut = 1;
     watcher_add(vm);
-    vm->stack_getter = vm->rpc_template = vm->notify = JS_UNDEFINED;
+    vm->stack_getter = vm->function_text = vm->rpc_template = vm->notify = JS_UNDEFINED;
     for (int i = 0; i < 3; i++)
         vm->lazy[i] = vm->lazy_getter[i] = vm->lazy_setter[i] = vm->body_method[i] = JS_UNDEFINED;
     for (int i = 0; i < 8; i++)
@@ -1148,7 +1098,9 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     JS_SetInterruptHandler(vm->rt, interrupt, vm);
     JS_SetModuleLoaderFunc(vm->rt, normalize, load_module, vm);
     JS_NewClassID(vm->rt, &vm->kv_class);
-    if (JS_NewClass(vm->rt, vm->kv_class, &kv_class_def) < 0 || furnish(vm) < 0) {
+    JS_NewClassID(vm->rt, &vm->trace_class);
+    if (JS_NewClass(vm->rt, vm->kv_class, &kv_class_def) < 0 ||
+        JS_NewClass(vm->rt, vm->trace_class, &trace_writer_def) < 0 || furnish(vm) < 0) {
         Py_DECREF(vm);
         return PyErr_NoMemory();
     }
@@ -1243,6 +1195,14 @@ static PyObject *vm_memory(Vm *vm, PyObject *unused)
     return PyLong_FromSize_t(vm->region ? vm->region->top : 0);
 }
 
+/* tell_lines(): from now on traces tell the line of every frame. For tools, where a person reads. */
+static PyObject *vm_tell_lines(Vm *vm, PyObject *unused)
+{
+    (void)unused;
+    vm->tells_lines = true;
+    Py_RETURN_NONE;
+}
+
 static PyObject *vm_get_ms(Vm *vm, void *closure)
 {
     (void)closure;
@@ -1276,6 +1236,7 @@ static PyMethodDef vm_methods[] = {
     {"watch", (PyCFunction)vm_watch, METH_O, NULL},
     {"limits", (PyCFunction)vm_limits, METH_VARARGS, NULL},
     {"memory", (PyCFunction)vm_memory, METH_NOARGS, NULL},
+    {"tell_lines", (PyCFunction)vm_tell_lines, METH_NOARGS, NULL},
     {"close", (PyCFunction)vm_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -3,6 +3,7 @@
  * throughout, so a call costs no hand-over to other threads. */
 
 enum { NATIVE_ARGS_MAX = 8, NATIVES_MAX = 128, SLOTS = 8 };
+enum { TRACE_FRAMES_MAX = 64 };
 enum { KV_READ = 1, KV_WRITE = 2 };
 enum { STYLE_COMMA, STYLE_PLAIN, STYLE_ANY };
 
@@ -68,9 +69,10 @@ typedef struct Vm {
     PyObject *pending; /* a Python exception on its way through JavaScript code */
     PyRef refs;        /* list head */
 
-    JSClassID kv_class;
+    JSClassID kv_class, trace_class;
     JSAtom atom[ATOM_COUNT];
-    JSValue stack_getter;
+    JSValue stack_getter, function_text;
+    bool tells_lines; /* of every frame of a trace, also where the original has none */
     JSValue kv_method[8]; /* has get forEach version set delete clear size */
     JSValue body_method[3];
     JSValue lazy_getter[3], lazy_setter[3];
