@@ -52,12 +52,14 @@ def test_the_first_sigterm_may_be_a_notice(tmp_path: Path) -> None:
 
 
 def test_logs_json_when_asked(tmp_path: Path) -> None:
-    make_config(tmp_path, logging={"format": "Json"})
+    make_config(tmp_path, logging={"format": "Json"}, slow_io_logging_threshold="0us")
     with NodeProcess(tmp_path) as node:
         node.wait_ready()
         node.stop()
     lines = node.out.read_text().splitlines()
-    assert all(json.loads(line)["level"] in ("info", "debug") for line in lines[1:])
+    records = [json.loads(line) for line in lines[1:]]
+    assert all(record["level"] in ("info", "debug") for record in records)
+    assert any(record["msg"].startswith("Writing to the ledger took ") for record in records)
 
 
 def test_check_only_reads_the_configuration(tmp_path: Path) -> None:

@@ -307,7 +307,8 @@ def san_of_host(host: str) -> str:
     return f"iPAddress:{host}" if last.isascii() and last.isdigit() else f"dNSName:{host}"
 
 
-def _alternative_name(text: str) -> x509.GeneralName:
+def alternative_name(text: str) -> x509.GeneralName:
+    """What `iPAddress:<address>` or `dNSName:<name>` stands for. Raises ValueError."""
     kind, colon, value = text.partition(":")
     if colon and kind in ("iPAddress", "IP"):
         try:
@@ -315,12 +316,15 @@ def _alternative_name(text: str) -> x509.GeneralName:
         except ValueError:
             raise ValueError(f"alternative name {text!r}: not an IP address") from None
     if colon and kind in ("dNSName", "DNS") and value:
-        return x509.DNSName(value)
+        try:
+            return x509.DNSName(value)
+        except ValueError:
+            raise ValueError(f"alternative name {text!r}: not a name in ASCII") from None
     raise ValueError(f"alternative name {text!r}: expected iPAddress:<address> or dNSName:<name>")
 
 
 def _alternative_names(sans: Iterable[str]) -> x509.SubjectAlternativeName | None:
-    names = [_alternative_name(san) for san in sans]
+    names = [alternative_name(san) for san in sans]
     return x509.SubjectAlternativeName(names) if names else None
 
 

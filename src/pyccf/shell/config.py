@@ -27,6 +27,7 @@ import msgspec
 
 from pyccf.codec.text import load_json
 from pyccf.errors import ConfigError
+from pyccf.ledger.chunker import CHUNK_SIZE_MAX, CHUNK_SIZE_MIN
 from pyccf.shell.config_reader import Reader, decode, shown
 from pyccf.shell.config_schema import (
     HTTP1,
@@ -76,6 +77,8 @@ RETRY_INTERVAL_S = 0.1
 FRAME_MIN_BYTES = 16 * 1024
 FRAME_MAX_BYTES = 16 * 1024 * 1024 - 1
 WINDOW_MAX_BYTES = 2**31 - 1
+DAYS_MAX = 2_900_000
+"""Certificates cannot hold dates after the year 9999."""
 SAN_FORMS = '"iPAddress:<address>" or "dNSName:<name>"'
 
 __all__ = [
@@ -452,7 +455,7 @@ def _start(r: Reader) -> StartCommand:
         members=tuple(_member(m) for m in r.sections("members", required=True)),
         service_configuration=service_configuration,
         initial_service_certificate_validity_days=r.integer(
-            "initial_service_certificate_validity_days", 1, least=1
+            "initial_service_certificate_validity_days", 1, least=1, most=DAYS_MAX
         ),
         service_subject_name=r.text("service_subject_name", "CN=CCF Service"),
         cose_signatures=signatures,
@@ -491,7 +494,7 @@ def _join(r: Reader) -> JoinCommand:
 def _recover(r: Reader) -> RecoverCommand:
     result = RecoverCommand(
         initial_service_certificate_validity_days=r.integer(
-            "initial_service_certificate_validity_days", 1, least=1
+            "initial_service_certificate_validity_days", 1, least=1, most=DAYS_MAX
         ),
         previous_service_identity_file=r.text(
             "previous_service_identity_file", None if r.present else ""
@@ -512,7 +515,7 @@ def _node_certificate(r: Reader) -> NodeCertificate:
         subject_name=r.text("subject_name", "CN=CCF Node"),
         subject_alt_names=names,
         curve_id=r.choice("curve_id", CurveName, CurveName.P384),
-        initial_validity_days=r.integer("initial_validity_days", 1, least=1),
+        initial_validity_days=r.integer("initial_validity_days", 1, least=1, most=DAYS_MAX),
     )
     r.done()
     return result
@@ -545,7 +548,9 @@ def _ledger(r: Reader) -> Ledger:
     result = Ledger(
         directory=r.text("directory", "ledger"),
         read_only_directories=r.texts("read_only_directories"),
-        chunk_size_bytes=r.size("chunk_size", 5 * 1024 * 1024),
+        chunk_size_bytes=r.size(
+            "chunk_size", 5 * 1024 * 1024, least=CHUNK_SIZE_MIN, most=CHUNK_SIZE_MAX
+        ),
     )
     r.done()
     return result

@@ -131,12 +131,17 @@ class Reader:
         value = self._get(key, bool, "true or false", False)
         return default if value is None else value
 
-    def integer(self, key: str, default: int | None, *, least: int = 0) -> int:
-        value = self._get(key, int, f"an integer, at least {least}", default is None)
+    def integer(
+        self, key: str, default: int | None, *, least: int = 0, most: int | None = None
+    ) -> int:
+        allowed = f"an integer, at least {least}"
+        if most is not None:
+            allowed = f"an integer from {least} to {most}"
+        value = self._get(key, int, allowed, default is None)
         if value is None:
             return default or 0
-        if value < least and self._active:
-            self.refuse(key, f"{value} is too small", f"an integer, at least {least}")
+        if self._active and (value < least or (most is not None and value > most)):
+            self.refuse(key, f"{value} is too {'small' if value < least else 'large'}", allowed)
         return value
 
     def choice(self, key: str, kind: type[E], default: E | None, *, required: bool = False) -> E:

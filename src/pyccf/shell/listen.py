@@ -13,6 +13,7 @@ a constant of the module that enforces it, or an argument.
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import math
 import os
@@ -39,6 +40,8 @@ CLOSE_GRACE_S = 5.0
 """Time `Listener.close` waits for answers that are still to come."""
 SWEEP_S = 1.0
 """Connections are checked for these times this often (or four times per idle timeout)."""
+SWEEP_MIN_S = 0.05
+"""But never more often than this."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -103,7 +106,9 @@ class Listener:
         self._address: str | None = None
         self._server: asyncio.AbstractServer | None = None
         self._idle_timeout_s = idle_timeout_s
-        self._sweep_s = SWEEP_S if idle_timeout_s is None else min(SWEEP_S, idle_timeout_s / 4)
+        self._sweep_s = SWEEP_S
+        if idle_timeout_s is not None:
+            self._sweep_s = min(SWEEP_S, max(SWEEP_MIN_S, idle_timeout_s / 4))
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -130,9 +135,12 @@ class Listener:
             reason = error.strerror or str(error)
             if error.errno is not None and error.errno > 0:
                 reason = os.strerror(error.errno)
+            hint = "Choose an address of this machine; port 0 takes a free one."
+            if error.errno == errno.EADDRINUSE:
+                hint = "Stop whatever uses this address, or choose another one (port 0 is free)."
             raise LocalError(
                 f"interface '{self.name}' cannot listen on {self._bind_address}: {reason}",
-                hint="Stop whatever uses this address, or choose another one (port 0 is free).",
+                hint=hint,
             ) from None
         name = sock.getsockname()
         self._address = join_address(str(name[0]), int(name[1]))

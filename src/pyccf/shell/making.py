@@ -25,7 +25,7 @@ from pyccf.service.identity import make_node, make_service
 from pyccf.service.members import RecoveryRole
 from pyccf.service.nodes import RpcInterface
 from pyccf.shell import config as cfg
-from pyccf.shell import platform, sealing
+from pyccf.shell import config_checks, platform, sealing
 from pyccf.shell.config import NodeConfig
 from pyccf.shell.start import Addresses, Prepared
 from pyccf.shell.startup_snapshot import choose, choose_to_recover
@@ -72,6 +72,8 @@ class Making:
     def node(self) -> Parts:
         """Make the node. Raises PyccfError."""
         for warning in platform.warnings(self._config.attestation, os.environ):
+            self._log("fail", warning)
+        for warning in config_checks.warnings(self._config):
             self._log("fail", warning)
         if self._config.command.join is not None:
             return self._join()
@@ -202,12 +204,13 @@ class Making:
 def _plan(
     config: NodeConfig, prepared: Prepared, bound: str, interfaces: dict[str, RpcInterface]
 ) -> NodePlan:
-    published = config.network.node_to_node_interface.published_address
     return NodePlan(
         node_data=prepared.files.node_data,
         host_data=prepared.host_data,
         node_bind_address=bound,
-        node_published_address=str(published) if published else bound,
+        node_published_address=_published(
+            config.network.node_to_node_interface.published_address, bound
+        ),
         rpc_interfaces=interfaces,
         chunk_size_bytes=config.ledger.chunk_size_bytes,
         limits=Limits(
@@ -242,10 +245,9 @@ def _service_configuration(
 def _told(interface: cfg.RpcInterface, address: str) -> RpcInterface:
     """An interface as the service's tables tell of it."""
     http = interface.http_configuration
-    published = interface.published_address
     return RpcInterface(
         bind_address=address,
-        published_address=str(published) if published else address,
+        published_address=_published(interface.published_address, address),
         protocol=interface.protocol,
         app_protocol=interface.app_protocol,
         max_open_sessions_soft=interface.max_open_sessions_soft,
@@ -280,15 +282,13 @@ def _redirections_json(given: cfg.Redirections | None) -> dict[str, Json] | None
 
 def _alternative_names(given: tuple[str, ...], interfaces: dict[str, RpcInterface]) -> list[str]:
     """SANs as configured, or the published hosts (spec: crypto.md §7)."""
-    if given:
-        prefixes = {"iPAddress": "IP", "dNSName": "DNS"}
-        pairs = [name.partition(":") for name in given]
-        return [f"{prefixes[kind]}:{value}" for kind, _, value in pairs]
-    names: list[str] = []
-    for _, interface in sorted(interfaces.items()):
-        host = interface.published_address.rpartition(":")[0]
-        last = host.replace(":", ".").rpartition(".")[2]
-        name = f"IP:{host}" if last.isdigit() else f"DNS:{host}"
-        if name not in names:
-            names.append(name)
-    return names
+    hosts = (i.published_address.rpartition(":")[0] for _, i in sorted(interfaces.items()))
+    # Each once, in this order.
+    return list(given or dict.fromkeys(certs.san_of_host(host.strip("[]")) for host in hosts))
+
+
+def _published(address: cfg.Address | None, bound: str) -> str:
+    """What others are told of an address: its port, where none was chosen, is the one bound."""
+    if address is None:
+        return bound
+    return str(address) if address.port else f"{address.host}:{bound.rpartition(':')[2]}"

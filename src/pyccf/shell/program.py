@@ -62,6 +62,7 @@ from pyccf.shell.listen import Listener
 from pyccf.shell.making import Making
 from pyccf.shell.peer_link import Link
 from pyccf.shell.peers import Peers
+from pyccf.shell.slow import SlowDisk
 from pyccf.shell.spilled import SpillDirectory
 from pyccf.types import Json, NodeId, SeqNo, UnixSeconds
 
@@ -89,6 +90,11 @@ class Program:
         self._app = prepared.app
         self._disk = prepared.disk
         self._spilled = SpillDirectory(lambda level, text: sink.log(level, "index", text))
+        self._slow = SlowDisk(
+            config.slow_io_logging_threshold_us,
+            lambda level, text: sink.log(level, "", text),
+            time.monotonic,
+        )
         self._entropy = SystemEntropy()
         self._session_ids = itertools.count(1)
         self._flushing = False
@@ -272,7 +278,9 @@ class Program:
                 for output in node.take_outputs():
                     match output:
                         case Append():
+                            began = self._slow.begin()
                             self._disk.append(output.entries)
+                            self._slow.end(began, "Writing to the ledger")
                             node.persisted(output.entries[-1].seqno)
                         case Send():
                             self._peers.send(
@@ -383,10 +391,12 @@ class Program:
 
         async def save() -> None:
             failure = None
+            began = self._slow.begin()
             try:
                 name = await asyncio.to_thread(files.save, output.name, output.pieces)
             except StorageError as e:
                 name, failure = output.name, e.message
+            self._slow.end(began, "Writing a snapshot")
             self._node.snapshot_saved(name, failure)
             try:
                 for old in await asyncio.to_thread(files.prune):
@@ -500,7 +510,8 @@ class Program:
         error, protocol = context.get("exception"), context.get("protocol")
         of_client = protocol is not None and not isinstance(protocol, Link)
         if error is None or of_client or isinstance(error, OSError):
-            loop.default_exception_handler(context)
+            if not self._over:  # what was under way then is given up
+                loop.default_exception_handler(context)
             return
         self.sink.log("fatal", "", f"This node cannot go on: {type(error).__name__}: {error}")
         traceback.print_exception(error)

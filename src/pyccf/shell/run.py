@@ -16,7 +16,7 @@ from pyccf.errors import ConfigError, PyccfError
 from pyccf.kv import tx
 from pyccf.observe.log import Level, LogSink
 from pyccf.shell import config as cfg
-from pyccf.shell import start
+from pyccf.shell import config_checks, start
 from pyccf.shell.config import ExitCode
 from pyccf.shell.install import AppSource
 from pyccf.shell.program import Program, refuse
@@ -49,6 +49,8 @@ def main(
     sink.log("info", "", f"Configuration: {config.text}")
     for key in config.ignored_keys:
         sink.log("info", "", f"Configuration key {key} is not known and has no effect.")
+    for key in config_checks.without_effect(config):
+        sink.log("info", "", f"Configuration key {key} has no effect on this node.")
     try:
         prepared = start.prepare(config, AppSource(app, package))
     except start.Exit as e:

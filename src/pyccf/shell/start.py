@@ -7,7 +7,6 @@ config-and-cli.md §3-4). What comes of it, `making` makes a node of.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from pyccf.attest import virtual
 from pyccf.codec.text import dump_json
 from pyccf.errors import ConfigError, LocalError, PyccfError
 from pyccf.shell import config as cfg
-from pyccf.shell import platform
+from pyccf.shell import config_checks, platform
 from pyccf.shell.config import ExitCode, NodeConfig
-from pyccf.shell.config_schema import HTTP1, HTTP2, StartupFiles
+from pyccf.shell.config_schema import StartupFiles
 from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.install import AppSource, LoadedApp, load_app
 from pyccf.shell.package import digest_of_code, digest_of_file
@@ -64,8 +63,7 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
     """Everything that can be refused before a socket is opened. Raises PyccfError, Exit."""
     starting = config.command.type is cfg.CommandType.START
     recovering = config.command.type is cfg.CommandType.RECOVER
-    for name, interface in config.network.rpc_interfaces.items():
-        _check_protocol(name, interface)
+    config_checks.check(config)
     threshold = 0
     try:
         cfg.check_memory(config.memory)
@@ -75,8 +73,7 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
         raise Exit(e, ExitCode.INVALID_VALUE) from None
     platform.check(os.environ)
     files = cfg.read_files(config)
-    if recovering:
-        _check_recovery(config)
+    config_checks.check_members(config, files)
     app = load_app(source)
     if source.package is not None:
         host_data = digest_of_file(Path(source.package))
@@ -105,30 +102,6 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
         )
     write(f"{attestation_name()}.measurement", virtual.measurement_file(host_data))
     return Prepared(files, app, host_data, disk, snapshots, threshold)
-
-
-def _check_protocol(name: str, interface: cfg.RpcInterface) -> None:
-    """Refuse what no interface of ours speaks. Raises ConfigError."""
-    key = f"network.rpc_interfaces.{name}"
-    if interface.app_protocol not in (HTTP1, HTTP2):
-        raise ConfigError(
-            f"{key}.app_protocol: '{interface.app_protocol}' is not a protocol of this node.",
-            hint=f"Write {HTTP1} or {HTTP2}.",
-        )
-    if interface.protocol == "udp":
-        raise ConfigError(f"{key}.protocol: only TCP is served.", hint="Leave this key out.")
-
-
-def _check_recovery(config: NodeConfig) -> None:
-    """Refuse to write the new identity over the one that is recovered."""
-    recover, target = config.command.recover, config.command.service_certificate_file
-    assert recover is not None
-    with contextlib.suppress(OSError):
-        if os.path.samefile(recover.previous_service_identity_file, target):
-            raise ConfigError(
-                f"command.service_certificate_file: {target} is the previous service identity.",
-                hint="The identity of the recovered service is written there. Name another file.",
-            )
 
 
 def _holds_anything(directory: str) -> bool:

@@ -585,6 +585,17 @@ def test_idle_connections_may_stay_for_ever() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("idle_s", [0.0, 1e-6])
+def test_an_idle_timeout_of_nothing_closes_what_is_idle(idle_s: float) -> None:
+    async def test() -> None:
+        async with listening(Script(), tls=False, idle_timeout_s=idle_s) as listener:
+            client = await connect(listener)
+            client.send(ask("/1"))
+            assert await client.rest() == answer("/1")
+
+    run(test())
+
+
 def test_half_open_handshakes_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listen, "HANDSHAKE_TIMEOUT_S", 0.2)
     monkeypatch.setattr(listen, "SWEEP_S", 0.05)
