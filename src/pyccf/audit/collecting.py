@@ -24,6 +24,7 @@ def collect(report: HeapReport, folder: StrPath) -> list[str]:
     """
     target = Path(folder)
     names: list[str] = []
+    at = ""
     try:
         target.mkdir(parents=True, exist_ok=True)
         if any(target.iterdir()):
@@ -31,9 +32,14 @@ def collect(report: HeapReport, folder: StrPath) -> list[str]:
                 f"{target} is not empty.", hint="Nothing is ever written over: name another place."
             )
         for link in report.chain:
+            at = link.path
             names.append(_collect(link, target, last=link is report.chain[-1]))
     except OSError as error:
-        raise LocalError(f"{error.filename or target}: {error.strerror}.") from None
+        where = error.filename or f"{target}, copying {at}"
+        raise LocalError(
+            f"{where}: {error.strerror}.",
+            hint="Remove what was copied so far before you try again.",
+        ) from None
     return names
 
 

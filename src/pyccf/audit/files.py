@@ -53,7 +53,8 @@ def find_chunks(
 
     A file of the same name in several directories counts once. Left out are `.ignored` files, those
     of a recovery that is not complete (unless wanted), and uncommitted leftovers of a chunk that is
-    there as a committed one. Raises LocalError when a directory cannot be listed.
+    there as a committed one. Raises LocalError when a directory cannot be listed, or what has the
+    name of a chunk is no file.
     """
     if isinstance(directories, (str, os.PathLike)):
         directories = [directories]
@@ -72,8 +73,11 @@ def find_chunks(
                 continue
             if name.ignored or (name.recovery and not include_recovery):
                 left_out.append(file)
-            else:
-                seen[file] = ChunkFile(Path(directory) / file, name)
+                continue
+            path = Path(directory) / file
+            if not path.is_file():
+                raise LocalError(f"{path} is no file that can be read.", hint="Take it away.")
+            seen[file] = ChunkFile(path, name)
     found = sorted(seen.values(), key=_order)
     covered = 0
     chunks: list[ChunkFile] = []

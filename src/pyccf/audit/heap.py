@@ -32,6 +32,7 @@ from pyccf.codec.text import load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.kv.changes import UNIT
 from pyccf.ledger import chunk, snapshot
+from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import parse
 from pyccf.ledger.snapshot import Snapshot, SnapshotName
 from pyccf.service.tables import SNAPSHOT_EVIDENCE
@@ -55,6 +56,8 @@ class HeapReport(msgspec.Struct, frozen=True, rename="camel"):
     """Entries that follow it in the files of the chain and cannot be proven."""
     identity: str
     """Certificate of the service that the chain ends with."""
+    services: tuple[str, ...]
+    """Ids of the keys of all services of the chain, which recovered each other."""
     recovery_count: int
     chain: tuple[Link, ...]
     """Files to recover from, in order."""
@@ -103,10 +106,21 @@ class _Chain(msgspec.Struct):
 
 
 def inspect(
-    directories: Sequence[StrPath], progress: Callable[[str], object] | None = None
+    directories: Sequence[StrPath],
+    progress: Callable[[str], object] | None = None,
+    service_cert_pem: str | None = None,
 ) -> HeapReport:
-    """Look at all files in these directories and below. Raises LocalError."""
-    heap = _Heap(progress or _silent)
+    """Look at all files in these directories and below. Raises LocalError.
+
+    With any certificate that a service ever had, its ledger is preferred to all others.
+    """
+    wanted = None
+    if service_cert_pem is not None:
+        try:
+            wanted = key_of(service_cert_pem).id
+        except ValueError as error:
+            raise LocalError(f"The service certificate cannot be read: {error}.") from None
+    heap = _Heap(progress or _silent, wanted)
     for path in _walk(directories):
         heap.take(path)
     return heap.report()
@@ -125,22 +139,39 @@ def _walk(directories: Sequence[StrPath]) -> Iterator[Path]:
             raise LocalError(f"{os.fspath(directory)} is not a directory.")
         for folder, names, files in os.walk(directory, onerror=refuse):
             names.sort()
-            yield from (Path(folder) / file for file in sorted(files))
+            yield from (Path(folder) / file for file in sorted(files, key=_order))
+
+
+def _order(name: str) -> tuple[bool, SeqNo, str]:
+    """Ledger files by their first entry, snapshots by theirs, then whatever else there is."""
+    one, two = chunk.parse_name(name), snapshot.parse_name(name)
+    first = one.first if one else two.seqno if two else 0
+    return two is not None, first, name
 
 
 class _SnapshotFile(msgspec.Struct):
-    """A snapshot that can be read."""
+    """A snapshot that can be read; what is in it is read anew whenever it is needed."""
 
-    found: Snapshot
+    path: Path
     name: SnapshotName
+    seqno: SeqNo
     report: FileReport
+
+    def load(self) -> Snapshot:
+        """Raises InvalidLedger."""
+        try:
+            return snapshot.parse(self.path.read_bytes())
+        except OSError as error:
+            raise InvalidLedger(f"it cannot be read: {error.strerror}") from None
 
 
 class _Heap:
     """The files, and what is found out about them."""
 
-    def __init__(self, progress: Callable[[str], object]) -> None:
+    def __init__(self, progress: Callable[[str], object], wanted: str | None) -> None:
         self._progress = progress
+        self._wanted = wanted
+        """Id of a key of the service whose ledger is looked for."""
         self._reports: list[FileReport] = []
         self._chunks: list[Piece] = []
         self._snapshots: list[_SnapshotFile] = []
@@ -159,6 +190,9 @@ class _Heap:
         self._reports.append(report)
         if name is None and not taken:
             report.reason = "its name is not that of a ledger or snapshot file"
+            return
+        if not path.is_file():
+            report.verdict, report.reason = Verdict.DAMAGED, "it is no file that can be read"
             return
         try:
             digest = _digest(path)
@@ -181,14 +215,14 @@ class _Heap:
             report.verdict = Verdict.SET_ASIDE
             report.reason = "it was not completely written, or somebody took it out"
             return
+        one = _SnapshotFile(path, name, name.seqno, report)
         try:
-            found = snapshot.parse(path.read_bytes())
-        except (OSError, InvalidLedger) as error:
-            report.verdict = Verdict.DAMAGED
-            report.reason = error.message if isinstance(error, InvalidLedger) else str(error)
+            one.seqno = one.load().seqno
+        except InvalidLedger as error:
+            report.verdict, report.reason = Verdict.DAMAGED, error.message
             return
-        report.first = report.last = found.seqno
-        self._snapshots.append(_SnapshotFile(found, name, report))
+        report.first = report.last = one.seqno
+        self._snapshots.append(one)
 
     def _take_chunk(self, one: Piece, report: FileReport) -> None:
         one.report = report
@@ -229,13 +263,17 @@ class _Heap:
         known: set[tuple[SeqNo, bytes]] = set()
         while waiting and len(known) < CHAINS_MAX:
             chain = waiting.pop()
-            best = max(best, chain, key=lambda found: (found.rank, -found.begin))
+            best = max(best, chain, key=self._preference)
             for longer in self._continued(chain):
                 at = (longer.end, longer.auditor.root)
                 if at not in known:
                     known.add(at)
                     waiting.append(longer)
         return best
+
+    def _preference(self, chain: _Chain) -> tuple[bool, tuple[int, int], int]:
+        services = {identity.key_id for identity in chain.auditor.identities}
+        return self._wanted in services, chain.rank, -chain.begin
 
     def _continued(self, chain: _Chain) -> list[_Chain]:
         """The chain with each file that goes on with it."""
@@ -330,6 +368,7 @@ class _Heap:
             entries=last.end,
             unsigned=self._unproven(last),
             identity=identities[-1].cert if identities else "",
+            services=tuple(dict.fromkeys(identity.key_id for identity in identities)),
             recovery_count=last.recoveries + max(0, len(last.auditor.identities) - 1),
             chain=chain.links + (after.links if after else ()),
             snapshot=newest,
@@ -342,15 +381,14 @@ class _Heap:
         beginnings: list[_Chain] = []
         known = {identity.key_id for identity in chain.auditor.identities}
         for one in self._snapshots:
-            if one.found.seqno <= chain.end:
+            if one.seqno <= chain.end:
                 continue
             try:
-                made = begin_after(one.found, one.name)
+                made = begin_after(one.load(), one.name)
             except (InvalidLedger, InvalidReceipt):
                 continue  # `_judge_snapshot` says why
             if not known or known & made.keys:
-                begin, recoveries = one.found.seqno, made.recoveries
-                beginnings.append(_Chain(made.auditor, begin=begin, recoveries=recoveries))
+                beginnings.append(_Chain(made.auditor, begin=one.seqno, recoveries=made.recoveries))
         if not beginnings:
             return None
         best = self._best(beginnings)
@@ -460,11 +498,11 @@ class _Heap:
         one must do where entries before it are missing."""
         usable: dict[tuple[bool, SeqNo], str] = {}
         for one in self._snapshots:
-            needed = after is not None and one.found.seqno >= after.begin
+            needed = after is not None and one.seqno >= after.begin
             recorded = self._judge_snapshot(one, [chain, after or chain], identities, needed)
             wanted = recorded if after is None else needed
             if one.report.verdict is Verdict.USABLE and wanted:
-                usable[recorded, one.found.seqno] = one.report.path
+                usable[recorded, one.seqno] = one.report.path
         return usable[max(usable)] if usable else None
 
     def _judge_snapshot(
@@ -477,9 +515,10 @@ class _Heap:
         """Whether the ledger is seen to record a snapshot; the verdict is in its report."""
         report = one.report
         try:
+            found = one.load()
             if not identities:
-                begin_after(one.found, one.name)
-            identity, evidence = vouch(one.found, one.name, identities)
+                begin_after(found, one.name)
+            identity, evidence = vouch(found, one.name, identities)
         except InvalidReceipt as error:
             report.verdict, report.reason = Verdict.FOREIGN, error.message
             return False
@@ -490,7 +529,7 @@ class _Heap:
         recorded, lost = False, evidence > ended
         for chain in chains:
             if chain.begin < evidence <= chain.end and not lost:
-                recorded = _records(chain, evidence, one.found)
+                recorded = _records(chain, evidence, found)
                 if not recorded:
                     report.verdict = Verdict.FORKED
                     report.reason = f"entry {evidence} of the ledger does not record it"

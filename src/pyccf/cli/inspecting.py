@@ -14,6 +14,7 @@ from pyccf.audit.pieces import FileReport
 from pyccf.cli.options import json_option
 from pyccf.cli.output import Output, pyccf_line
 from pyccf.cli.reading import parse_json, read_text
+from pyccf.crypto import certs
 from pyccf.errors import LocalError
 from pyccf.types import Json
 
@@ -32,9 +33,18 @@ IDENTITY_FILE = "previous_service_identity.pem"
 @click.argument("directories", metavar="DIR...", nargs=-1, required=True)
 @click.option("--write", "config", metavar="FILE", help="Write a configuration that recovers it.")
 @click.option("--base", metavar="FILE", help="For --write: take everything else from this one.")
+@click.option(
+    "--service-cert",
+    metavar="FILE",
+    help="Of several services, look for this one (any certificate it ever had, PEM).",
+)
 @json_option
 def inspect_command(
-    directories: tuple[str, ...], config: str | None, base: str | None, out: Output
+    directories: tuple[str, ...],
+    config: str | None,
+    base: str | None,
+    service_cert: str | None,
+    out: Output,
 ) -> None:
     """Look at ledger and snapshot files from any number of hosts.
 
@@ -47,9 +57,15 @@ def inspect_command(
     """
     if base is not None and config is None:
         raise click.UsageError("--base belongs to --write.")
-    found = inspect(directories)
+    known = None if service_cert is None else read_text(service_cert)
+    found = inspect(directories, service_cert_pem=known)
     out.result(found)
     _show(found, out)
+    if known is not None and certs.public_key(known).id not in found.services:
+        raise LocalError(
+            f"What can be recovered is of another service than {service_cert}",
+            hint="Its files are not among these, or are damaged. Nothing was written.",
+        )
     if config is not None:
         _write(found, Path(config), base, out)
 
@@ -68,6 +84,7 @@ def _show(found: HeapReport, out: Output) -> None:
                 ("recoverable", f"up to {found.recoverable}"),
                 ("entries lost", f"{found.unsigned} that no signature covers which is left"),
                 ("snapshot", found.snapshot or "none"),
+                ("service", f"{certs.fingerprint(found.identity)} (SHA-256 of its certificate)"),
                 ("recovered before", f"{found.recovery_count} time(s)"),
             ]
         )
@@ -110,6 +127,10 @@ def _write(found: HeapReport, config: Path, base: str | None, out: Output) -> No
     out.line(f"Written: {config}, and the files it needs beside it. Recover with:")
     out.line(f"  cd {folder}; " + pyccf_line("node", "--config", config.name))
     out.line(f"Compare {folder / IDENTITY_FILE} with the certificate you know the service by.")
+    out.line("When the node runs, this says what is next (its address is in its log):")
+    cert = str(folder / "service_cert.pem")
+    line = pyccf_line("recover", "status", "--url", "https://ADDRESS", "--service-cert", cert)
+    out.line(f"  {line}")
 
 
 def _create(path: Path, data: bytes) -> None:

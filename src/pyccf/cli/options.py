@@ -121,6 +121,13 @@ class Target(msgspec.Struct, frozen=True):
         urls = [word for url in self.urls for word in ("--url", url)]
         return [*urls, "--service-cert", str(Path(self.service_cert).absolute())]
 
+    @property
+    def signing_words(self) -> list[str]:
+        """The same for a command that some member gives, with that member's keys."""
+        if self.sandbox is not None:
+            return self.words
+        return [*self.words, "--cert", "CERT", "--key", "KEY"]
+
 
 def read_sandbox(workspace: Path) -> SandboxInfo | None:
     """What is known of a sandbox, or None if there is none. Raises LocalError for a bad file."""

@@ -86,13 +86,14 @@ def _next(found: RecoveryStatus, target: Target) -> list[str]:
         return [f"Private state is being read: {found.last_recovered} of {found.target} entries."]
     if found.service_status == RECOVERING:
         return [
-            "Members must accept this service as the one that goes on, each with their own keys:",
-            "  " + pyccf_line("recover", "accept", "--previous-identity", "FILE", *target.words),
+            "A member must propose to accept this service as the one that goes on:",
+            "  "
+            + pyccf_line("recover", "accept", "--previous-identity", "FILE", *target.signing_words),
         ]
     if found.service_status == WAITING:
         return [
             f"{found.threshold} member(s) must hand in their recovery shares, each with:",
-            "  " + pyccf_line("member", "recover", "--enc-key", "FILE", *target.words),
+            "  " + pyccf_line("member", "recover", "--enc-key", "FILE", *target.signing_words),
         ]
     return ["Nothing is being recovered."]
 
@@ -137,10 +138,10 @@ def accept(previous_identity: str, target: Target, out: Output) -> None:
     tell(out, proposal)
     if proposal.proposal_state == "Open":
         out.line("More votes are needed:")
-        out.line("  " + pyccf_line("proposal", "vote", proposal.proposal_id, *target.words))
+        out.line("  " + pyccf_line("proposal", "vote", proposal.proposal_id, *target.signing_words))
     elif proposal.proposal_state == "Accepted":
         out.line("Accepted. Now members hand in their shares, each with:")
-        out.line("  " + pyccf_line("member", "recover", "--enc-key", "FILE", *target.words))
+        out.line("  " + pyccf_line("member", "recover", "--enc-key", "FILE", *target.signing_words))
 
 
 def _recorded(ask: Callable[[], str]) -> str:

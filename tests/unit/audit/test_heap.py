@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -223,6 +225,54 @@ def test_nothing_to_recover(tmp_path: Path) -> None:
     )
     with pytest.raises(LocalError, match="is not a directory"):
         inspect([tmp_path / "missing"])
+
+
+def test_of_several_services_the_wanted_one(tmp_path: Path, service: Service) -> None:
+    other = small(9, "another")
+    write(tmp_path / "one", service.entries)
+    write(tmp_path / "other", other.entries)
+    longest = inspect([tmp_path])
+    assert longest.identity == other.identity.service_cert
+    wanted = inspect([tmp_path], service_cert_pem=service.identity.service_cert)
+    assert wanted.identity == service.identity.service_cert
+    assert wanted.recoverable == f"2.{service.last}"
+    with pytest.raises(LocalError, match="cannot be read"):
+        inspect([tmp_path], service_cert_pem="none")
+
+
+def test_files_are_told_in_the_order_of_the_ledger(tmp_path: Path) -> None:
+    long = small(40)
+    report = inspect([write(tmp_path / "host", long.entries)])
+    firsts = [f.first for f in report.files]
+    assert len(firsts) > 10
+    assert firsts == sorted(firsts, key=lambda first: first or 0)
+
+
+def test_what_has_a_name_but_is_no_file(tmp_path: Path, service: Service) -> None:
+    folder = write(tmp_path / "host", service.entries)
+    os.mkfifo(folder / "ledger_900-901.committed")
+    (folder / "ledger_902-903.committed").symlink_to("nowhere")
+    (folder / "snapshot_5_6.committed").symlink_to("nowhere")
+    (folder / "ledger_904-905.committed").mkdir()
+    report = inspect([folder])
+    assert report.recoverable == f"2.{service.last}"
+    odd = [f for f in report.files if f.reason == "it is no file that can be read"]
+    assert len(odd) == 3
+    with pytest.raises(LocalError, match="is no file that can be read"):
+        verify(folder)
+
+
+def test_a_full_disk_is_named(
+    tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = inspect([write(tmp_path / "host", service.entries)])
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LocalError, match=r"copying .*ledger_1-.*: No space left on device"):
+        collect(report, tmp_path / "new")
 
 
 def test_nothing_is_written_over(tmp_path: Path, service: Service) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.crypto.entropy import SeededEntropy
 from pyccf.ledger import chunk
+from pyccf.service.identity import make_service as make_identity
 from support.cli import Run
 from support.snapshots import make_service, take
 
@@ -51,3 +53,14 @@ def test_nothing_is_written_over(run: Run, heap: Path, tmp_path: Path, there: st
     assert "exists already" in ran.err
     assert [f.name for f in folder.iterdir()] == [there]
     assert (folder / there).read_text() == "mine"
+
+
+def test_of_another_service_than_the_one_looked_for(run: Run, heap: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_text(make_identity(entropy=SeededEntropy("x"), not_before=1, days=9).cert_pem)
+    made = tmp_path / "new" / "config.json"
+    ran = run("recover", "inspect", heap, "--service-cert", other, "--write", made)
+    assert ran.code == 1
+    assert "is of another service than" in ran.err
+    assert "recoverable:" in ran.out
+    assert not made.parent.exists()
