@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ import msgspec
 from pyccf.audit.auditor import Auditor, Identity
 from pyccf.audit.files import ChunkFile, ChunkReader, StrPath
 from pyccf.audit.pieces import FileReport, Gap, Link, Piece, Verdict, entries_of
-from pyccf.audit.snapshots import begin_after, vouch
+from pyccf.audit.snapshots import Beginning, begin_after, vouch
 from pyccf.codec.text import load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.kv.changes import UNIT
@@ -378,17 +379,20 @@ class _Heap:
 
     def _after_snapshots(self, chain: _Chain) -> _Chain | None:
         """A chain that begins with a snapshot and leads further than one without."""
-        beginnings: list[_Chain] = []
         known = {identity.key_id for identity in chain.auditor.identities}
+        made: list[tuple[SeqNo, Beginning]] = []
         for one in self._snapshots:
-            if one.seqno <= chain.end:
-                continue
-            try:
-                made = begin_after(one.load(), one.name)
-            except (InvalidLedger, InvalidReceipt):
-                continue  # `_judge_snapshot` says why
-            if not known or known & made.keys:
-                beginnings.append(_Chain(made.auditor, begin=one.seqno, recoveries=made.recoveries))
+            with suppress(InvalidLedger, InvalidReceipt):  # `_judge_snapshot` says why
+                if one.seqno > chain.end:
+                    made.append((one.seqno, begin_after(one.load(), one.name)))
+        # Services that recovered each other belong together, by way of any of the snapshots.
+        for _ in made if known else ():
+            known |= {key for _, one in made if known & one.keys for key in one.keys}
+        beginnings = [
+            _Chain(one.auditor, begin=begin, recoveries=one.recoveries)
+            for begin, one in made
+            if not known or known & one.keys
+        ]
         if not beginnings:
             return None
         best = self._best(beginnings)
