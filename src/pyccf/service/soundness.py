@@ -2,7 +2,8 @@
 
 A constitution may write what it likes to governance tables. Some of them every node and every later
 proposal reads; a row there that cannot be read would stop all nodes, or governance, for good, and
-recovery would meet it again. So a decision that leaves one fails, and nothing of it is kept.
+recovery would meet it again. So a decision that leaves one fails, and nothing of it is kept. What
+was decided long ago is not judged by this.
 
 Refused with InvalidLedger: what is not JSON where JSON is read (lone surrogates and what is nested
 too deeply included), and in the tables that nodes live by what has not the form they need. Rows

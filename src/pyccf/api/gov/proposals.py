@@ -18,8 +18,8 @@ from pyccf.api.gov.requests import (
     payload_json,
     signed,
 )
-from pyccf.errors import RpcError
-from pyccf.service import proposals
+from pyccf.errors import InvalidLedger, RpcError
+from pyccf.service import proposals, soundness
 from pyccf.service.proposals import Proposal, ScriptRunner, State
 from pyccf.types import ProposalId
 
@@ -78,6 +78,17 @@ def get_ballot(ctx: Context) -> None:
     ctx.text(ballot, content_type=JAVASCRIPT)
 
 
+def _check_decision(ctx: Context, proposal: Proposal) -> None:
+    """Refuse a decision that leaves rows which no node could read any more."""
+    if proposal.state is not State.ACCEPTED:
+        return
+    try:
+        soundness.check_written(ctx.tx)
+    except InvalidLedger as e:
+        told = f"Failed to apply(): {e.message}\nTrace: N/A"
+        raise RpcError(500, "InternalError", told) from None
+
+
 def create(
     runner: Callable[[Context], ScriptRunner], root_at: Callable[[Tx], bytes | None]
 ) -> Callable[[Context], None]:
@@ -95,6 +106,7 @@ def create(
             created_at=created_at(cose),
             root=root_at(ctx.tx),
         )
+        _check_decision(ctx, proposal)
         ctx.json(proposal.summary(ident))
 
     return handler
@@ -162,6 +174,7 @@ def submit_ballot(runner: Callable[[Context], ScriptRunner]) -> Callable[[Contex
             ballot=ballot,
             envelope=cose.envelope,
         )
+        _check_decision(ctx, voted)
         ctx.json(voted.summary(ident))
 
     return handler
