@@ -8,6 +8,7 @@ is asked for; names that are taken are never overwritten.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,12 @@ from pyccf.errors import StorageError
 from pyccf.ledger.chunk import FIRST_OFFSET, ChunkName
 from pyccf.shell.chunk_files import chunk_files
 from pyccf.shell.files import Files
+
+REPAIR = (
+    "Free or repair the disk, then start the node again; entries that were not acknowledged may be"
+    " lost."
+)
+PERMIT = "Let the user that runs the node read and write there, then start it again."
 
 
 class LedgerDirectory:
@@ -105,13 +112,9 @@ class LedgerDirectory:
         if self.failure is not None:
             raise self.failure
 
-    def fail(self, path: str, doing: str, cause: str) -> NoReturn:
+    def fail(self, path: str, doing: str, cause: str, hint: str = REPAIR) -> NoReturn:
         """Something did not work: nothing is written from now on."""
-        self.failure = StorageError(
-            f"Ledger file {path}: {doing} failed: {cause}.",
-            hint="Free or repair the disk, then start the node again; "
-            "entries that were not acknowledged may be lost.",
-        )
+        self.failure = StorageError(f"Ledger file {path}: {doing} failed: {cause}.", hint=hint)
         raise self.failure
 
     @contextmanager
@@ -121,6 +124,7 @@ class LedgerDirectory:
             yield
         except OSError as error:
             cause = error.strerror or str(error)
+            hint = PERMIT if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else REPAIR
         else:
             return
-        self.fail(path, doing, cause)
+        self.fail(path, doing, cause, hint)

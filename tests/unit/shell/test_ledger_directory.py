@@ -12,6 +12,7 @@ import pytest
 from pyccf.errors import StorageError
 from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.files import Files
+from pyccf.shell.ledger_directory import PERMIT, REPAIR
 from support.ledger_files import Failing, names, signatures, written
 from support.ledgers import Service, small_service
 
@@ -67,6 +68,8 @@ def test_failures_name_file_and_cause_and_end_all_writing(
     with pytest.raises(StorageError, match=rf"ledger_\d+.*{cause}") as caught:
         act(disk, service)
     assert str(tmp_path) in caught.value.message
+    permitted = code not in (errno.EACCES, errno.EROFS)
+    assert caught.value.hint == (REPAIR if permitted else PERMIT)
     assert disk.committed == committed
     assert disk.failure is caught.value
     files.armed = False
