@@ -13,12 +13,13 @@ Raises LocalError for a folder that cannot be listed; what is wrong with a file 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from pyccf.audit.auditor import PREVIOUS_IDENTITY, SERVICE_INFO, Auditor, Identity
-from pyccf.audit.files import StrPath
+from pyccf.audit.files import ChunkFile, StrPath
 from pyccf.codec.text import load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.kv.changes import UNIT
@@ -70,14 +71,28 @@ class SnapshotAudit:
             except ValueError:
                 self._recorded[entry.seqno] = None
 
-    def judge(self, identities: Sequence[Identity]) -> list[SnapshotFinding]:
-        """All files, judged by the services of the ledger that was shown."""
-        return [self._judge(path, identities) for path in self._files]
+    def judge(self, identities: Sequence[Identity], begin: SeqNo = 0) -> list[SnapshotFinding]:
+        """All files, judged by the services of the ledger that was shown, which began after
+        `begin`."""
+        return [self._judge(path, identities, begin) for path in self._files]
 
-    def _judge(self, path: Path, identities: Sequence[Identity]) -> SnapshotFinding:
+    def beginning(self, chunks: Sequence[ChunkFile]) -> Beginning | None:
+        """What a ledger that lacks its first entries begins with: the earliest sound snapshot that
+        it goes on after. None for one that lacks none, or when there is no such snapshot."""
+        first = chunks[0].name.first if chunks else 1
+        names = [(name, path) for path in self._files if (name := snapshot.parse_name(path.name))]
+        for name, path in sorted(names, key=lambda one: one[0].seqno):
+            if first > 1 and name.committed and name.seqno >= first - 1:
+                with suppress(OSError, InvalidLedger, InvalidReceipt):  # `judge` says why not
+                    return begin_after(snapshot.parse(path.read_bytes()), name)
+        return None
+
+    def _judge(self, path: Path, identities: Sequence[Identity], begin: SeqNo) -> SnapshotFinding:
         name = snapshot.parse_name(path.name)
         if name is None or not name.committed:
             return SnapshotFinding(path.name, None, "it was not completed, or was set aside")
+        if name.evidence <= begin:
+            return SnapshotFinding(path.name, None, "the entry that records it is missing")
         try:
             found = snapshot.parse(path.read_bytes())
         except OSError as error:

@@ -133,7 +133,10 @@ def show(directories: tuple[str, ...], seqno: int, enc_keys: tuple[str, ...], ou
 )
 @click.option("--no-governance", is_flag=True, help="Do not judge proposals and ballots again.")
 @click.option(
-    "--snapshots", multiple=True, metavar="DIR", help="Also judge the snapshots in this folder."
+    "--snapshots",
+    multiple=True,
+    metavar="DIR",
+    help="Also judge the snapshots in this folder; a ledger may begin after one.",
 )
 @_enc_keys_option
 @json_option
@@ -151,11 +154,21 @@ def verify(
     files. Then the governance: every proposal and ballot is judged again under the constitution of
     its time, and no governance table may change without one. The exit code is 0 only if all of it
     holds; otherwise the first bad entry is named.
+
+    A node that began with a snapshot has no ledger before that. Give its snapshots: then entries
+    are checked from there on, but no governance, which is judged from the first entry on.
     """
     pem = None if service_cert is None else _pem(service_cert)
-    secrets = _secrets(directories, enc_keys)
-    review = None if no_governance else _review()
     taken = SnapshotAudit(snapshots)
+    beginning = taken.beginning(find_chunks(directories).chunks)
+    begin = 0 if beginning is None else beginning.auditor.entries
+    if beginning is not None and enc_keys:
+        raise LocalError(
+            "The ledger lacks its first entries, so that its secrets cannot be found",
+            hint="Leave out --enc-key.",
+        )
+    secrets = _secrets(directories, enc_keys)
+    review = None if no_governance or beginning is not None else _review()
     feeds = [taken.feed] if snapshots else []
     if review is not None:
         feeds.append(review.feed)
@@ -171,8 +184,9 @@ def verify(
             service_cert_pem=pem,
             secrets=secrets,
             observer=observe,
+            beginning=None if beginning is None else beginning.auditor,
         )
-    found = taken.judge(report.identities)
+    found = taken.judge(report.identities, begin)
     judged = None if review is None else review.summary()
     out.result(
         {
@@ -187,6 +201,8 @@ def verify(
         error = report.error
         where = f" in {error.file}" if error.file else ""
         proven = "nothing" if report.last_valid is None else f"all up to {report.last_valid}"
+        if not report.entries and not snapshots:
+            proven += ". If it begins after a snapshot, give --snapshots"
         raise InvalidLedger(
             f"Entry {error.seqno}{where} is bad: {error.reason}",
             seqno=error.seqno,
@@ -212,6 +228,8 @@ def verify(
             hint="The ledger itself holds. Take the file away; a node would not start from it.",
         )
     _tell(out, report)
+    if begin:
+        out.line(f"It begins after the snapshot at {begin}: governance was not judged.")
     if judged is not None:
         _tell_findings(out, judged)
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.ledger.entry import Entry, parse
+from pyccf.ledger.signature import is_signature
 from pyccf.shell.disk import LedgerDisk
 from support.cli import Run
 from support.ledgers import small_service
+from support.snapshots import make_service, record, take
 from support.vectors import vectors_dir
 
 
@@ -178,6 +181,39 @@ def test_governance_that_does_not_follow(run: Run, tmp_path: Path) -> None:
     assert "the service was changed without a proposal" in ran.err
     assert f"  {made.signed - 1}  change : public:ccf.gov.constitution was changed" in ran.out
     assert run("ledger", "verify", tmp_path / "ledger", "--no-governance").code == 0
+
+
+def test_a_ledger_may_begin_after_a_snapshot(run: Run, tmp_path: Path) -> None:
+    service = make_service()
+    taken = [take(service)]
+    for number in range(5):
+        record(service, number)
+    taken.append(take(service))
+    at = int(taken[0][0].split("_")[1])
+    disk = LedgerDisk(tmp_path / "ledger")
+    disk.initialise(at)
+    entries = [parse(data) for data in service.ledger[at:]]
+    disk.append([Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf) for e in entries])
+    disk.close()
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    for name, data in taken:
+        (folder / name).write_bytes(data)
+    ran = run("ledger", "verify", tmp_path / "ledger", "--snapshots", folder)
+    assert ran.code == 0, ran.err
+    assert f"It begins after the snapshot at {at}: governance was not judged." in ran.out
+    assert ran.out.count(": recorded by the service") == 2
+    without = run("ledger", "verify", tmp_path / "ledger")
+    assert without.code == 1
+    assert f"Missing from the ledger: 1 to {at}" in without.err
+    assert "give --snapshots" in without.err
+    (chunk,) = (f for f in (tmp_path / "ledger").iterdir() if f"_{at + 1}" in f.name)
+    bad = bytearray(chunk.read_bytes())
+    bad[100] ^= 1
+    chunk.write_bytes(bad)
+    damaged = run("ledger", "verify", tmp_path / "ledger", "--snapshots", folder)
+    assert damaged.code == 1
+    assert f"Entry {at + 1} in {chunk.name} is bad" in damaged.err
 
 
 def test_snapshots_are_judged(run: Run, ledger: Path, tmp_path: Path) -> None:
