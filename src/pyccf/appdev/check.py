@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 
 from pyccf.apps.js.engine import Interpreter, JsError
 from pyccf.apps.js.host.host import Host
+from pyccf.apps.js.registry import BadMetadata, parse_metadata
+from pyccf.codec.text import dump_json
 from pyccf.kv.maps import AccessContext
 from pyccf.types import Json
 
@@ -42,8 +44,8 @@ def compile_script(name: str, source: str) -> None:
 def problems(modules: Mapping[str, str], endpoints: Mapping[str, Json]) -> list[str]:
     """What is wrong with an application: modules by name, endpoints as in app.json.
 
-    Modules that do not compile, imports of what is not there, endpoints whose function is not
-    exported.
+    Modules that do not compile, imports of what is not there, endpoints whose metadata cannot be
+    used or whose function is not exported.
     """
     named = {name.lstrip("/"): text for name, text in modules.items()}
     return [*_of_modules(named), *_of_endpoints(named, endpoints)]
@@ -72,10 +74,12 @@ def _of_modules(named: Mapping[str, str]) -> Iterator[str]:
 def _of_endpoints(named: Mapping[str, str], endpoints: Mapping[str, Json]) -> Iterator[str]:
     for url, verbs in endpoints.items():
         for verb, metadata in verbs.items() if isinstance(verbs, dict) else ():
-            if not isinstance(metadata, dict):
+            try:
+                read = parse_metadata(dump_json(metadata))
+            except BadMetadata as error:
+                yield f"{verb.upper()} {url}: {error}"
                 continue
-            name = str(metadata.get("js_module", "")).lstrip("/")
-            function = str(metadata.get("js_function", ""))
+            name, function = read.module.lstrip("/"), read.function
             modules = _Modules(named)
             try:
                 exported = name not in named or modules.exports(name, function)

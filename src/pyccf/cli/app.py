@@ -14,6 +14,9 @@ from pyccf.cli.output import Output
 from pyccf.client.types import Action
 from pyccf.errors import LocalError
 
+MODULES_SHOWN = 20
+"""Modules that are listed by name; packages bring hundreds."""
+
 
 @click.group("app")
 def command() -> None:
@@ -72,7 +75,9 @@ def show(target: Target, out: Output) -> None:
     empty = "No JavaScript application is installed."
     out.table(("method", "path", "mode", "function", "callers"), rows, empty)
     if modules:
-        out.line(f"Modules: {', '.join(modules)}")
+        shown = ", ".join(modules[:MODULES_SHOWN])
+        more = len(modules) - MODULES_SHOWN
+        out.line(f"Modules: {shown}{f' and {more} more (see --json)' if more > 0 else ''}")
 
 
 def _list(value: object) -> list[object]:

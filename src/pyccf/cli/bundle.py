@@ -142,18 +142,18 @@ def _unpacked(place: Path) -> JsBundle:
 
 
 def _checked(bundle: JsBundle, path: Path) -> JsBundle:
-    names = {module["name"].lstrip("/") for module in bundle.modules}
+    names = {module["name"] for module in bundle.modules}
     endpoints = bundle.metadata.get("endpoints")
     if not isinstance(endpoints, dict):
         raise LocalError(f"{path}: endpoints are missing")
     for url, methods in endpoints.items():
         for method, endpoint in methods.items() if isinstance(methods, dict) else ():
             module = endpoint.get("js_module") if isinstance(endpoint, dict) else None
-            if not isinstance(module, str) or module.lstrip("/") not in names:
+            if module not in names:
                 raise LocalError(
                     f"{path}: {method.upper()} {url} names the module {module!r}, which is not"
                     " in the bundle",
-                    hint=f"Modules: {', '.join(sorted(names))}",
+                    hint=f"Modules: {', '.join(sorted(names)[:PROBLEMS_SHOWN])}",
                 )
     return bundle
 

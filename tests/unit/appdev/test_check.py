@@ -9,7 +9,8 @@ from pyccf.types import Json
 
 
 def endpoint(module: str, function: str) -> dict[str, Json]:
-    return {"/x": {"get": {"js_module": module, "js_function": function}}}
+    served = {"forwarding_required": "sometimes", "authn_policies": ["user_cert"]}
+    return {"/x": {"get": {"js_module": module, "js_function": function, **served}}}
 
 
 GOOD = {
@@ -51,9 +52,22 @@ def test_problems(changed: dict[str, str], told: list[str]) -> None:
         assert one.startswith(beginning)
 
 
-def test_metadata_of_other_forms_is_judged_elsewhere() -> None:
-    endpoints: dict[str, Json] = {"/x": 1, "/y": {"get": 2, "put": {}}, **endpoint("none.js", "f")}
-    assert problems(GOOD, endpoints) == []
+def test_metadata_that_no_request_could_be_served_by() -> None:
+    (good,) = endpoint("a.js", "f").values()
+    assert isinstance(good, dict)
+    served = good["get"]
+    assert isinstance(served, dict)
+    for changed, told in (
+        ({"authn_policies": ["nobody"]}, "GET /x: Unknown auth policy: nobody"),
+        ({"interpreter_reuse": {}}, "GET /x: Missing required field 'key' in object: {}"),
+        ({"mode": "write"}, 'GET /x: "write" is not convertible to Mode'),
+    ):
+        assert problems(GOOD, {"/x": {"get": {**served, **changed}}}) == [told]
+    assert problems(GOOD, {"/x": {"put": {}}}) == [
+        "PUT /x: Missing required field 'forwarding_required' in object: {}"
+    ]
+    # Not of this form at all: the constitution says so.
+    assert problems(GOOD, {"/x": 1, **endpoint("none.js", "f")}) == []
 
 
 def test_a_script_alone() -> None:

@@ -13,7 +13,8 @@ from pyccf.cli import app_test
 from pyccf.cli.main import main
 from support.samples import SAMPLES
 
-APP = {"endpoints": {"/x": {"get": {"js_module": "a.js", "js_function": "f"}}}}
+SERVED = {"forwarding_required": "sometimes", "authn_policies": ["no_auth"]}
+APP = {"endpoints": {"/x": {"get": {**SERVED, "js_module": "a.js", "js_function": "f"}}}}
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 from pyccf.cli.bundle import JsBundle, PythonApp, find_app, runnable_app
 from pyccf.errors import LocalError
 
+SERVED = {"forwarding_required": "sometimes", "authn_policies": ["no_auth"]}
+
 
 def write(folder: Path, **files: object) -> Path:
     """Write files named by path with `__` for `/` and `_dot_` for `.`."""
@@ -21,7 +23,7 @@ def write(folder: Path, **files: object) -> Path:
 
 
 def metadata(module: str) -> object:
-    return {"endpoints": {"/x": {"get": {"js_module": module, "js_function": "f"}}}}
+    return {"endpoints": {"/x": {"get": {**SERVED, "js_module": module, "js_function": "f"}}}}
 
 
 def test_metadata_and_sources(tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_metadata_and_sources(tmp_path: Path) -> None:
 
 
 def test_packed_bundle(tmp_path: Path) -> None:
-    bundle = {"metadata": metadata("/a.js"), "modules": [{"name": "a.js", "module": "1"}]}
+    bundle = {"metadata": metadata("a.js"), "modules": [{"name": "a.js", "module": "1"}]}
     write(tmp_path, bundle_dot_json=bundle)
     app = find_app(tmp_path)
     assert isinstance(app, JsBundle)
@@ -101,3 +103,9 @@ def test_what_cannot_run_is_not_sent(tmp_path: Path) -> None:
     assert "Nothing was sent" in caught.value.explain()
     (place / "src" / "a.js").write_text("export const f = () => ({});")
     assert isinstance(runnable_app(place), JsBundle)
+
+
+def test_modules_are_named_as_the_constitution_compares_them(tmp_path: Path) -> None:
+    place = write(tmp_path, app_dot_json=metadata("/a.js"), src__a_dot_js="1")
+    with pytest.raises(LocalError, match=r"names the module '/a\.js', which is not in the bundle"):
+        find_app(place)

@@ -18,6 +18,7 @@ from support.vectors import vectors_dir
 
 ID = "cd" * 32
 PROPOSALS = "/gov/members/proposals"
+SERVED = {"forwarding_required": "sometimes", "authn_policies": ["no_auth"]}
 
 
 def identity(sandbox: SandboxInfo) -> Identity:
@@ -154,7 +155,7 @@ def test_ack(run: Run, service: FakeService, sandbox: SandboxInfo) -> None:
 def test_deploy(run: Run, service: FakeService, sandbox: SandboxInfo, tmp_path: Path) -> None:
     app = tmp_path / "app"
     (app / "src").mkdir(parents=True)
-    endpoints = {"endpoints": {"/x": {"get": {"js_module": "a.js", "js_function": "f"}}}}
+    endpoints = {"endpoints": {"/x": {"get": {**SERVED, "js_module": "a.js", "js_function": "f"}}}}
     (app / "app.json").write_text(json.dumps(endpoints))
     (app / "src" / "a.js").write_text("export function f() {}")
     service.on("POST", f"{PROPOSALS}:create", proposal("Accepted"))
