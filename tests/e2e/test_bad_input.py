@@ -742,6 +742,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "status is a big integer": ("return { statusCode: 200n };", "(status code type)"),
     "status is an object": ("return { statusCode: {} };", "(status code type)"),
     "status is negative": ("return { statusCode: -1 };", "(status code type)"),
+    "status announces another": ("return { statusCode: 103 };", "(status code type)"),
     "status is unknown": ("return { statusCode: 99999 };", "(status code type)"),
     "status throws": ("return { get statusCode() { throw 1; } };", "(status code type)"),
     "status is a revoked proxy": (

@@ -61,6 +61,7 @@ FAILURES = {
     "object": lambda: object(),
     "lone surrogate": lambda: "\\ud800",
     "bad status": lambda: Reply(99999),
+    "status that announces another": lambda: Reply(100),
     "status text": lambda: Reply("x"),
     "body number": lambda: Reply(200, 5),
     "header name": lambda: Reply(200, None, {"a b": "c"}),

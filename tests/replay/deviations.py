@@ -44,6 +44,13 @@ def _ended_or_broke(exchange: Exchange) -> bool:
     return exchange["response"].get("status") is None and (ranged or ended)
 
 
+def _confuses_clients(exchange: Exchange) -> bool:
+    """Whether the answer announces another one, or has bytes where none may be."""
+    answer = exchange["response"]
+    status = answer.get("status") or 0
+    return 100 <= status < 200 or (status in (204, 304) and bool(answer.get("body")))
+
+
 RULES: tuple[Rule, ...] = (
     Rule("another JavaScript engine", ("body",), _path(r"/node/version")),
     Rule(
@@ -110,6 +117,11 @@ RULES: tuple[Rule, ...] = (
         "a plaintext connection gets its answer although it was forwarded",
         ("status",),
         lambda e: e["protocol"] == "HTTP/1.1 plaintext" and e["response"].get("status") is None,
+    ),
+    Rule(
+        "answers neither announce another nor run into the next",
+        ("status 500, not 1", "body", "header content-"),
+        _confuses_clients,
     ),
     Rule(
         "what ends, blocks or confuses the original is answered",

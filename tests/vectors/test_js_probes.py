@@ -114,6 +114,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "headers.space_name*": _NO_TOKEN,
         "body_getter_throws.details": "the getter's own error is told",
     },
+    "rpc": {"writes.199.1": "a status that announces another answer is refused"},
     "exceptions": {
         "bigint_mix.details": "one message of the engine for two of the original",
         "getter.details": _STATEMENT,

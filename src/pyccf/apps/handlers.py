@@ -15,7 +15,7 @@ import msgspec
 from pyccf.apps.context import AnswerFollows, Context, NeedsHistory
 from pyccf.errors import PyccfError, RpcError
 from pyccf.http.accept import check_accept
-from pyccf.http.message import REASONS, Request, query_parameters
+from pyccf.http.message import FINAL_STATUSES, Request, query_parameters
 
 Handler = Callable[..., object]
 
@@ -91,7 +91,7 @@ def headers_of(given: Mapping[str, str]) -> dict[str, str]:
 def answer(ctx: Context, result: object, produces: str | None = None) -> None:
     """Make the answer of what a handler returned. Raises HandlerFailed for what is none."""
     if isinstance(result, Reply):
-        if isinstance(result.status, bool) or result.status not in REASONS:
+        if isinstance(result.status, bool) or result.status not in FINAL_STATUSES:
             raise HandlerFailed(f"a reply with status {result.status!r}")
         if not isinstance(result.body, (bytes, str, type(None))):
             raise HandlerFailed(f"a reply whose body is a {type(result.body).__name__}")

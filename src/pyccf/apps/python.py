@@ -202,6 +202,8 @@ class AppContext:
         """Have the answer made by `finish` once the transaction has its id."""
 
         def call(ctx: Context, txid: TxID) -> None:
+            if ctx.status == 204:
+                ctx.status = 200  # The handler had nothing to say.
             answer(ctx, run(finish, txid))
 
         self._ctx.locally_committed = call

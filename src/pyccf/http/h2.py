@@ -52,7 +52,7 @@ from pyccf.http.limits import (
     TINY_WINDOW,
     HttpLimits,
 )
-from pyccf.http.message import Request, encode_error
+from pyccf.http.message import Request
 from pyccf.http.methods import METHODS
 from pyccf.http.room import Holding, Room
 
@@ -72,9 +72,6 @@ _CONFIG = H2Configuration(
     normalize_inbound_headers=False,
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
-)
-_NO_FINAL_STATUS = encode_error(
-    500, "InternalError", "The status of the response cannot end a response in HTTP/2."
 )
 
 
@@ -368,8 +365,6 @@ class Server:
         """Give the complete response, in the form of HTTP/1.1 (`message.encode_response`)."""
         if not self._is_open(stream):
             return
-        if response[9:10] == b"1":
-            response = _NO_FINAL_STATUS  # 1xx announces another response
         reply = Reply(response)
         self._library.send_headers(stream, reply.headers, end_stream=not reply.body)
         if reply.body:

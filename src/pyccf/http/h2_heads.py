@@ -15,7 +15,7 @@ from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
 from pyccf.http.failure import ParseFailure, refused_headers
 from pyccf.http.limits import HttpLimits
-from pyccf.http.message import REASONS
+from pyccf.http.message import FINAL_STATUSES
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -117,14 +117,8 @@ class Reply:
     def __init__(self, response: bytes) -> None:
         head, _, body = response.partition(b"\r\n\r\n")
         line, *rest = head.split(b"\r\n")
-        status = line[9:12]
-        fields = [(name, value) for name, _, value in (field.partition(b": ") for field in rest)]
-        if status in (b"204", b"304"):
-            # Bytes after such a head would be taken for an error (RFC 9110 15.3.5, 15.4.5).
-            if body:
-                fields = [(n, b"0" if n == b"content-length" else v) for n, v in fields]
-            body = b""
-        self.headers = response_head(status, fields)
+        fields = ((name, value) for name, _, value in (field.partition(b": ") for field in rest))
+        self.headers = response_head(line[9:12], fields)
         self.body = body
 
 
@@ -133,7 +127,7 @@ def response_head(status: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[
 
     What HTTP/2 does not allow in a header is left out, blanks around a value too.
     """
-    assert int(status) in REASONS, "a response has a status that exists"
+    assert int(status) in FINAL_STATUSES, "a response ends its exchange"
     length: list[HeaderTuple] = []
     headers = [HeaderTuple(b":status", status)]
     for name, value in fields:

@@ -148,11 +148,13 @@ def encode_response(
 ) -> bytes:
     """The bytes of an HTTP/1.1 response (spec: http-api.md §4.2).
 
-    `status` must be in `REASONS`. A `content-length` among the headers is kept and cuts the body
-    off, but never promises more than is sent (except to HEAD, where nothing is), and a
-    `transfer-encoding` is left out, as the body goes out as it is: an answer must not swallow the
-    next one.
+    `status` must be in `FINAL_STATUSES`. A `content-length` among the headers is kept and cuts the
+    body off, but never promises more than is sent (except to HEAD, where nothing is). An answer
+    must neither swallow the next one nor be taken for its begin: a `transfer-encoding` is left out,
+    as the body goes out as it is, and 204 and 304 have no body (RFC 9110 15.3.5, 15.4.5).
     """
+    if body and (status == 204 or status == 304):
+        body = b""
     size = len(body)
     if len(headers) == 2 and not head:
         # What nearly every answer of an application looks like.
@@ -333,5 +335,8 @@ REASONS: dict[int, str] = {int(line[:3]): line[4:] for line in _NAMES.split("\n"
 
 A status that is not here cannot be sent; whoever wanted to answers 500 instead.
 """
+
+FINAL_STATUSES = frozenset(status for status in REASONS if status >= 200)
+"""Those that end an exchange. After 1xx clients wait for another answer (RFC 9110 15.2)."""
 
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {name}\r\n" for code, name in REASONS.items()}

@@ -73,7 +73,7 @@ class Flow(Protocol):
     """
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Give the head; once, before anything else. `status` must be in `message.REASONS`."""
+        """Give the head; once, before anything else. `status` is in `message.FINAL_STATUSES`."""
         ...
 
     def push(self, piece: bytes) -> bool:

@@ -148,6 +148,8 @@ def test_claims_reach_the_context(bench: JsBench) -> None:
         ("undefined", "Invalid endpoint function return value (not an object)."),
         ("({statusCode: 'x'})", "Invalid endpoint function return value (status code type)."),
         ("({statusCode: 250})", "Invalid endpoint function return value (status code type)."),
+        ("({statusCode: 100})", "Invalid endpoint function return value (status code type)."),
+        ("({statusCode: 199})", "Invalid endpoint function return value (status code type)."),
         ("({statusCode: -1})", "Invalid endpoint function return value (status code type)."),
         ("({headers: {'a b': 1}})", "Invalid endpoint function return value (header type)."),
         (

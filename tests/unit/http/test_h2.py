@@ -131,18 +131,6 @@ def test_statuses_without_a_body(status: int, body: bytes, wanted: tuple[int, by
     assert (got.status, got.body, got.headers["content-length"]) == wanted
 
 
-@pytest.mark.parametrize("status", [100, 101, 103])
-def test_a_status_that_announces_another_is_no_answer(status: int) -> None:
-    made = pair()
-    stream = made.talker.ask()
-    made.go()
-    made.server.answer(stream, answer(b"x", status))
-    made.talker.hear(made.server.take())
-    got = made.talker.got[stream]
-    assert got.status == 500
-    assert b"cannot end a response" in got.body
-
-
 def test_headers_that_http2_does_not_know_are_left_out() -> None:
     made = pair()
     stream = made.talker.ask()

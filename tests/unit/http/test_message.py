@@ -114,6 +114,16 @@ def test_a_given_content_length(told: str, head: bool, length: bytes, body: byte
     assert data == b"HTTP/1.1 200 OK\r\ncontent-length: " + length + b"\r\n\r\n" + body
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_statuses_that_have_no_body(status: int) -> None:
+    for headers in ({"x-a": "1"}, {"content-length": "3", "x-a": "1"}):
+        data = encode_response(status, headers, b"abc")
+        line = f"HTTP/1.1 {status} {REASONS[status]}\r\n".encode()
+        assert data == line + b"content-length: 0\r\nx-a: 1\r\n\r\n"
+    usual = {"content-type": "application/json", "x-ms-ccf-transaction-id": "2.3"}
+    assert encode_response(status, usual, b"abc").endswith(b": 2.3\r\n\r\n")
+
+
 @pytest.mark.parametrize("head", [False, True])
 def test_a_body_that_is_not_encoded_is_not_called_so(head: bool) -> None:
     headers = {"transfer-encoding": "chunked", "x-a": "1"}

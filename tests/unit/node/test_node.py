@@ -315,6 +315,7 @@ def test_who_asks_for_very_much_is_told_to_come_back() -> None:
 def test_an_answer_may_name_its_own_transaction() -> None:
     s = service()
     reply = s.call("POST", "/app/txid", {"id": 7, "msg": "x"})
+    assert reply.status == 200
     assert reply.json == reply.txid == "2.3"
 
 

@@ -49,7 +49,7 @@ from pyccf.apps.router import (
     template_names,
 )
 from pyccf.codec.text import dump_json, load_json
-from pyccf.http.message import REASONS, error_body
+from pyccf.http.message import FINAL_STATUSES, error_body
 from pyccf.kv.maps import AccessContext
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ class Handler:
             self._bad_result(ctx, options, e)
             return
         status, headers, body = served
-        if status not in REASONS:
+        if status not in FINAL_STATUSES:
             _fail(ctx, BAD_STATUS, ())
             return
         if len(headers) > 1 or (headers and "content-type" not in headers):
