@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 from pyccf.audit.files import ChunkReader, find_chunks
+from pyccf.audit.snapshots import SnapshotAudit
 from pyccf.audit.verify import verify
 from pyccf.client.types import Action
+from pyccf.ledger import chunk, snapshot
 from pyccf.ledger.entry import parse
 from pyccf.types import TxID
 from support.linear import Kind, Operation, Outcome
@@ -28,6 +30,8 @@ from support.network import Network, Settings
 from support.process import NodeProcess
 from support.recovery_commands import bring_back, client, until
 
+WITHOUT_BEGINNING = 0.4
+"""How often nobody kept the ledger before the newest snapshot."""
 DRILLS = int(os.environ.get("PYCCF_DRILLS", "1"))
 SETTINGS = Settings(chunk_size="15KB")
 WRITES = 40
@@ -59,22 +63,49 @@ def disaster(network: Network, chance: Random) -> list[TxID]:
     return told_committed(operations)
 
 
-def lose(network: Network, heap: Path, chance: Random) -> Path:
-    """What is left: of one host all, of the others some, with torn ends; the whole one."""
+class Snapshotting(Network):
+    """A network that takes snapshots often."""
+
+    def tune(self, config: dict[str, Any], number: int) -> None:
+        super().tune(config, number)
+        config["snapshots"] = {"tx_count": 30}
+
+
+def lose(network: Network, heap: Path, chance: Random) -> tuple[TxID, int]:
+    """Of one host all is left, of the others some, with torn ends, and now and then nothing before
+    some snapshot. How far the whole ledger went, and after which entry it is there."""
     spared = chance.choice(network.nodes)
     for node in network.nodes:
         host = heap / str(node)
-        shutil.copytree(node.folder / "ledger", host)
+        shutil.copytree(node.folder / "ledger", host / "ledger")
+        shutil.copytree(node.folder / "snapshots", host / "snapshots")
         if node is spared:
             continue
-        for file in sorted(host.iterdir()):
+        for file in sorted(host.rglob("*_*")):
             luck = chance.random()
             if luck < 0.3:
                 file.unlink()
             elif luck < 0.5:
                 data = file.read_bytes()
                 file.write_bytes(data[: chance.randrange(len(data))])
-    return heap / str(spared)
+    whole = verify(heap / str(spared) / "ledger").last_valid
+    assert whole is not None
+    if chance.random() >= WITHOUT_BEGINNING:
+        return whole, 0
+    taken = [
+        (name.seqno, file)
+        for node in network.nodes
+        for file in (node.folder / "snapshots").iterdir()
+        if (name := snapshot.parse_name(file.name)) is not None and name.committed
+    ]
+    seqno, file = max(taken, default=(0, Path()))
+    if seqno:
+        shutil.copy(file, heap / str(spared) / "snapshots" / file.name)
+    for old in heap.rglob("ledger_*"):
+        found = chunk.parse_name(old.name)
+        if found is not None and found.last is not None and found.last <= seqno:
+            old.unlink()
+    return whole, seqno
 
 
 def views(ledger: Path) -> dict[int, int]:
@@ -91,13 +122,13 @@ def views(ledger: Path) -> dict[int, int]:
 @pytest.mark.parametrize("number", range(DRILLS))
 def test_drill(tmp_path: Path, number: int) -> None:
     chance = Random(f"{os.environ.get('PYCCF_DRILL_SEED', 'drill')} {number}")
-    with Network(tmp_path, 3, settings=SETTINGS) as network:
+    with Snapshotting(tmp_path, 3, settings=SETTINGS) as network:
         told = disaster(network, chance)
         keys = network.nodes[0].folder
         base = json.loads((keys / "config.json").read_text())
     assert len(told) >= WRITES
     heap, new = tmp_path / "heap", tmp_path / "new"
-    spared = lose(network, heap, chance)
+    whole, begin = lose(network, heap, chance)
     (tmp_path / "base.json").write_text(json.dumps(base))
     inspected = subprocess.run(
         [
@@ -111,9 +142,7 @@ def test_drill(tmp_path: Path, number: int) -> None:
     assert inspected.returncode == 0, inspected.stderr
     report: dict[str, Any] = json.loads(inspected.stdout)
     last = TxID.parse(report["recoverable"])
-    whole = verify(spared).last_valid
     assert last is not None
-    assert whole is not None
     assert last >= whole, "a later view, or the same one further"
     collected = views(new / "ledger")
     with NodeProcess(new) as node:
@@ -124,10 +153,13 @@ def test_drill(tmp_path: Path, number: int) -> None:
         body = json.dumps({"register": "x", "value": 1_000_000}).encode()
         until(lambda: node.request("POST", "/app/registers", body)[0] < 500, "a write")
         assert node.stop() == 0
-    report_after = verify(new / "ledger")
+    beginning = SnapshotAudit([new / "snapshots"]).beginning(find_chunks(new / "ledger").chunks)
+    assert (beginning is not None) == (begin > 0)
+    auditor = None if beginning is None else beginning.auditor
+    report_after = verify(new / "ledger", beginning=auditor)
     assert report_after.ok, report_after.error
     # Nothing that a client was told to be committed is another transaction now, and whatever the
     # whole ledger held of it is there.
     for txid in told:
-        if txid.seqno <= whole.seqno or txid.seqno in collected:
+        if begin < txid.seqno <= whole.seqno or txid.seqno in collected:
             assert collected[txid.seqno] == txid.view, txid
