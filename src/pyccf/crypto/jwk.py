@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x
 
 from pyccf.codec.text import b64url, unb64, unb64url
 from pyccf.crypto import certs
+from pyccf.crypto.keys import no_private_pem
 from pyccf.types import Json
 
 RSA_BITS_MAX: Final = 16_384
@@ -61,7 +62,8 @@ def _load_public(pem: str) -> object:
 
 
 def _load_private(pem: str) -> object:
-    _check_pem(pem)
+    if "-----BEGIN" not in pem:
+        raise JwkError(no_private_pem(pem))
     try:
         return serialization.load_pem_private_key(pem.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

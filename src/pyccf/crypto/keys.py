@@ -31,6 +31,8 @@ EcPrivate = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 EcPublic = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 RSA_BITS = 2048
+NO_KEY_MAX = 20
+"""Characters of a text that is too short to be a private key in any form."""
 """Size of a node's encryption key (crypto.md §1)."""
 
 
@@ -129,6 +131,15 @@ def hash_by_name(name: str) -> hashes.HashAlgorithm:
     if digest is None:
         raise ValueError(f"unknown digest {name!r}")
     return digest
+
+
+def no_private_pem(text: str) -> str:
+    """The words about a text that should be a private key in PEM and is no PEM.
+
+    It may be the key in another form: then it is not repeated.
+    """
+    shown = f": {text}" if len(text) <= NO_KEY_MAX else ""
+    return f"PEM constructed with non-PEM data{shown}"
 
 
 def _prehashed(digest: bytes) -> Prehashed:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives import keywrap
 
 from pyccf.crypto.entropy import Entropy
-from pyccf.crypto.keys import RsaPrivateKey, RsaPublicKey
+from pyccf.crypto.keys import RsaPrivateKey, RsaPublicKey, no_private_pem
 
 AES_SIZES = (128, 192, 256)
 """AES key sizes in bits."""
@@ -23,11 +23,13 @@ class WrapError(ValueError):
     """A key could not be wrapped or unwrapped."""
 
 
-def _pem_text(pem: str | bytes) -> str:
+def _pem_text(pem: str | bytes, *, private: bool = False) -> str:
     if not pem:
         raise WrapError("Got PEM of size 0")
     text = pem if isinstance(pem, str) else pem.decode("utf-8", "replace")
     if "-----BEGIN" not in text:
+        if private:
+            raise WrapError(no_private_pem(text))
         raise WrapError(f"PEM constructed with non-PEM data: {text}")
     return text
 
@@ -45,7 +47,7 @@ def _public(key: RsaPublicKey | str | bytes) -> RsaPublicKey:
 def _private(key: RsaPrivateKey | str | bytes) -> RsaPrivateKey:
     if isinstance(key, RsaPrivateKey):
         return key
-    text = _pem_text(key)
+    text = _pem_text(key, private=True)
     try:
         return RsaPrivateKey.from_pem(text)
     except ValueError:

@@ -162,6 +162,8 @@ def test_texts_of_the_reference() -> None:
     p256 = EC[Curve.P256]
     for convert, pem, text in (
         (jwk.ec_public_jwk, "x", "PEM constructed with non-PEM data: x"),
+        (jwk.ec_private_jwk, "x", "PEM constructed with non-PEM data: x"),
+        (jwk.ec_private_jwk, "c2Vj" * 11, "PEM constructed with non-PEM data"),
         (jwk.ec_public_jwk, p256.pem(), "could not parse PEM"),
         (jwk.ec_private_jwk, p256.public.pem(), "could not parse PEM"),
         (jwk.ec_public_jwk, P521.public.pem(), "Unknown OpenSSL group secp521r1"),

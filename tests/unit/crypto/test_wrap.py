@@ -90,6 +90,8 @@ def test_refusals_have_the_texts_of_the_reference() -> None:
     ):
         with pytest.raises(WrapError, match=f"^{text}$"):
             wrap.rsa_oaep_wrap(key, b"data")
+    with pytest.raises(WrapError, match=r"^PEM constructed with non-PEM data$"):
+        wrap.rsa_oaep_unwrap(b"c2Vj" * 11, bytes(128))
     with pytest.raises(WrapError, match=r"^could not parse PEM$"):
         wrap.rsa_oaep_unwrap(RSA.public.pem(), bytes(128))
     with pytest.raises(WrapError, match=r"^invalid key size$"):

@@ -25,7 +25,14 @@ from pyccf.apps.js.host.converters import PEM_BEGIN, plain_pem
 from pyccf.apps.js.host.row import Row
 from pyccf.codec.text import load_json
 from pyccf.crypto import certs, chains, jwk, wrap
-from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey, certificate_key, hash_by_name
+from pyccf.crypto.keys import (
+    Curve,
+    PrivateKey,
+    RsaPrivateKey,
+    certificate_key,
+    hash_by_name,
+    no_private_pem,
+)
 
 if TYPE_CHECKING:
     from pyccf.apps.js.host.host import Host
@@ -153,7 +160,8 @@ def _check_pem(pem: str) -> None:
 
 
 def _private_key(pem: str) -> object:
-    _check_pem(pem)
+    if PEM_BEGIN not in pem:
+        raise ValueError(no_private_pem(pem))
     try:
         return serialization.load_pem_private_key(pem.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
