@@ -330,11 +330,14 @@ def test_token_issuers() -> None:
     assert RsaPublicKey.from_pem(key.pem()).der == key.der
 
 
-def test_a_token_key_that_is_not_rsa_fails_the_listing() -> None:
+def test_keys_of_tokens_may_be_on_a_curve() -> None:
     gov = governed()
-    der = person("member0").key.public.der
-    put(gov, tables.JWT_KEYS, "k", [jwt.SigningKey("k", der).row("https://a.test")])
-    assert gov.get("/service/jwk").error == (500, "InternalError", "invalid RSA key")
+    key = person("member0").key.public
+    put(gov, tables.JWT_KEYS, "k", [jwt.SigningKey("k", key.der).row("https://a.test")])
+    shown = {"constraint": None, "issuer": "https://a.test", "publicKey": key.pem()}
+    assert gov.get("/service/jwk").json["keys"] == {"k": [shown]}
+    put(gov, tables.JWT_KEYS, "k", [jwt.SigningKey("k", b"no key").row("https://a.test")])
+    assert gov.get("/service/jwk").error == (500, "InternalError", "invalid signing key")
 
 
 def test_transactions() -> None:

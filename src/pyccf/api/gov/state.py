@@ -15,7 +15,7 @@ from pyccf.api.gov.requests import not_found, path_id
 from pyccf.attest import virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.codec.text import b64, unb64
-from pyccf.crypto.keys import RsaPublicKey
+from pyccf.crypto.keys import PublicKey, RsaPublicKey
 from pyccf.errors import InvalidEvidence, RpcError
 from pyccf.http.message import query_parameters
 from pyccf.service import info, members, tables
@@ -164,10 +164,7 @@ def _rows(tx: Tx, table: str) -> dict[str, Json]:
 
 
 def get_jwk(ctx: Context) -> None:
-    """GET token issuers, their keys, and trusted authorities.
-
-    As in the original, a key that is not RSA fails the whole request.
-    """
+    """GET token issuers, their keys, and trusted authorities."""
     tx = ctx.tx
     issuers: dict[str, Json] = {}
     for issuer, row in tables.objects(tx, tables.JWT_ISSUERS):
@@ -192,10 +189,18 @@ def _signing_key(row: Json) -> dict[str, Json]:
     if not isinstance(row, dict):
         raise RpcError(500, "InternalError", "invalid signing key")
     try:
-        pem = RsaPublicKey.from_der(unb64(str(row.get("public_key", "")))).pem()
+        pem = _public_pem(unb64(str(row.get("public_key", ""))))
     except ValueError:
-        raise RpcError(500, "InternalError", "invalid RSA key") from None
+        raise RpcError(500, "InternalError", "invalid signing key") from None
     return {"publicKey": pem, "issuer": row.get("issuer"), "constraint": row.get("constraint")}
+
+
+def _public_pem(der: bytes) -> str:
+    """A public key as PEM, RSA or on a curve. Raises ValueError."""
+    try:
+        return RsaPublicKey.from_der(der).pem()
+    except ValueError:
+        return PublicKey.from_der(der).pem()
 
 
 # --- members, users, nodes --------------------------------------------------------------------
