@@ -54,3 +54,4 @@ def test_replay_with_members_keys(tmp_path: Path) -> None:
     sealed = run("app", "replay", str(info["ledgers"][0]), seqno, cwd=tmp_path)
     assert sealed.returncode == 1
     assert "does not hold the request" in sealed.stderr
+    assert "--enc-key opens it" in sealed.stderr

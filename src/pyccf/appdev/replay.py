@@ -142,9 +142,11 @@ def replay(
         return _compared(then, by_members.request, done, tx, steps, secrets)
     known = given or _recorded(then)
     if known is None:
+        sealed = "" if secrets is not None else " If it was recorded, --enc-key opens it."
         raise LocalError(
             f"The ledger does not hold the request that became {then.txid}",
-            hint="Give it with --request, or have the endpoint record its requests from now on.",
+            hint="Give it with --request, or have the endpoint record its requests from now on."
+            + sealed,
         )
     tx = then.store.tx()
     if not tx.map(tables.ENDPOINTS).size():

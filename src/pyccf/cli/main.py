@@ -16,6 +16,9 @@ from pyccf import CCF_VERSION
 
 VERSION_TEXT = f"CCF host: {CCF_VERSION}\nPlatform: Virtual"
 
+ASKED_BY_SHELL = "_PYCCF_COMPLETE"
+"""Set by a shell that wants to know how to go on after a Tab."""
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -40,6 +43,10 @@ def _command(arguments: list[str]) -> int:
     from pyccf.cli.root import root
     from pyccf.errors import PyccfError
 
+    if ASKED_BY_SHELL in os.environ:
+        from pyccf.cli import completion
+
+        completion.prepare()
     try:
         result = root.main(args=arguments, prog_name="pyccf", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
