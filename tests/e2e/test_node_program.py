@@ -69,6 +69,13 @@ def test_check_only_reads_the_configuration(tmp_path: Path) -> None:
     assert not (tmp_path / "node.pid").exists()
 
 
+def test_check_refuses_what_could_not_start(tmp_path: Path) -> None:
+    make_config(tmp_path, node_certificate={"subject_name": "nobody"})
+    with NodeProcess(tmp_path, "--check") as node:
+        assert node.process.wait(10) == 1
+    assert "node_certificate.subject_name" in node.err.read_text()
+
+
 def test_an_existing_pid_file_is_refused(tmp_path: Path) -> None:
     make_config(tmp_path)
     (tmp_path / "node.pid").write_text("1")

@@ -25,7 +25,7 @@ from pyccf.service.identity import make_node, make_service
 from pyccf.service.members import RecoveryRole
 from pyccf.service.nodes import RpcInterface
 from pyccf.shell import config as cfg
-from pyccf.shell import config_checks, platform, sealing
+from pyccf.shell import platform, sealing
 from pyccf.shell.config import NodeConfig
 from pyccf.shell.start import Addresses, Prepared
 from pyccf.shell.startup_snapshot import choose, choose_to_recover
@@ -72,8 +72,6 @@ class Making:
     def node(self) -> Parts:
         """Make the node. Raises PyccfError."""
         for warning in platform.warnings(self._config.attestation, os.environ):
-            self._log("fail", warning)
-        for warning in config_checks.warnings(self._config):
             self._log("fail", warning)
         if self._config.command.join is not None:
             return self._join()

@@ -43,15 +43,19 @@ def main(
         return refuse(sink, e, ExitCode.ABORTED)
     sink.json = config.logging.format is cfg.LogFormat.JSON
     sink.log("info", "", f"CCF version: {CCF_VERSION} (pyccf {__version__}, {_hot_path()})")
-    if check:
-        sink.log("info", "", "Configuration file successfully verified")
-        return ExitCode.OK
-    sink.log("info", "", f"Configuration: {config.text}")
+    if not check:
+        sink.log("info", "", f"Configuration: {config.text}")
     for key in config.ignored_keys:
         sink.log("info", "", f"Configuration key {key} is not known and has no effect.")
     for key in config_checks.without_effect(config):
         sink.log("info", "", f"Configuration key {key} has no effect on this node.")
+    for warning in config_checks.warnings(config):
+        sink.log("fail", "", warning)
     try:
+        if check:
+            start.judge(config)
+            sink.log("info", "", "Configuration file successfully verified")
+            return ExitCode.OK
         prepared = start.prepare(config, AppSource(app, package))
     except start.Exit as e:
         return refuse(sink, e.error, e.code)

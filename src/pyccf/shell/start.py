@@ -59,18 +59,26 @@ class Addresses(msgspec.Struct, frozen=True):
 # --- before anything listens ----------------------------------------------------------------------
 
 
+def judge(config: NodeConfig) -> int:
+    """Refuse what no node can be made of; the shares that recover a new service, 0 for another.
+
+    Opens nothing. Raises PyccfError, Exit.
+    """
+    config_checks.check(config)
+    try:
+        cfg.check_memory(config.memory)
+        if config.command.start is not None:
+            return cfg.effective_recovery_threshold(config.command.start)
+    except ConfigError as e:
+        raise Exit(e, ExitCode.INVALID_VALUE) from None
+    return 0
+
+
 def prepare(config: NodeConfig, source: AppSource) -> Prepared:
     """Everything that can be refused before a socket is opened. Raises PyccfError, Exit."""
     starting = config.command.type is cfg.CommandType.START
     recovering = config.command.type is cfg.CommandType.RECOVER
-    config_checks.check(config)
-    threshold = 0
-    try:
-        cfg.check_memory(config.memory)
-        if config.command.start is not None:
-            threshold = cfg.effective_recovery_threshold(config.command.start)
-    except ConfigError as e:
-        raise Exit(e, ExitCode.INVALID_VALUE) from None
+    threshold = judge(config)
     platform.check(os.environ)
     files = cfg.read_files(config)
     config_checks.check_members(config, files)

@@ -12,6 +12,7 @@ from pyccf.errors import ConfigError
 from pyccf.shell import config as cfg
 from pyccf.shell import config_checks
 from support.process import make_config
+from support.vectors import vectors_dir
 
 
 def changed(folder: Path, key: str, value: Any) -> cfg.NodeConfig:
@@ -70,6 +71,16 @@ def test_files_of_members_are_judged(tmp_path: Path, file: str, key: str, of: st
     (tmp_path / file).write_text(of.format("CERTIFICATE"))
     with pytest.raises(ConfigError, match=f"members.0..{key}: {file}: not a"):
         config_checks.check_members(config, cfg.read_files(config, tmp_path))
+
+
+def test_every_sample_is_one_to_start_from() -> None:
+    folder = vectors_dir() / "ccf" / "config"
+    samples = [path for path in folder.glob("*.json") if path.name != "cchost_config.json"]
+    assert len(samples) >= 9
+    for path in samples:
+        config = cfg.load_config(path)
+        config_checks.check(config)
+        assert config_checks.warnings(config) == [], path.name
 
 
 def test_what_is_not_refused_may_deserve_a_word(tmp_path: Path) -> None:
