@@ -176,8 +176,10 @@ def quote(
     data_type: int = 5,
     outer_type: int = 6,
     trailing: bytes = b"",
+    after: bytes = b"",
 ) -> bytes:
-    """A signed quote; version 5 declares its body."""
+    """A signed quote; version 5 declares its body. `trailing` are bytes too many in the
+    certification data, `after` behind it."""
     if body is None:
         body = domain() if tdx else enclave(**ENCLAVE)
     header = struct.pack(
@@ -193,7 +195,7 @@ def quote(
     inner += struct.pack("<HI", data_type, len(certificates)) + certificates + trailing
     if version > 3:
         inner = struct.pack("<HI", outer_type, len(inner)) + inner
-    signing = sign("attestation", header + body) + point("attestation") + inner
+    signing = sign("attestation", header + body) + point("attestation") + inner + after
     return header + body + struct.pack("<I", len(signing)) + signing
 
 

@@ -210,6 +210,9 @@ def test_firmware_below_a_module() -> None:
     assert refusal(tdx=True, module=module(5, 1, rest=2)) == (
         "The processor's firmware is of no level that Intel knows"
     )
+    for at in range(2, 16):
+        svn = bytes(2 if i == at else n for i, n in enumerate(intel.MODULE.svn))
+        assert "of no level" in refusal(tdx=True, module=TdModule(svn, bytes(48), bytes(8)))
     parts = level(tdx=(5, 0, *[3] * 14))
     assert judge(tdx(tcbLevels=[parts]), tdx=True, module=module(4, 1)) == OK
     assert judge(tdx(tcbLevels=[parts]), tdx=True, module=module(5, 0)) == OK
@@ -252,6 +255,11 @@ def test_collateral_is_signed_by_intel() -> None:
     assert "Expected 2 certificates" in refusal(intel.collateral(tcb_info_chain=alone))
     bad = b"-----BEGIN CERTIFICATE-----\n=\n-----END CERTIFICATE-----\n"
     assert "Certificates of collateral" in refusal(intel.collateral(qe_identity_chain=bad))
+
+
+@pytest.mark.parametrize("now", [NOW - intel.DAY, NOW + intel.DAY])
+def test_collateral_is_valid_to_the_last_second(now: int) -> None:
+    assert judge(now=now) == OK
 
 
 @pytest.mark.parametrize("now", [NOW - intel.DAY - 1, NOW + intel.DAY + 1])

@@ -38,6 +38,7 @@ def test_quotes_of_each_version(version: int, tdx: bool, size: int) -> None:
     assert raw.startswith(quote.signed)
     assert len(dcap.check(quote, NOW, ROOT).chain) == 3
     assert dcap.parse(raw + b"what follows") == quote
+    assert dcap.parse(raw.ljust(dcap.QUOTE_MAX, b"\0")) == quote
 
 
 def test_reports_of_tdx_15_are_longer() -> None:
@@ -85,6 +86,7 @@ def test_fields_of_an_enclave() -> None:
         (intel.quote(4, outer_type=5), "Certification data of type 5, expected 6"),
         (intel.quote(trailing=b"\0"), "Bytes of the quote's signature are left over"),
         (intel.quote(4, trailing=b"\0"), "Bytes of the quote's signature are left over"),
+        (intel.quote(4, after=b"\0"), "Bytes of the quote's signature are left over"),
         (bytes(dcap.QUOTE_MAX + 1), "A quote of 65537 bytes, expected at most 65536"),
     ],
 )
