@@ -20,7 +20,7 @@ def complete(
     monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
     with pytest.raises(SystemExit):
         main([])
-    return capsys.readouterr().out.splitlines()
+    return [line for line in capsys.readouterr().out.splitlines() if line]
 
 
 @pytest.mark.parametrize(
