@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyccf.apps.js.engine import Limits
 from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.host.row import Scope
 from pyccf.apps.js.pool import TEMPLATES_MAX, Template
@@ -15,7 +16,7 @@ from support.js_app import JsBench
 def _template(source: str) -> Template:
     host = Host(AccessContext.APP_RO)
     host.load = lambda name: source.encode() if name == "/a.js" else None
-    return Template(host, Scope.APP, "/a.js", rooted=False, trial=True)
+    return Template(host, Scope.APP, "/a.js", Limits(), rooted=False, trial=True)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,16 @@ def test_a_timeout_while_loading_is_told() -> None:
     bench.install({"a.js": "export function f() { return {}; }"}, {"GET /f": "a.js:f"})
     # Loading has the default time at least, however short calls may be.
     assert bench.call("GET", "/f").status == 200
+
+
+def test_bodies_may_use_what_members_allow() -> None:
+    """More than the defaults: they are run before there is a request to bound."""
+    bench = JsBench()
+    source = "const big = new ArrayBuffer(160e6); export const f = () => ({body: big.byteLength})"
+    bench.install({"a.js": source}, {"GET /x": "a.js:f"})
+    assert bench.call("GET", "/x").status == 500
+    bench.options(max_heap_bytes=200_000_000)
+    assert bench.call("GET", "/x").json() == 160_000_000
 
 
 def test_templates_are_limited() -> None:

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from pyccf.apps.js.bytecode import bytecode_in_use
-from pyccf.apps.js.engine import TIMED_OUT, Interpreter, JsError, JsSetupError
+from pyccf.apps.js.engine import TIMED_OUT, Interpreter, JsError, JsSetupError, Limits
 from pyccf.apps.js.host import rows
 from pyccf.apps.js.host.host import Host, nothing
 from pyccf.apps.js.host.row import Scope
@@ -45,13 +45,16 @@ class Template:
 
     __slots__ = ("evaluated", "interpreter", "module", "stored")
 
-    def __init__(self, host: Host, scope: int, stored: str, *, rooted: bool, trial: bool) -> None:
+    def __init__(
+        self, host: Host, scope: int, stored: str, limits: Limits, *, rooted: bool, trial: bool
+    ) -> None:
         """Compile; with `trial`, find out whether the body may be run once for all.
 
         `host` must be able to load modules. Raises JsSetupError.
         """
         self.stored = stored
         self.interpreter = Interpreter(host, rows(scope))
+        self.interpreter.limit(limits)
         self.module = compile_module(self.interpreter, stored, rooted=rooted)
         self.interpreter.vm.save()
         self.evaluated = trial and self._try_body()
@@ -118,12 +121,18 @@ class Pool:
         self._shared: OrderedDict[str, Shared] = OrderedDict()
 
     def template(
-        self, stamp: object, stored: str, historical: bool, indexed: bool, tx: Tx
+        self,
+        stamp: object,
+        stored: str,
+        historical: bool,
+        indexed: bool,
+        tx: Tx,
+        limits: Limits,
     ) -> Template:
         """The interpreter for one fresh run of a module. Raises JsSetupError.
 
-        `stamp` changes whenever modules do; `indexed` offers indexes. In historical endpoints
-        bodies are run each time: they may look at the state.
+        `stamp` changes whenever modules or limits do; `indexed` offers indexes. In historical
+        endpoints bodies are run each time: they may look at the state.
         """
         if stamp != self._stamp:
             self.drop_templates()
@@ -137,6 +146,7 @@ class Pool:
                 host,
                 app_scope(indexed),
                 stored,
+                limits,
                 rooted=bytecode_in_use(tx, self._names.modules_version),
                 trial=not historical,
             )

@@ -373,11 +373,17 @@ class Handler:
         historical = ctx.historical
         names = self._app.tables
         template = self._app.pool.template(
-            (tx.version_of(names.modules), tx.version_of(names.modules_version), tx.rollbacks),
+            (
+                tx.version_of(names.modules),
+                tx.version_of(names.modules_version),
+                tx.rollbacks,
+                options.limits,
+            ),
             self._module,
             historical is not None,
             bool(self._indexes),
             tx,
+            options.limits,
         )
         interpreter = template.interpreter
         interpreter.limit(options.limits)
