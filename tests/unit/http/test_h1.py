@@ -310,6 +310,16 @@ def test_the_place_is_counted_in_the_last_fragment(before: bytes, last: bytes, b
     assert body.endswith(b"fragment:\n" + last)
 
 
+def test_whichever_byte_is_damaged_all_of_them_are_quoted() -> None:
+    good = b"GET /node/state HTTP/1.1\r\n\r\n"
+    for at in range(len(good) - 1):
+        for byte in (0, 1, good[at] ^ 0x80):
+            bad = good[:at] + bytes([byte]) + good[at + 1 :]
+            failure = refused(bad)
+            assert (failure.status, failure.metric) == (400, "parsing")
+            assert bad in failure.body
+
+
 def test_requests_before_the_bad_one_are_kept() -> None:
     failure = refused(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nnonsense")
     assert [request.path for request in failure.requests] == ["/1", "/2"]
