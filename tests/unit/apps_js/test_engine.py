@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,6 +79,26 @@ def test_limits_of_any_size(much: int) -> None:
     assert _eval(interpreter, "let n = 0; for (let i = 0; i < 1e5; i++) n += i; return n") == (
         "4999950000"
     )
+
+
+def test_local_time_is_utc_wherever_the_node_stands() -> None:
+    program = (
+        "from pyccf.apps.js import governance\n"
+        "from pyccf.kv.store import Store\n"
+        "text = 'export function f() { return new Date(0).getHours() + String(new Date(0)) }'\n"
+        "made = governance.run(text, 'c', 'f', [], tx=Store(2).tx(), access='GOV_RO',"
+        " machine=type('M', (), {'unix_time': lambda self: 0})())\n"
+        "print(made.text)"
+    )
+    for zone in ("America/New_York", "XXX-5:30"):
+        told = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "TZ": zone},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert told.stdout == "0Thu Jan 01 1970 00:00:00 GMT+0000\n"
 
 
 def test_more_stack_than_the_thread_has_is_never_used() -> None:

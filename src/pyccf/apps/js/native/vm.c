@@ -1318,6 +1318,10 @@ static PyObject *make_native(void)
 static int pyccf_install_native(void)
 {
     PyGILState_STATE state = PyGILState_Ensure();
+    /* The engine asks the C library what local time is. Scripts must find the same on every node,
+     * wherever it stands. */
+    setenv("TZ", "UTC0", 1);
+    tzset();
     PyObject *module = make_native();
     int done = module ? PyDict_SetItemString(PyImport_GetModuleDict(), native_module.m_name, module)
                       : -1;
