@@ -2,5 +2,5 @@
 
 Bytes in, requests out; responses in, bytes out. No socket, no clock. Use from outside:
 `message.Request`, `message.Response`, `message.encode_response`, `h1.Parser`, `h2.Server`,
-`limits.HttpLimits`, `session.Session`, `accept.check_accept`.
+`limits.HttpLimits`, `room.Room`, `session.Session`, `accept.check_accept`.
 """

@@ -49,7 +49,7 @@ from pyccf.http.limits import (
     RESET_COST,
     SILENT_FORGIVEN,
     TINY_DATA,
-    TINY_WINDOW,
+    WINDOW_STEP,
     HttpLimits,
 )
 from pyccf.http.message import Request
@@ -234,8 +234,8 @@ class Server:
                 self._on_reset(event.stream_id)
             case WindowUpdated():
                 self._windows -= 1
-                if (event.delta or 0) < TINY_WINDOW or self._windows < 0:
-                    self._windows = max(0, self._windows)
+                if self._windows < 0:
+                    self._windows = 0
                     self._annoyed(1)
             case ConnectionTerminated():
                 self.leaving = True
@@ -472,7 +472,8 @@ class Server:
         piece = bytes(body.data[:size])
         del body.data[:size]
         self._wait(-size)
-        self._windows += 2 + 2 * size // TINY_WINDOW  # one for the stream, one for all
+        # For each of them one opening of the stream's window and one of the connection's.
+        self._windows += 2 * (size // WINDOW_STEP if body.data else 1 + size // WINDOW_STEP)
         # Those that are not at their end wait behind the others.
         del self._sending[stream]
         ends = body.ended and not body.data

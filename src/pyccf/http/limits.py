@@ -39,9 +39,9 @@ RESET_COST = 5
 SILENT_FORGIVEN = 4
 """Frames about streams that are over, or about nothing here, that go with each request; more of
 them than `NUISANCE_MAX` between two sweeps end the connection."""
-TINY_WINDOW = 1024
-"""A client that opens a window by fewer bytes than this makes work for nothing, or one that does so
-more often than twice for as many bytes that it was sent."""
+WINDOW_STEP = 1024
+"""A client may open its windows once for so many bytes that it was sent, and once for each piece of
+a body that was sent whole; who does so more often makes work for nothing."""
 TINY_DATA = 16
 """Pieces of a body that are smaller than this make more work than they bring."""
 

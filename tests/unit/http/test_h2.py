@@ -721,6 +721,35 @@ def test_windows_opened_for_what_was_sent_are_no_nuisance() -> None:
     assert made.talker.got[stream].ended
 
 
+def test_a_window_opened_for_each_small_event_is_no_nuisance() -> None:
+    made = pair(HttpLimits(), reads=False)
+    stream = made.talker.ask()
+    made.go()
+    made.server.begin(stream, 200, {})
+    for _ in range(3 * NUISANCE_MAX):
+        made.server.push(stream, b"data: 1\n\n")
+        made.talker.hear(made.server.take())
+        made.talker.library.increment_flow_control_window(9)
+        made.talker.library.increment_flow_control_window(9, stream)
+        made.server.feed(made.talker.data())
+    assert not made.server.closing
+
+
+def test_a_body_asked_for_byte_by_byte_ends_the_connection() -> None:
+    """Each tiny window makes a tiny frame (CVE-2019-9511)."""
+    made = pair(HttpLimits(), reads=False)
+    made.go(SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0}).serialize())
+    stream = made.talker.ask()
+    made.go()
+    made.server.answer(stream, answer(b"x" * MB))
+    times = 0
+    while not made.server.closing and times < 2 * NUISANCE_MAX:
+        made.server.feed(WindowUpdateFrame(stream, window_increment=1).serialize())
+        made.server.take()
+        times += 1
+    assert NUISANCE_MAX - 10 < times < NUISANCE_MAX + 10
+
+
 def test_more_streams_than_allowed_end_the_connection() -> None:
     made = pair(HttpLimits(max_concurrent_streams_count=3))
     block = b"\x82\x84\x87\x01\x01h"
