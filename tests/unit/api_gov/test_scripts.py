@@ -323,3 +323,28 @@ def test_options_that_cannot_be_read_stop_no_proposal() -> None:
         payload = {"actions": [{"name": "set_js_runtime_options", "args": wanted}]}
         made = gov.post("/members/proposals:create", "member0", "proposal", payload)
         assert made.json["proposalState"] == "Accepted"
+
+
+SEEN = """
+actions.set("see", new Action(
+  function (args) {},
+  function (args, proposalId) {
+    const seen = ccf.kv["public:ccf.gov.proposals_info"].get(ccf.strToBuf(proposalId));
+    const { state, final_votes, vote_failures } = ccf.bufToJsonCompatible(seen);
+    const text = [state, Object.values(final_votes), Object.keys(vote_failures).length].join();
+    ccf.kv["public:ccf.gov.seen"].set(getSingletonKvKey(), ccf.strToBuf(text));
+  },
+));
+"""
+
+
+def test_a_decision_sees_how_it_was_decided() -> None:
+    c = Constitution("default")
+    c.put(tables.CONSTITUTION, tables.UNIT, c.text + SEEN)
+    gov = Gov(c.world, c.scripts)
+    ident = gov.propose("member0", "see").json["proposalId"]
+    gov.vote("member0", ident, FOR)
+    gov.vote("member2", ident, "export function vote (p, i) { throw new Error('no') }")
+    assert gov.vote("member1", ident, FOR).json["proposalState"] == "Accepted"
+    seen = c.world.store.tx().map("public:ccf.gov.seen").get(tables.UNIT)
+    assert seen == b"Accepted,true,true,1"
