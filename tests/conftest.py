@@ -1,12 +1,17 @@
-"""No test runs against compiled modules that are older than their sources."""
+"""No test runs against compiled modules that are older than their sources, or by the clock."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import pyccf
+
+# How fast examples are made and judged says how busy the machine is, and nothing else.
+settings.register_profile("pyccf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pyccf")
 
 
 def stale(package: Path) -> list[Path]:
