@@ -25,7 +25,8 @@ HELD_SIZE_MAX = 8 * MB
 """Bytes of requests that one HTTP/2 connection may have begun, or waiting to be handled; a request
 more is refused (a larger `max_body_size` raises it)."""
 ANSWERS_WAITING_MAX = MB
-"""Bytes of answers that wait for an HTTP/2 client to open its windows before its requests wait."""
+"""Bytes of answers that may wait for a client before its requests wait, too: for it to open its
+windows in HTTP/2, for answers before them in HTTP/1.1."""
 RESERVE_SIZE = 128 * KB
 """Bytes that each HTTP/2 connection may hold in any case, of begun requests and waiting answers."""
 SHARED_SIZE_MAX = 256 * MB

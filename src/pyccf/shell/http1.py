@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pyccf.http.h1 import ParseFailure, Parser
-from pyccf.http.limits import PIPELINE_MAX
+from pyccf.http.limits import ANSWERS_WAITING_MAX, PIPELINE_MAX
 from pyccf.http.message import Request, encode_error, encode_stream_head
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX, Deliver, Flow, Source
 
@@ -53,6 +53,7 @@ class _Slot:
         dialogue = self.dialogue
         if dialogue is not None:
             self.dialogue = None
+            dialogue.waiting += len(answer)
             dialogue.delivered()
 
 
@@ -149,6 +150,7 @@ class Dialogue1:
         "_queue",
         "_session",
         "_stepping",
+        "waiting",
         "wire",
     )
 
@@ -166,6 +168,8 @@ class Dialogue1:
         self._pouring = False  # a part of a streamed answer is about to be sent
         self._stepping = False
         """A request waits for its step at the end of this turn of the loop."""
+        self.waiting = 0
+        """Bytes of answers that are there, and wait for others before them."""
         self._session = interface.open_session(peer_cert)
         self._session.deferrer = self._defer
         self._session.streamer = self._stream
@@ -296,7 +300,8 @@ class Dialogue1:
         if backlog:
             self._handle_some(out)
         self._in_turn = False
-        _take_ready(queue, out)
+        if queue:
+            self._take_ready(out)
         if queue and queue[0].streams:
             self._take_pieces(out)
         if session.close_after:
@@ -305,6 +310,7 @@ class Dialogue1:
             self._ending = True
             if queue:
                 queue.append(_Slot(None, self._farewell))
+                self.waiting += len(self._farewell)
             else:
                 out.append(self._farewell)
         if out:
@@ -315,7 +321,7 @@ class Dialogue1:
             if not queue:
                 wire.finish(linger=True)
                 return
-        room = not wire.output_full and len(queue) < PIPELINE_MAX
+        room = not wire.output_full and self._has_room()
         if backlog and room:
             asyncio.get_running_loop().call_soon(self.go_on)
         wire.set_reading(wire.accepting and room and not backlog)
@@ -327,7 +333,8 @@ class Dialogue1:
         wire = self.wire
         queue = self._queue
         backlog = self._backlog
-        _take_ready(queue, out)
+        if queue:
+            self._take_ready(out)
         size = handled = 0
         while (
             backlog
@@ -335,7 +342,7 @@ class Dialogue1:
             and not wire.output_full
             and size < TURN_OUTPUT_MAX
             and handled < TURN_REQUESTS_MAX
-            and len(queue) < PIPELINE_MAX
+            and self._has_room()
         ):
             handled += 1
             answer = handle(session, backlog.popleft())
@@ -347,10 +354,26 @@ class Dialogue1:
             size += len(answer)
             if queue:
                 queue.append(_Slot(None, answer))
+                self.waiting += len(answer)
             else:
                 out.append(answer)
         if handled:
             self._handler.turn_done()
+
+    def _has_room(self) -> bool:
+        """Whether more answers may be owed."""
+        return len(self._queue) < PIPELINE_MAX and self.waiting < ANSWERS_WAITING_MAX
+
+    def _take_ready(self, out: list[bytes]) -> None:
+        """The answers that nothing has to be waited for."""
+        queue = self._queue
+        while queue:
+            answer = queue[0].answer
+            if answer is None:
+                return
+            out.append(answer)
+            self.waiting -= len(answer)
+            queue.popleft()
 
     def _take_pieces(self, out: list[bytes]) -> None:
         """What there is of the streamed answer that is next."""
@@ -371,6 +394,7 @@ class Dialogue1:
         """Nobody is going to get the answers that are still owed."""
         slots = list(self._queue)
         self._queue.clear()
+        self.waiting = 0
         for slot in slots:
             if isinstance(slot, _StreamSlot):
                 slot.drop()
@@ -382,12 +406,3 @@ class Dialogue1:
         self.wire.accepting = False
         if self._farewell is None:
             self._farewell = last
-
-
-def _take_ready(queue: deque[_Slot], out: list[bytes]) -> None:
-    while queue:
-        answer = queue[0].answer
-        if answer is None:
-            return
-        out.append(answer)
-        queue.popleft()

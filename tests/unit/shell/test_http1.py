@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pyccf.http.limits import ANSWERS_WAITING_MAX
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX
 from pyccf.shell import listen, wire
 from support.listening import Script, answer, ask, connect, half_closing, listening, run, until
@@ -263,6 +264,49 @@ def test_a_client_that_stops_reading_a_stream_is_closed(monkeypatch: pytest.Monk
             client.send(ask("/well"))
             await until(lambda: well.gone_times == 1)
             assert listener.metrics()["active"] == 0
+
+    run(test())
+
+
+@both_kinds
+def test_answers_that_wait_behind_a_stream_are_bounded(tls: bool) -> None:
+    async def test() -> None:
+        handler, tap = streaming()
+        large = answer("x" * 100_000)
+        handler.script["/large"] = lambda session, request: large
+        async with listening(handler, tls=tls) as listener:
+            client = await connect(listener)
+            client.send(ask("/stream") + ask("/large") * 100)
+            await until(lambda: bool(tap.flows))
+            tap.begin()
+            await client.expect(HEAD)
+            await asyncio.sleep(0.1)
+            turns = handler.turns
+            assert handler.handled.count("/large") <= ANSWERS_WAITING_MAX // 100_000 + 1
+            await asyncio.sleep(0.1)
+            assert handler.turns == turns, "nothing is tried again and again meanwhile"
+            tap.flow.end()
+            await client.expect(END + large * 100)
+            client.send(ask("/after"))
+            await client.expect(answer("/after"))
+
+    run(test())
+
+
+def test_late_answers_count_as_waiting_too() -> None:
+    async def test() -> None:
+        handler = Script()
+        large = answer("x" * ANSWERS_WAITING_MAX)
+        async with listening(handler) as listener:
+            client = await connect(listener)
+            client.send(ask("/later1") + ask("/later2") + ask("/now"))
+            await until(lambda: len(handler.handled) == 3)
+            handler.deferred["/later2"](large)
+            client.send(ask("/held"))
+            await asyncio.sleep(0.1)
+            assert "/held" not in handler.handled
+            handler.deferred["/later1"](answer("1"))
+            await client.expect(answer("1") + large + answer("/now") + answer("/held"))
 
     run(test())
 
