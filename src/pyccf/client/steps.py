@@ -48,6 +48,20 @@ Steps: TypeAlias = Generator[Send | Rest, Outcome, T]
 """A conversation that returns a T."""
 
 
+class Done(msgspec.Struct, Generic[T], frozen=True):
+    """The conversation is over, and this is what came of it."""
+
+    answer: T
+
+
+def advance(steps: Steps[T], outcome: Outcome) -> Send | Rest | Done[T]:
+    """Tell a conversation what came of its last step (None at first); what it wants next."""
+    try:
+        return steps.send(outcome)
+    except StopIteration as end:
+        return Done(end.value)
+
+
 def send(request: Send) -> Steps[httpx2.Response]:
     """The response to one request; raises httpx2.RequestError if none came."""
     outcome = yield request
@@ -84,14 +98,10 @@ class Blocking(Hands):
         self._http.close()
 
     def _hold(self, steps: Steps[T]) -> T:
-        outcome: Outcome = None
-        while True:
-            try:
-                step = steps.send(outcome)
-            except StopIteration as end:
-                answer: T = end.value
-                return answer
-            outcome = self._do(step)
+        step = advance(steps, None)
+        while not isinstance(step, Done):
+            step = advance(steps, self._do(step))
+        return step.answer
 
     def _do(self, step: Send | Rest) -> Outcome:
         if isinstance(step, Rest):
@@ -123,14 +133,10 @@ class Awaiting(Hands):
         await self._http.aclose()
 
     async def _hold(self, steps: Steps[T]) -> T:
-        outcome: Outcome = None
-        while True:
-            try:
-                step = steps.send(outcome)
-            except StopIteration as end:
-                answer: T = end.value
-                return answer
-            outcome = await self._do(step)
+        step = advance(steps, None)
+        while not isinstance(step, Done):
+            step = advance(steps, await self._do(step))
+        return step.answer
 
     async def _do(self, step: Send | Rest) -> Outcome:
         if isinstance(step, Rest):
