@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyccf import constitutions
 from pyccf.cli.main import main
 from support.programs import program
 
@@ -33,7 +34,7 @@ def complete(
         ("pyccf call --cert ", ["file,"]),
         ("pyccf call --nothing", []),
         ("pyccf proposal new set_user --cert ", ["file,"]),
-        ("pyccf constitution show op", ["plain,operator", "plain,operator_provisioner"]),
+        ("pyccf constitution show ", [f"plain,{name}" for name in constitutions.ABOUT]),
         ("pyccf proposal prepare p.json --type sta", ["plain,state_digest"]),
     ],
 )
