@@ -44,7 +44,9 @@ from pyccf.http.h2_frames import BadFrame, FrameGuard
 from pyccf.http.h2_heads import Malformed, Reply, response_head, take_head
 from pyccf.http.limits import (
     ANSWERS_WAITING_MAX,
+    FIELD_COST,
     NUISANCE_MAX,
+    REQUEST_COST,
     RESERVE_SIZE,
     RESET_COST,
     SILENT_FORGIVEN,
@@ -269,13 +271,14 @@ class Server:
         if method is None:
             self._close("parsing")
             return
-        if not self._may_hold(head.size):
+        size = head.size + REQUEST_COST + FIELD_COST * len(head.fields) // 2
+        if not self._may_hold(size):
             self.refuse(stream)
             return
-        self._hold(head.size)
+        self._hold(size)
         self._nuisance = max(0, self._nuisance - 1)
         path = head.path.decode("ascii")
-        self._receiving[stream] = _Receiving(method, path, head.fields, head.size)
+        self._receiving[stream] = _Receiving(method, path, head.fields, size)
 
     def _on_data(self, event: DataReceived) -> None:
         stream, data, size = event.stream_id, event.data, event.flow_controlled_length

@@ -27,6 +27,9 @@ more is refused (a larger `max_body_size` raises it)."""
 ANSWERS_WAITING_MAX = MB
 """Bytes of answers that may wait for a client before its requests wait, too: for it to open its
 windows in HTTP/2, for answers before them in HTTP/1.1."""
+REQUEST_COST, FIELD_COST = 800, 80
+"""Bytes of memory that a begun HTTP/2 request, and each of its headers, takes beside what they say:
+a header is announced with a few bytes."""
 RESERVE_SIZE = 128 * KB
 """Bytes that each HTTP/2 connection may hold in any case, of begun requests and waiting answers."""
 SHARED_SIZE_MAX = 256 * MB

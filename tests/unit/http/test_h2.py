@@ -687,6 +687,22 @@ def test_all_connections_together_may_hold_only_so_much() -> None:
     assert room.left == MB
 
 
+def test_what_many_small_headers_take_is_counted() -> None:
+    room = Room()
+    made = Pair(Server(HttpLimits(), room))
+    made.go()
+    fields = [*head("POST", "/"), *((f"x{number}", "y") for number in range(250))]
+    made.talker.open(fields)
+    data = made.talker.data()
+    tracemalloc.start()
+    try:
+        made.server.feed(data)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.server._held > 0.8 * taken
+
+
 def test_answers_that_wait_count_too() -> None:
     room = Room(MB)
     slow = Pair(Server(HttpLimits(), room), reads=False)

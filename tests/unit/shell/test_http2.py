@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from h2.errors import ErrorCodes
 
-from pyccf.http.limits import MB, PIPELINE_MAX, RESERVE_SIZE, HttpLimits
+from pyccf.http.limits import FIELD_COST, MB, PIPELINE_MAX, REQUEST_COST, RESERVE_SIZE, HttpLimits
 from pyccf.http.message import Request
 from pyccf.http.room import Room
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX, Session
@@ -27,7 +27,7 @@ from support.listening import (
 )
 from support.streaming import Tap, Well
 
-HEAD_SIZE = sum(len(name + value) for name, value in head("POST", "/"))
+HEAD_SIZE = REQUEST_COST + sum(FIELD_COST + len(name + value) for name, value in head("POST", "/"))
 
 both_kinds = pytest.mark.parametrize("tls", [True, False])
 
