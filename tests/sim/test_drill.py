@@ -26,6 +26,7 @@ def test_services_come_back_from_what_is_left() -> None:
     assert total.files_hurt
     assert total.nothing_lost
     assert total.joined
+    assert total.joined_late
     assert total.snapshots_lost
     assert total.snapshots_hurt
     assert total.from_snapshots > total.without_beginning > 0

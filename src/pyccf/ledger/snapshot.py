@@ -48,7 +48,7 @@ from pyccf.ledger.entry import (
     encode_public_header,
 )
 from pyccf.ledger.receipt import Proven
-from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.ledger.signature import Signature
 from pyccf.merkle.tree import Tree
 from pyccf.types import Json, SeqNo, TxID, View
@@ -271,21 +271,32 @@ def check_evidence(snapshot: Snapshot, proven: Proven, secrets: LedgerSecrets) -
 
     That it has the snapshot's digest among its claims is not enough: an application may let its
     users claim what they like. Everything in an evidence transaction is known, so it is made again
-    here, which takes the ledger secret of its seqno. Raises InvalidLedger, or LocalError for an
-    unknown secret.
+    here, which takes the ledger secret of its seqno: that of `secrets`, or, where a recovery cut
+    the transaction off and another service has its seqno now, an earlier one. Raises InvalidLedger,
+    or LocalError for an unknown secret.
     """
     assert proven.txid is not None, "`verify` saw to it"
     view, seqno = proven.txid
+    latest = secrets.at(seqno)
+    for secret in reversed(secrets.all()):
+        if secret.version <= latest.version:
+            made = _evidence(snapshot, proven.txid, secret)
+            if sha256(made).digest() == proven.write_set_digest:
+                return
+    raise _bad(f"transaction {view}.{seqno}, which its receipt is of, did not record it")
+
+
+def _evidence(snapshot: Snapshot, txid: TxID, secret: LedgerSecret) -> bytes:
+    """The entry that records a snapshot, as it is when this secret seals it."""
+    view, seqno = txid
     rows: Changes = {SNAPSHOT_EVIDENCE: {UNIT: dump_json(record_of(snapshot))}}
-    cipher = secrets.cipher_at(seqno)
+    cipher = secret.cipher
     evidence = sha256(cipher.evidence(view, seqno).encode()).digest()
     domain = encode_public_header(seqno, snapshot.digest, evidence) + wire.encode(rows)[0]
     iv = seqno.to_bytes(8, "little") + view.to_bytes(4, "little")
     tag = cipher.seal_parts(iv, b"", domain)
     word = FORMAT_VERSION | (PREFIX_SIZE - HEADER_SIZE + len(domain)) << 16
-    entry = PREFIX.pack(word, tag, seqno, view, len(domain)) + domain
-    if sha256(entry).digest() != proven.write_set_digest:
-        raise _bad(f"transaction {view}.{seqno}, which its receipt is of, did not record it")
+    return PREFIX.pack(word, tag, seqno, view, len(domain)) + domain
 
 
 def history_of(snapshot: Snapshot, public: list[MapContent]) -> tuple[Signature, Tree]:

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from pyccf.node.create import Parts
     from pyccf.node.restore import Restorable
 
-NEVER: SeqNo = 1 << 62
-"""After all entries."""
 REOPEN_RETRY: Millis = 1000
 """How long a primary waits after it could not open the service."""
 
@@ -58,8 +56,6 @@ class PrivateRecovery:
         """What the public state was begun with; None: the first entry."""
         self._proven: Proven | None = None
         """What the receipt of that proves."""
-        self.evidence_until = NEVER
-        """The last entry of the service that took it, where others came after that."""
         self._tree_before = b""
         """The tree over everything before the first entry that is read."""
         self.past: list[PastSecret] = []
@@ -119,7 +115,8 @@ class PrivateRecovery:
         assert node.replica.public_only, "private state is read once"
         try:
             known = self._with_older(former)
-            self._check_evidence(LedgerSecrets(known))
+            if self._snapshot is not None and self._proven is not None:
+                check_evidence(self._snapshot, self._proven, LedgerSecrets(known))
             self._parts.secrets.restore(known)
             self._store = self._begin()
         except (InvalidLedger, LocalError) as e:
@@ -129,18 +126,6 @@ class PrivateRecovery:
         node.reader = self
         node.log("info", "", f"Reading the private ledger up to {node.store.version}")
         self._ask()
-
-    def _check_evidence(self, secrets: LedgerSecrets) -> None:
-        """The transaction that the snapshot's receipt is of must have recorded it.
-
-        It may have come after the last entry that is left of the service that took the snapshot: it
-        is judged by the last secret that this service is known to have had. Raises InvalidLedger.
-        """
-        if self._snapshot is None or self._proven is None:
-            return
-        assert self._proven.txid is not None, "a snapshot's receipt names its evidence"
-        secret = secrets.at(min(self._proven.txid.seqno, self.evidence_until))
-        check_evidence(self._snapshot, self._proven, LedgerSecrets([secret]))
 
     def _with_older(self, former: Sequence[LedgerSecret]) -> list[LedgerSecret]:
         """What was handed out may begin with a snapshot; the ledger has those before that."""

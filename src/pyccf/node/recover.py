@@ -184,9 +184,6 @@ class PublicRecovery:
         if not self._lost and node.store.map_version(tables.PREVIOUS_SERVICE_IDENTITY) == seqno:
             previous = tables.get_text(tx, tables.PREVIOUS_SERVICE_IDENTITY)
             self._lost = _key_of(previous) == found.service_key
-            if self._lost:
-                assert self._parts.private is not None
-                self._parts.private.evidence_until = seqno - 1
         elif seqno == self._evidence:
             row = tables.get_json(tx, tables.SNAPSHOT_EVIDENCE)
             self._recorded = row == record_of(found.snapshot)

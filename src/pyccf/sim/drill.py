@@ -45,6 +45,7 @@ from pyccf.ledger.signature import is_signature
 from pyccf.ledger.snapshot import parse as parse_snapshot
 from pyccf.ledger.snapshot import parse_name
 from pyccf.node.restore import Restorable
+from pyccf.node.states import PART_OF_NETWORK
 from pyccf.service import tables
 from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.snapshot_files import SnapshotFiles
@@ -100,6 +101,8 @@ class DrillFigures(msgspec.Struct):
     cut_short: int = 0
     """Recoveries that were themselves interrupted by the next disaster."""
     joined: int = 0
+    joined_late: int = 0
+    """Nodes that joined when the service was open again."""
     successions: int = 0
     """Primaries that died between the last share and the opening."""
 
@@ -220,8 +223,9 @@ class Drill:
             remains.secrets = before.secrets
             return remains
         joins = chance.choice((0, 0, 1, 2, 2))
+        late = chance.random() < 0.3
         if found.base and found.snapshot is not None and found.snapshot.by_itself:
-            joins = 0  # they know the last two services only
+            joins, late = 0, False  # they know the last two services only
         for _ in range(joins):
             cluster.join(first)
             self.figures.joined += 1
@@ -234,6 +238,8 @@ class Drill:
             self._wait(cluster, chance.randrange(300))
             first = self._kill_primary(cluster)
         self._insist(cluster)
+        if late:
+            self._join_late(cluster)
         former = [secret for secret in before.secrets if secret.version <= started]
         self._check_state(cluster, entries, former)
         for _ in range(chance.randrange(1, WRITES_MAX)):
@@ -244,6 +250,23 @@ class Drill:
         self._until(cluster, lambda: first.node.consensus.committed >= goal, "the commit of writes")
         self._nodes += len(cluster.shells)
         return self._leave(cluster, first.node.consensus.committed, former)
+
+    def _join_late(self, cluster: Cluster) -> None:
+        """A node joins when the service is open again."""
+        target = cluster.primary() or cluster.alive[0]
+        joiner = cluster.join(target)
+        self._ask(cluster, "/gov/sim/trust", joiner.node.node_id.encode())
+        goal = target.node.store.version
+        self._until(
+            cluster,
+            lambda: (
+                joiner.node.state == PART_OF_NETWORK
+                and joiner.node.app.open
+                and joiner.node.store.version >= goal
+            ),
+            "a node to join the open service",
+        )
+        self.figures.joined_late += 1
 
     def _leave(self, cluster: Cluster, committed: SeqNo, former: list[LedgerSecret]) -> _Remains:
         """Everything dies."""
