@@ -327,7 +327,7 @@ def test_only_skip_todo_each_and_names(folder: Path) -> None:
         ("for (;;);", "Took longer than 300 ms", True),
         ("const spin = async () => { for (;;) await null; }; return spin();", "Took longer", False),
         ("return new Promise(() => {})", "nothing will ever settle", False),
-        ("const f = () => f() + 1; f()", "Maximum call stack size", True),
+        ("const f = () => f() + 1; f()", "stack overflow", True),
         ("const a = []; for (;;) a.push(new ArrayBuffer(1e9));", "out of memory", True),
         ("describe('x', () => {})", "while the file is loaded", True),
         ("expect.assertions(2); expect(1).toBe(1);", "has 1 expectations, not 2", False),

@@ -70,8 +70,6 @@ HOSTILE = [
     ),
     f"[].concat({{...{ENDLESS}, [Symbol.isConcatSpreadable]: true}})",
     f"const a = {HOLES}; a.fill(1, 0, 10); a.sort(Math.max)",
-    f"[].values().drop.call({ONES}[Symbol.iterator](), 1e15).next()",
-    f"Math.sumPrecise({ONES})",
     "'a'.repeat(4e6).indexOf('a'.repeat(2e6) + 'b')",
     "'a'.repeat(4e6).split('a'.repeat(2e6) + 'b')",
     "'a'.repeat(4e6).replaceAll('a'.repeat(2e6) + 'b', '')",

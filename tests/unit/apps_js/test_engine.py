@@ -17,7 +17,6 @@ from pyccf.apps.js.engine import (
     JsError,
     JsThrow,
     Limits,
-    original_wording,
 )
 from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.host.row import Row, Style
@@ -337,20 +336,46 @@ def test_closed_and_unsaved_interpreters_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "original"),
+    ("text", "told"),
     [
-        ("RangeError: Maximum call stack size exceeded", "InternalError: stack overflow"),
-        ("ReferenceError: x is not defined", "ReferenceError: 'x' is not defined"),
-        ("ReferenceError: my own x is not defined", "ReferenceError: my own x is not defined"),
+        ("JSON.parse('{')", "SyntaxError: expecting property name"),
+        ("JSON.parse('{\"a\" 1}')", "SyntaxError: expecting ':'"),
+        ("JSON.parse('')", "SyntaxError: unexpected end of input"),
+        ("missing", "ReferenceError: 'missing' is not defined"),
+        ("1n / 0n", "RangeError: invalid operation"),
+        ("JSON.stringify(1n)", "TypeError: bigint are forbidden in JSON.stringify"),
+        ("new WeakMap().set(1, 1)", "TypeError: not an object"),
+        ("(1).toString(1)", "RangeError: radix must be between 2 and 36"),
+        ("'a'.repeat(2 ** 30)", "InternalError: string too long"),
+        ("(function f() { return f() + 1; })()", "InternalError: stack overflow"),
+        ("Error('x is not defined')", "Error: x is not defined"),
         (
-            "SyntaxError: Expected property name or '}' in JSON at position 1 (line 1 column 2)",
-            "SyntaxError: expecting property name",
+            "throwing(class extends RangeError { get name() { throw 1; } })",
+            "1",
         ),
-        ("Error: anything", "Error: anything"),
     ],
 )
-def test_wording(message: str, original: str) -> None:
-    assert original_wording(message) == original
+def test_errors_are_worded_like_the_originals(text: str, told: str) -> None:
+    source = (
+        "const throwing = (C) => { throw new C('Maximum call stack size exceeded'); };"
+        f" try {{ const e = {text}; return String(e); }}"
+        " catch (e) { try { return String(e); } catch (inner) { return String(inner); } }"
+    )
+    assert _eval(_interpreter(), source) == told
+
+
+def test_an_error_has_what_the_originals_has() -> None:
+    interpreter = _interpreter()
+    text = "const e = Error('m'); return Object.getOwnPropertyNames(e).join()"
+    assert _eval(interpreter, text) == "message,stack"
+    text = "const e = Error('m'); e.stack = 5; try { throw e } catch (c) { return c.stack }"
+    assert _eval(interpreter, text) == "5"
+    text = (
+        "try { new Function('\\n(') } catch (e) { return [e.fileName, typeof e.lineNumber].join() }"
+    )
+    assert _eval(interpreter, text) == "<input>number"
+    many = "let n = 0; for (let i = 0; i < 1e5; i++) try { null.x } catch (e) { n++ } return n"
+    assert _eval(interpreter, many) == "100000"
 
 
 def test_another_engine_is_refused() -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import _quickjs
@@ -104,57 +103,6 @@ def _larger(limit: int, least: int) -> int:
     return 0 if limit == 0 else max(limit, least)
 
 
-_UNDEFINED_NAME = re.compile(r"ReferenceError: ([^\s']+) is not defined")
-
-_SAME_TEXT = {
-    "RangeError: Maximum call stack size exceeded": "InternalError: stack overflow",
-    "RangeError: invalid string length": "InternalError: string too long",
-    "TypeError: BigInt are forbidden in JSON.stringify": (
-        "TypeError: bigint are forbidden in JSON.stringify"
-    ),
-    "TypeError: cannot convert BigInt to number": "TypeError: cannot convert bigint to number",
-    "TypeError: invalid value used as WeakMap key": "TypeError: not an object",
-    "RangeError: BigInt division by zero": "RangeError: invalid operation",
-    "RangeError: BigInt negative exponent": "RangeError: invalid operation",
-    "RangeError: cannot convert to BigInt: not an integer": (
-        "RangeError: cannot convert to bigint: not an integer"
-    ),
-    "RangeError: toString() radix argument must be between 2 and 36": (
-        "RangeError: radix must be between 2 and 36"
-    ),
-    "SyntaxError: invalid BigInt literal": "SyntaxError: invalid bigint literal",
-    "SyntaxError: Unexpected end of JSON input": "SyntaxError: unexpected end of input",
-    "SyntaxError: Octal literals are not allowed in strict mode": (
-        "SyntaxError: octal literals are deprecated in strict mode"
-    ),
-}
-
-_SAME_BEGINNING = (
-    ("SyntaxError: Expected property name ", "SyntaxError: expecting property name"),
-    ("SyntaxError: Expected ':' after property name ", "SyntaxError: expecting ':'"),
-    ("SyntaxError: Expected ',' or '}' after ", "SyntaxError: expecting '}'"),
-    ("SyntaxError: Expected ',' or ']' after ", "SyntaxError: expecting ']'"),
-    (
-        "SyntaxError: Bad control character in string literal ",
-        "SyntaxError: invalid character in a JSON string",
-    ),
-)
-
-
-def original_wording(message: str) -> str:
-    """An uncaught error's text as the original engine words it, where that is known."""
-    same = _SAME_TEXT.get(message)
-    if same is not None:
-        return same
-    match = _UNDEFINED_NAME.fullmatch(message)
-    if match is not None:
-        return f"ReferenceError: '{match[1]}' is not defined"
-    for beginning, text in _SAME_BEGINNING:
-        if message.startswith(beginning) and " in JSON at position " in message:
-            return text
-    return message
-
-
 class JsError(Exception):
     """A script threw, or was stopped.
 
@@ -170,7 +118,7 @@ class JsError(Exception):
         call_ms: float = 0.0,
         exact_trace: str | None = None,
     ) -> None:
-        self.message = original_wording(message)
+        self.message = message
         super().__init__(self.message)
         self.trace = trace
         self.exact_trace = exact_trace

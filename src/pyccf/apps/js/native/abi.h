@@ -179,7 +179,10 @@ extern int JS_DefinePropertyGetSet(JSContext *, JSValue, JSAtom, JSValue get, JS
 extern int JS_GetOwnPropertyNames(JSContext *, JSPropertyEnum **, uint32_t *, JSValue, int flags);
 extern void JS_FreePropertyEnum(JSContext *, JSPropertyEnum *, uint32_t);
 extern int JS_GetOwnProperty(JSContext *, JSPropertyDescriptor *, JSValue, JSAtom);
+extern JSValue JS_GetPrototype(JSContext *, JSValue);
+extern int JS_SetPrototype(JSContext *, JSValue, JSValue proto);
 extern JSValue JS_Call(JSContext *, JSValue f, JSValue self, int argc, JSValue *argv);
+extern JSValue JS_CallConstructor(JSContext *, JSValue f, int argc, JSValue *argv);
 extern JSValue JS_Eval(JSContext *, const char *, size_t, const char *filename, int flags);
 extern JSValue JS_EvalFunction(JSContext *, JSValue);
 extern int JS_ExecutePendingJob(JSRuntime *, JSContext **);

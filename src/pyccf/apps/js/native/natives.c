@@ -163,7 +163,7 @@ static JSValue js_json_to_buf(JSContext *ctx, JSValue self, int argc, JSValue *a
     EXPECT(1);
     JSValue text = JS_JSONStringify(ctx, argv[0], JS_UNDEFINED, JS_UNDEFINED);
     if (is_exception(text))
-        return SHUT(vm_of(ctx), reword(ctx));
+        return JS_EXCEPTION;
     JSValue made = js_str_to_buf(ctx, JS_UNDEFINED, 1, &text);
     JS_FreeValue(ctx, text);
     return made;

@@ -1,10 +1,10 @@
-/* Stack traces in the form of the original's engine: no columns, and no line for a function that
- * stands on one line.
+/* Errors in the form of the original's engine.
  *
- * The engine writes neither the one nor the other down for scripts, so it is given a function that
- * writes its traces: with line and column of each frame, and a mark after those of functions on one
- * line. `js_get_stack` shows it to scripts without columns, marks and the lines that the original
- * does not know; Python is given the whole of it, to find the place in a source map. */
+ * The engine is given something to call for each error that is made. It words the error as the
+ * original does, gives it `stack` (no columns, and no line for a function that stands on one line),
+ * `fileName` and `lineNumber` of an error of syntax. What the engine keeps beside that, for Python to
+ * find the place in a source map, has line and column of each frame, and a mark after those of
+ * functions on one line. */
 
 #define ONE_LINE '\x02'
 #define FUNCTION_BYTES 65536 /* a longer function is not looked through: it has several lines */
@@ -75,7 +75,8 @@ static bool on_one_line(JSContext *ctx, JSValue function)
     return one;
 }
 
-static void add_frame(JSContext *ctx, Trace *t, JSValue site)
+/* False for a place that is no frame of a call: where an error of syntax is. */
+static bool add_frame(JSContext *ctx, Trace *t, JSValue site)
 {
     JSValue function = asked(ctx, site, "getFunction"), native = asked(ctx, site, "isNative");
     bool named = is_object(function);
@@ -102,33 +103,8 @@ static void add_frame(JSContext *ctx, Trace *t, JSValue site)
     add_text(ctx, t, "\n", 1);
     JS_FreeValue(ctx, function);
     JS_FreeValue(ctx, native);
+    return named;
 }
-
-/* Called by the engine with an error and the frames it was made in. It belongs to a class of its own
- * because the engine calls no function when the stack is used up, but any other object; a little of
- * the thread's own stack is left then. */
-static JSValue write_trace(JSContext *ctx, JSValue f, JSValue self, int argc, JSValue *argv, int flags)
-{
-    (void)f, (void)self, (void)flags;
-    Vm *vm = vm_of(ctx);
-    Trace trace = {0};
-    JS_SetMaxStackSize(vm->rt, 0);
-    for (uint32_t i = 0; argc > 1 && i <= TRACE_FRAMES_MAX; i++) {
-        JSValue site = JS_GetPropertyUint32(ctx, argv[1], i);
-        if (is_exception(site))
-            drop_exception(ctx);
-        if (!is_object(site))
-            break;
-        add_frame(ctx, &trace, site);
-        JS_FreeValue(ctx, site);
-    }
-    JS_SetMaxStackSize(vm->rt, vm->stack_now);
-    JSValue made = text_from_utf8(ctx, trace.data, trace.length);
-    js_free(ctx, trace.data);
-    return made;
-}
-
-static const JSClassDef trace_writer_def = {"Function", NULL, NULL, write_trace, NULL};
 
 /* Where ":line:column", or ":column" alone, begins at the end of a line; NULL if it does not. */
 static const char *before_number(const char *start, const char *end)
@@ -139,52 +115,202 @@ static const char *before_number(const char *start, const char *end)
     return q < end && q > start && q[-1] == ':' ? q - 1 : NULL;
 }
 
-/* A trace as scripts and clients see it. */
-static JSValue js_get_stack(JSContext *ctx, JSValue self, int magic)
+/* The trace as scripts and clients see it. */
+static JSValue shown_trace(JSContext *ctx, const Trace *t)
 {
-    (void)magic;
-    JSValue stack = JS_Call(ctx, vm_of(ctx)->stack_getter, self, 0, NULL);
-    size_t len;
-    const char *text = is_string(stack) ? JS_ToCStringLen2(ctx, &len, stack, false) : NULL;
-    if (!text)
-        return stack;
-    char *out = js_malloc(ctx, len + 1);
-    JSValue made = JS_EXCEPTION;
-    if (out) {
-        size_t n = 0;
-        const char *p = text, *end = text + len;
-        while (p < end) {
-            const char *eol = memchr(p, '\n', (size_t)(end - p));
-            const char *stop = eol ? eol : end;
-            bool marked = stop > p && stop[-1] == ONE_LINE;
-            stop -= marked;
-            bool bracket = stop > p && stop[-1] == ')';
-            const char *column = before_number(p, bracket ? stop - 1 : stop);
-            const char *line = column ? before_number(p, column) : NULL;
-            const char *cut = line ? (marked ? line : column) : stop;
-            memcpy(out + n, p, (size_t)(cut - p));
-            n += (size_t)(cut - p);
-            if (line && bracket)
-                out[n++] = ')';
-            if (eol)
-                out[n++] = '\n';
-            p = eol ? eol + 1 : end;
-        }
-        made = text_from_utf8(ctx, out, n);
-        js_free(ctx, out);
+    char *out = js_malloc(ctx, t->length + 1);
+    if (!out)
+        return JS_EXCEPTION;
+    size_t n = 0;
+    const char *p = t->data, *end = t->data + t->length;
+    while (p < end) {
+        const char *eol = memchr(p, '\n', (size_t)(end - p));
+        const char *stop = eol;
+        bool marked = stop[-1] == ONE_LINE;
+        stop -= marked;
+        bool bracket = stop[-1] == ')';
+        const char *column = before_number(p, bracket ? stop - 1 : stop);
+        const char *line = column ? before_number(p, column) : NULL;
+        const char *cut = line ? (marked ? line : column) : stop;
+        memcpy(out + n, p, (size_t)(cut - p));
+        n += (size_t)(cut - p);
+        if (line && bracket)
+            out[n++] = ')';
+        out[n++] = '\n';
+        p = eol + 1;
     }
-    JS_FreeCString(ctx, text);
-    JS_FreeValue(ctx, stack);
+    JSValue made = text_from_utf8(ctx, out, n);
+    js_free(ctx, out);
     return made;
 }
 
-static JSValue js_set_stack(JSContext *ctx, JSValue self, JSValue value, int magic)
+/* -- wording ----------------------------------------------------------------------------------- */
+
+/* Messages the original engine words differently, by the class of the error. A bar ends a beginning
+ * that is compared; otherwise the whole text must be equal. */
+static const struct {
+    ErrorClass of;
+    const char *from, *to;
+    bool internal; /* and the error is an InternalError there */
+} wording[] = {
+    {SYNTAX_ERROR, "Unexpected end of JSON input", "unexpected end of input", false},
+    {SYNTAX_ERROR, "Expected property name|", "expecting property name", false},
+    {SYNTAX_ERROR, "Expected ':' after|", "expecting ':'", false},
+    {SYNTAX_ERROR, "Expected ',' or '}'|", "expecting '}'", false},
+    {SYNTAX_ERROR, "Expected ',' or ']'|", "expecting ']'", false},
+    {SYNTAX_ERROR, "Bad control character|", "invalid character in a JSON string", false},
+    {SYNTAX_ERROR, "Bad escaped character|", "malformed escape sequence in string literal", false},
+    {SYNTAX_ERROR, "Bad Unicode escape|", "malformed escape sequence in string literal", false},
+    {SYNTAX_ERROR, "Bad UTF-8 sequence|", "invalid UTF-8 sequence", false},
+    {SYNTAX_ERROR, "No number after minus sign|", "unexpected token: '-'", false},
+    {SYNTAX_ERROR, "Unexpected number|", "unexpected token: '0'", false},
+    {SYNTAX_ERROR, "Unexpected token '\\u|", "unexpected character", false},
+    {SYNTAX_ERROR, "Unexpected token '\\x|", "unexpected character", false},
+    {SYNTAX_ERROR, "Octal literals are not allowed in strict mode",
+     "octal literals are deprecated in strict mode", false},
+    {SYNTAX_ERROR, "invalid BigInt literal", "invalid bigint literal", false},
+    {TYPE_ERROR, "BigInt are forbidden in JSON.stringify", "bigint are forbidden in JSON.stringify",
+     false},
+    {TYPE_ERROR, "cannot convert BigInt to number", "cannot convert bigint to number", false},
+    {TYPE_ERROR, "invalid value used as WeakMap key", "not an object", false},
+    {RANGE_ERROR, "BigInt division by zero", "invalid operation", false},
+    {RANGE_ERROR, "BigInt negative exponent", "invalid operation", false},
+    {RANGE_ERROR, "cannot convert to BigInt: not an integer",
+     "cannot convert to bigint: not an integer", false},
+    {RANGE_ERROR, "toString() radix argument must be between 2 and 36",
+     "radix must be between 2 and 36", false},
+    {RANGE_ERROR, "Maximum call stack size exceeded", "stack overflow", true},
+    {RANGE_ERROR, "invalid string length", "string too long", true},
+};
+
+/* Which of the engine's own classes an error is of; ERROR_CLASSES if of none. */
+static ErrorClass class_of(JSContext *ctx, JSValue e)
 {
-    (void)magic;
-    if (!is_object(self))
-        return JS_ThrowTypeError(ctx, "not an object");
-    if (JS_DefinePropertyValue(ctx, self, vm_of(ctx)->atom[ATOM_stack], JS_DupValue(ctx, value),
-                               PROP_WRITABLE | PROP_CONFIGURABLE) < 0)
-        return JS_EXCEPTION;
-    return JS_UNDEFINED;
+    JSValue proto = JS_GetPrototype(ctx, e);
+    int i = 0;
+    while (i < ERROR_CLASSES && vm_of(ctx)->error_proto[i].u.ptr != proto.u.ptr)
+        i++;
+    JS_FreeValue(ctx, proto);
+    return (ErrorClass)i;
 }
+
+static void set_message(JSContext *ctx, JSValue e, const char *text, size_t len)
+{
+    JSValue made = JS_NewStringLen(ctx, text, len);
+    if (is_exception(made) ||
+        JS_DefinePropertyValue(ctx, e, vm_of(ctx)->atom[ATOM_message], made,
+                               PROP_WRITABLE | PROP_CONFIGURABLE) < 0)
+        drop_exception(ctx);
+}
+
+/* "x is not defined", with the name in quotes. */
+static void quote_name(JSContext *ctx, JSValue e, const char *text, size_t len)
+{
+    static const char end[] = " is not defined";
+    size_t tail = sizeof end - 1, name = len > tail ? len - tail : 0;
+    if (!name || strcmp(text + name, end) || text[0] == '\'' || memchr(text, ' ', name))
+        return;
+    char *quoted = js_malloc(ctx, len + 2);
+    if (!quoted) {
+        drop_exception(ctx);
+        return;
+    }
+    quoted[0] = quoted[name + 1] = '\'';
+    memcpy(quoted + 1, text, name);
+    memcpy(quoted + name + 2, end, tail);
+    set_message(ctx, e, quoted, len + 2);
+    js_free(ctx, quoted);
+}
+
+/* Word an error of the engine as the original does. One that a script makes in the very words of the
+ * engine is taken for the engine's. */
+static void reword(JSContext *ctx, JSValue e)
+{
+    Vm *vm = vm_of(ctx);
+    ErrorClass of = class_of(ctx, e);
+    JSPropertyDescriptor own;
+    if (of == ERROR_CLASSES || JS_GetOwnProperty(ctx, &own, e, vm->atom[ATOM_message]) <= 0)
+        return;
+    size_t len;
+    const char *text = is_string(own.value) ? JS_ToCStringLen2(ctx, &len, own.value, false) : NULL;
+    if (text && of == REFERENCE_ERROR)
+        quote_name(ctx, e, text, len);
+    for (size_t i = 0; text && i < sizeof wording / sizeof *wording; i++) {
+        const char *from = wording[i].from;
+        size_t wanted = strlen(from);
+        bool begins = from[wanted - 1] == '|';
+        if (wording[i].of != of ||
+            (begins ? strncmp(text, from, wanted - 1) : strcmp(text, from)) != 0)
+            continue;
+        set_message(ctx, e, wording[i].to, strlen(wording[i].to));
+        if (wording[i].internal &&
+            JS_SetPrototype(ctx, e, vm->error_proto[INTERNAL_ERROR]) < 0)
+            drop_exception(ctx);
+        break;
+    }
+    if (text)
+        JS_FreeCString(ctx, text);
+    JS_FreeValue(ctx, own.value);
+    JS_FreeValue(ctx, own.getter);
+    JS_FreeValue(ctx, own.setter);
+}
+
+/* Where an error of syntax is, as members of the error. */
+static void place_syntax_error(JSContext *ctx, JSValue e, JSValue site)
+{
+    JSValue file = asked(ctx, site, "getFileName"), line = asked(ctx, site, "getLineNumber");
+    int flags = PROP_WRITABLE | PROP_CONFIGURABLE;
+    if (JS_DefinePropertyValueStr(ctx, e, "fileName", file, flags) < 0 ||
+        JS_DefinePropertyValueStr(ctx, e, "lineNumber", line, flags) < 0)
+        drop_exception(ctx);
+}
+
+/* -- the engine's call ------------------------------------------------------------------------- */
+
+/* Called by the engine with an error and the frames it was made in. It belongs to a class of its own
+ * because the engine calls no function when the stack is used up, but any other object; a little of
+ * the thread's own stack is left then. */
+static JSValue write_trace(JSContext *ctx, JSValue f, JSValue self, int argc, JSValue *argv, int flags)
+{
+    (void)f, (void)self, (void)flags;
+    Vm *vm = vm_of(ctx);
+    Trace trace = {0};
+    JS_SetMaxStackSize(vm->rt, 0);
+    JSValue e = argc > 0 ? argv[0] : JS_UNDEFINED;
+    bool fresh = is_object(e) && JS_IsError(e) &&
+                 JS_GetOwnProperty(ctx, NULL, e, vm->atom[ATOM_stack]) == 0;
+    if (fresh)
+        reword(ctx, e);
+    for (uint32_t i = 0; argc > 1 && i <= TRACE_FRAMES_MAX; i++) {
+        JSValue site = JS_GetPropertyUint32(ctx, argv[1], i);
+        if (is_exception(site))
+            drop_exception(ctx);
+        if (!is_object(site))
+            break;
+        if (!add_frame(ctx, &trace, site) && i == 0 && fresh)
+            place_syntax_error(ctx, e, site);
+        JS_FreeValue(ctx, site);
+    }
+    JSValue shown = fresh ? shown_trace(ctx, &trace) : JS_UNDEFINED;
+    if (fresh && !is_exception(shown)) {
+        JSValue kept[] = {e, text_from_utf8(ctx, trace.data, trace.length)};
+        JS_FreeValue(ctx, JS_Call(ctx, vm->traces_set, vm->traces, 2, kept));
+        JS_FreeValue(ctx, kept[1]);
+        JS_DefinePropertyValue(ctx, e, vm->atom[ATOM_stack], JS_DupValue(ctx, shown),
+                               PROP_WRITABLE | PROP_CONFIGURABLE);
+    }
+    if (JS_HasException(ctx))
+        drop_exception(ctx); /* no memory is left: the error goes without */
+    js_free(ctx, trace.data);
+    JS_SetMaxStackSize(vm->rt, vm->stack_now);
+    return is_exception(shown) ? JS_UNDEFINED : shown;
+}
+
+/* The trace of an error with columns and marks; undefined if the engine wrote none. */
+static JSValue exact_trace(Vm *vm, JSValue e)
+{
+    return JS_Call(vm->ctx, vm->traces_get, vm->traces, 1, &e);
+}
+
+static const JSClassDef trace_writer_def = {"Function", NULL, NULL, write_trace, NULL};
+

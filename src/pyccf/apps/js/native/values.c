@@ -284,78 +284,7 @@ static JSValue object_from(JSContext *ctx, int count, const JSAtom *atoms, const
 
 /* -- JSON -------------------------------------------------------------------------------------- */
 
-/* Messages the original engine words differently. A bar ends a beginning that is compared;
- * otherwise the whole text must be equal. */
-static const char *const wording[][3] = {
-    {"S", "Unexpected end of JSON input", "unexpected end of input"},
-    {"S", "Expected property name|", "expecting property name"},
-    {"S", "Expected ':' after|", "expecting ':'"},
-    {"S", "Expected ',' or '}'|", "expecting '}'"},
-    {"S", "Expected ',' or ']'|", "expecting ']'"},
-    {"S", "Bad control character|", "invalid character in a JSON string"},
-    {"S", "Bad escaped character|", "malformed escape sequence in string literal"},
-    {"S", "Bad Unicode escape|", "malformed escape sequence in string literal"},
-    {"S", "Bad UTF-8 sequence|", "invalid UTF-8 sequence"},
-    {"S", "No number after minus sign|", "unexpected token: '-'"},
-    {"S", "Unexpected number|", "unexpected token: '0'"},
-    {"S", "Unexpected token '\\u|", "unexpected character"},
-    {"S", "Unexpected token '\\x|", "unexpected character"},
-    {"S", "Octal literals are not allowed in strict mode",
-     "octal literals are deprecated in strict mode"},
-    {"S", "invalid BigInt literal", "invalid bigint literal"},
-    {"T", "BigInt are forbidden in JSON.stringify", "bigint are forbidden in JSON.stringify"},
-    {"T", "cannot convert BigInt to number", "cannot convert bigint to number"},
-    {"T", "invalid value used as WeakMap key", "not an object"},
-    {"R", "BigInt division by zero", "invalid operation"},
-    {"R", "BigInt negative exponent", "invalid operation"},
-    {"R", "cannot convert to BigInt: not an integer", "cannot convert to bigint: not an integer"},
-    {"R", "toString() radix argument must be between 2 and 36",
-     "radix must be between 2 and 36"},
-};
-
-/* The original's wording of a message of this engine, or NULL. */
-static const char *worded(char kind, const char *text)
-{
-    for (size_t i = 0; i < sizeof wording / sizeof *wording; i++) {
-        if (wording[i][0][0] != kind)
-            continue;
-        const char *from = wording[i][1];
-        size_t len = strlen(from);
-        if (from[len - 1] == '|' ? !strncmp(text, from, len - 1) : !strcmp(text, from))
-            return wording[i][2];
-    }
-    return NULL;
-}
-
-/* Word the message of the exception in flight like the original. */
-static JSValue reword(JSContext *ctx)
-{
-    JSValue e = JS_GetException(ctx);
-    if (is_object(e) && JS_IsError(e)) {
-        JSValue name = OPEN(vm_of(ctx), JS_GetPropertyStr(ctx, e, "name"));
-        JSValue message = OPEN(vm_of(ctx), JS_GetPropertyStr(ctx, e, "message"));
-        const char *kind = is_string(name) ? utf8_of(ctx, NULL, name) : NULL;
-        const char *text = is_string(message) ? utf8_of(ctx, NULL, message) : NULL;
-        const char *better = kind && text ? worded(kind[0], text) : NULL;
-        if (better) {
-            JSValue made = JS_NewStringLen(ctx, better, strlen(better));
-            if (!is_exception(made))
-                JS_DefinePropertyValueStr(ctx, e, "message", made,
-                                          PROP_WRITABLE | PROP_CONFIGURABLE);
-        }
-        if (kind)
-            JS_FreeCString(ctx, kind);
-        if (text)
-            JS_FreeCString(ctx, text);
-        JS_FreeValue(ctx, name);
-        JS_FreeValue(ctx, message);
-        if (JS_HasException(ctx))
-            drop_exception(ctx);
-    }
-    return JS_Throw(ctx, e);
-}
-
-/* Parse JSON bytes; syntax errors are worded like the original's. */
+/* Parse JSON bytes. */
 static JSValue parse_json(JSContext *ctx, const char *data, size_t len)
 {
     char *copy = js_malloc(ctx, len + 1);
@@ -365,7 +294,7 @@ static JSValue parse_json(JSContext *ctx, const char *data, size_t len)
     copy[len] = 0;
     JSValue v = OPEN(vm_of(ctx), JS_ParseJSON(ctx, copy, len, "<json>"));
     js_free(ctx, copy);
-    return is_exception(v) ? reword(ctx) : v;
+    return v;
 }
 
 /* -- buffers ----------------------------------------------------------------------------------- */

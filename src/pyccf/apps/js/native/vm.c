@@ -136,7 +136,7 @@ static PyObject *raise_js_error(Vm *vm)
             trace = text_or_empty(vm, stack);
             if (trace && hold(vm, trace)) {
                 Py_DECREF(exact);
-                exact = text_or_empty(vm, OPEN(vm, JS_Call(ctx, vm->stack_getter, e, 0, NULL)));
+                exact = text_or_empty(vm, OPEN(vm, exact_trace(vm, e)));
             } else if (trace) {
                 stop_script(vm);
                 Py_CLEAR(trace);
@@ -913,13 +913,67 @@ GUARDED_ONE(watch)
 
 /* -- making and ending ------------------------------------------------------------------------------ */
 
-/* Global names that the original has not: some make results depend on more than the input, and what
- * a script finds by looking for the others must not depend on who runs it. */
-static const char *const removed[] = {
-    "performance", "queueMicrotask", "atob", "btoa", "DOMException", "WeakRef",
-    "FinalizationRegistry", "DisposableStack", "AsyncDisposableStack", "SuppressedError",
-    "Iterator", "Float16Array",
+/* Names that the original has not, by the object that has them: some make results depend on more than
+ * the input, and what a script finds by looking for the others must not depend on who runs it. */
+static const struct {
+    const char *in; /* a path from the global object */
+    const char *names[17];
+} removed[] = {
+    {"Iterator.prototype",
+     {"chunks", "drop", "every", "filter", "find", "flatMap", "forEach", "includes", "join", "map",
+      "reduce", "some", "take", "toArray", "windows", "constructor"}},
+    {"Function.prototype", {"columnNumber"}},
+    {"Array", {"fromAsync"}},
+    {"RegExp", {"escape"}},
+    {"RegExp.prototype", {"unicodeSets"}},
+    {"Promise", {"try"}},
+    {"Map.prototype", {"getOrInsert", "getOrInsertComputed"}},
+    {"WeakMap.prototype", {"getOrInsert", "getOrInsertComputed"}},
+    {"Set.prototype",
+     {"difference", "intersection", "isDisjointFrom", "isSubsetOf", "isSupersetOf",
+      "symmetricDifference", "union"}},
+    {"Error", {"isError"}},
+    {"ArrayBuffer.prototype",
+     {"detached", "immutable", "maxByteLength", "resizable", "resize", "sliceToImmutable",
+      "transfer", "transferToFixedLength", "transferToImmutable"}},
+    {"SharedArrayBuffer.prototype", {"grow", "growable", "maxByteLength"}},
+    {"DataView.prototype", {"getFloat16", "setFloat16"}},
+    {"Uint8Array", {"fromBase64", "fromHex"}},
+    {"Uint8Array.prototype", {"setFromBase64", "setFromHex", "toBase64", "toHex"}},
+    {"Atomics", {"pause"}},
+    {"JSON", {"isRawJSON", "rawJSON"}},
+    {"Math", {"f16round", "sumPrecise"}},
+    {"",
+     {"performance", "queueMicrotask", "atob", "btoa", "DOMException", "WeakRef",
+      "FinalizationRegistry", "DisposableStack", "AsyncDisposableStack", "SuppressedError",
+      "Iterator", "Float16Array"}},
 };
+
+static void delete_name(JSContext *ctx, JSValue object, const char *name)
+{
+    JSAtom atom = JS_NewAtom(ctx, name);
+    JS_DeleteProperty(ctx, object, atom, 0);
+    JS_FreeAtom(ctx, atom);
+}
+
+static void remove_names(JSContext *ctx, JSValue global)
+{
+    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
+        JSValue object = JS_DupValue(ctx, global);
+        for (const char *name = removed[i].in; *name;) {
+            size_t len = strcspn(name, ".");
+            JSAtom atom = JS_NewAtomLen(ctx, name, len);
+            JSValue member = JS_GetProperty(ctx, object, atom);
+            JS_FreeAtom(ctx, atom);
+            JS_FreeValue(ctx, object);
+            object = member;
+            name += len + (name[len] == '.');
+        }
+        for (const char *const *name = removed[i].names; *name; name++)
+            delete_name(ctx, object, *name);
+        JS_FreeValue(ctx, object);
+    }
+}
 
 /* The global object has no tag of its own in the original. */
 static void untag_global(JSContext *ctx, JSValue global)
@@ -974,6 +1028,45 @@ static JSValue js_notify(JSContext *ctx, JSValue self, int argc, JSValue *argv)
     return none;
 }
 
+static JSValue prototype_of(JSContext *ctx, JSValue global, const char *name)
+{
+    JSValue constructor = JS_GetPropertyStr(ctx, global, name);
+    JSValue proto = JS_GetPropertyStr(ctx, constructor, "prototype");
+    JS_FreeValue(ctx, constructor);
+    return proto;
+}
+
+/* Errors are written down by traces.c; nothing of how shows. */
+static int furnish_errors(Vm *vm, JSValue global)
+{
+    JSContext *ctx = vm->ctx;
+    JSValue functions = prototype_of(ctx, global, "Function");
+    vm->function_text = JS_GetPropertyStr(ctx, functions, "toString");
+    JS_FreeValue(ctx, functions);
+    for (int i = 0; i < ERROR_CLASSES; i++)
+        vm->error_proto[i] = prototype_of(ctx, global, error_names[i]);
+    JSValue error = JS_GetPropertyStr(ctx, global, "Error");
+    JSValue proto = JS_GetPropertyStr(ctx, error, "prototype");
+    JSValue weak_map = JS_GetPropertyStr(ctx, global, "WeakMap");
+    JSValue weak_maps = JS_GetPropertyStr(ctx, weak_map, "prototype");
+    vm->traces = JS_CallConstructor(ctx, weak_map, 0, NULL);
+    vm->traces_get = JS_GetProperty(ctx, weak_maps, vm->atom[ATOM_get]);
+    vm->traces_set = JS_GetProperty(ctx, weak_maps, vm->atom[ATOM_set]);
+    JS_FreeValue(ctx, weak_maps);
+    JS_FreeValue(ctx, weak_map);
+    if (!is_object(error) || !is_object(proto) || !is_object(vm->traces))
+        return -1;
+    delete_name(ctx, proto, "stack");
+    JS_SetPropertyStr(ctx, error, "stackTraceLimit", js_int(TRACE_FRAMES_MAX));
+    JS_SetPropertyStr(ctx, error, "prepareStackTrace", JS_NewObjectClass(ctx, vm->trace_class));
+    delete_name(ctx, error, "captureStackTrace");
+    delete_name(ctx, error, "stackTraceLimit");
+    delete_name(ctx, error, "prepareStackTrace");
+    JS_FreeValue(ctx, proto);
+    JS_FreeValue(ctx, error);
+    return 0;
+}
+
 static int furnish(Vm *vm)
 {
     JSContext *ctx = vm->ctx;
@@ -981,11 +1074,7 @@ static int furnish(Vm *vm)
     for (int i = 0; i < ATOM_COUNT; i++)
         vm->atom[i] = JS_NewAtom(ctx, atom_names[i]);
     JSValue global = JS_GetGlobalObject(ctx);
-    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
-        JSAtom atom = JS_NewAtom(ctx, removed[i]);
-        JS_DeleteProperty(ctx, global, atom, 0);
-        JS_FreeAtom(ctx, atom);
-    }
+    remove_names(ctx, global);
     untag_global(ctx, global);
     JSValue atomics = JS_GetPropertyStr(ctx, global, "Atomics");
     vm->notify = JS_GetPropertyStr(ctx, atomics, "notify");
@@ -995,37 +1084,9 @@ static int furnish(Vm *vm)
                                   PROP_WRITABLE | PROP_CONFIGURABLE) < 0)
         return -1;
     JS_FreeValue(ctx, atomics);
-    JSValue function = JS_GetPropertyStr(ctx, global, "Function");
-    JSValue functions = JS_GetPropertyStr(ctx, function, "prototype");
-    vm->function_text = JS_GetPropertyStr(ctx, functions, "toString");
-    JS_FreeValue(ctx, functions);
-    JS_FreeValue(ctx, function);
-    JSValue error = JS_GetPropertyStr(ctx, global, "Error");
-    JSValue proto = JS_GetPropertyStr(ctx, error, "prototype");
+    if (furnish_errors(vm, global) < 0)
+        return -1;
     JS_FreeValue(ctx, global);
-    if (!is_object(error) || !is_object(proto))
-        return -1;
-    JS_SetPropertyStr(ctx, error, "stackTraceLimit", js_int(TRACE_FRAMES_MAX));
-    JS_SetPropertyStr(ctx, error, "prepareStackTrace", JS_NewObjectClass(ctx, vm->trace_class));
-    static const char *const v8[] = {"captureStackTrace", "stackTraceLimit", "prepareStackTrace"};
-    for (size_t i = 0; i < 3; i++) {
-        JSAtom atom = JS_NewAtom(ctx, v8[i]);
-        JS_DeleteProperty(ctx, error, atom, 0);
-        JS_FreeAtom(ctx, atom);
-    }
-    JSPropertyDescriptor d;
-    if (JS_GetOwnProperty(ctx, &d, proto, vm->atom[ATOM_stack]) <= 0)
-        return -1;
-    vm->stack_getter = d.getter;
-    JS_FreeValue(ctx, d.value);
-    JS_FreeValue(ctx, d.setter);
-    JSValue getter, setter;
-    done |= define_accessor(ctx, proto, vm->atom[ATOM_stack], js_get_stack, js_set_stack, 0,
-                            PROP_CONFIGURABLE, &getter, &setter);
-    JS_FreeValue(ctx, getter);
-    JS_FreeValue(ctx, setter);
-    JS_FreeValue(ctx, proto);
-    JS_FreeValue(ctx, error);
 
     for (int i = 0; i < KV_SIZE; i++)
         vm->kv_method[i] = magic_function(ctx, js_kv_method, kv_ops[i].name, kv_ops[i].argc, i);
@@ -1081,7 +1142,10 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     vm->kv_per_request = per_request;
     vm->shut = 1;
     watcher_add(vm);
-    vm->stack_getter = vm->function_text = vm->rpc_template = vm->notify = JS_UNDEFINED;
+    for (int i = 0; i < ERROR_CLASSES; i++)
+        vm->error_proto[i] = JS_UNDEFINED;
+    vm->traces = vm->traces_get = vm->traces_set = JS_UNDEFINED;
+    vm->function_text = vm->rpc_template = vm->notify = JS_UNDEFINED;
     for (int i = 0; i < 3; i++)
         vm->lazy[i] = vm->lazy_getter[i] = vm->lazy_setter[i] = vm->body_method[i] = JS_UNDEFINED;
     for (int i = 0; i < 8; i++)

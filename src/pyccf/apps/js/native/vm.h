@@ -4,6 +4,16 @@
 
 enum { NATIVE_ARGS_MAX = 8, NATIVES_MAX = 128, SLOTS = 8 };
 enum { TRACE_FRAMES_MAX = 64 };
+
+/* Classes of errors that the engine makes. */
+typedef enum {
+    SYNTAX_ERROR, TYPE_ERROR, RANGE_ERROR, REFERENCE_ERROR, INTERNAL_ERROR, ERROR_CLASSES
+} ErrorClass;
+
+static const char *const error_names[ERROR_CLASSES] = {
+    "SyntaxError", "TypeError", "RangeError", "ReferenceError", "InternalError",
+};
+
 enum { KV_READ = 1, KV_WRITE = 2 };
 enum { STYLE_COMMA, STYLE_PLAIN, STYLE_ANY };
 
@@ -71,7 +81,8 @@ typedef struct Vm {
 
     JSClassID kv_class, trace_class;
     JSAtom atom[ATOM_COUNT];
-    JSValue stack_getter, function_text;
+    JSValue function_text, error_proto[ERROR_CLASSES];
+    JSValue traces, traces_get, traces_set; /* a WeakMap: error → trace with columns and marks */
     bool tells_lines; /* of every frame of a trace, also where the original has none */
     JSValue kv_method[8]; /* has get forEach version set delete clear size */
     JSValue body_method[3];
