@@ -370,9 +370,7 @@ def test_an_error_has_what_the_originals_has() -> None:
     assert _eval(interpreter, text) == "message,stack"
     text = "const e = Error('m'); e.stack = 5; try { throw e } catch (c) { return c.stack }"
     assert _eval(interpreter, text) == "5"
-    text = (
-        "try { new Function('\\n(') } catch (e) { return [e.fileName, typeof e.lineNumber].join() }"
-    )
+    text = "try { new Function('(') } catch (e) { return e.fileName + typeof e.lineNumber }"
     assert _eval(interpreter, text) == "<input>number"
     many = "let n = 0; for (let i = 0; i < 1e5; i++) try { null.x } catch (e) { n++ } return n"
     assert _eval(interpreter, many) == "100000"

@@ -165,3 +165,39 @@ def test_traces_of_every_kind(call: str, shown: str) -> None:
     told = bench.call("GET", "/f").body.decode()
     assert shown in told
     assert "\x02" not in told
+
+
+ODD = """
+const odd = {["\\n"]() { null.x }, [")\\n("]() { null.x }, ["\\x02"]() { null.x }, [""]() { null.x }};
+function deep(n) { if (n) return deep(n - 1) + 1; null.x }
+export function names() {
+  const told = [];
+  for (const k in odd) try { odd[k]() } catch (e) { told.push(e.stack) }
+  return {body: {told}};
+}
+export function full(request) {
+  const kept = [];
+  try { for (;;) kept.push(new ArrayBuffer(Number(request.query))); } catch (e) { kept.pop(); }
+  let n = 0;
+  for (let i = 0; i < 500; i++) try { deep(i % 60) } catch (e) { n++; try { kept.push(e.stack) } catch {} }
+  return {body: String(n)};
+}
+"""
+
+
+def test_names_that_look_like_a_trace() -> None:
+    bench = JsBench()
+    bench.install({"a.js": ODD}, {"GET /names": "a.js:names"})
+    told = bench.call("GET", "/names").json()["told"]  # type: ignore
+    assert len(told) == 4
+    assert all("names (a.js:" in one for one in told)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1000, 333, 40])
+@pytest.mark.parametrize("heap", [3 << 20, 900_000])
+def test_a_trace_is_left_out_where_no_memory_is_left(size: int, heap: int) -> None:
+    bench = JsBench()
+    bench.install({"a.js": ODD}, {"GET /full": "a.js:full"})
+    bench.options(max_heap_bytes=heap)
+    answer = bench.call("GET", f"/full?{size}")
+    assert (answer.status, answer.body) == (200, b"500")

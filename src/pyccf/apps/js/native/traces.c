@@ -125,10 +125,10 @@ static JSValue shown_trace(JSContext *ctx, const Trace *t)
     const char *p = t->data, *end = t->data + t->length;
     while (p < end) {
         const char *eol = memchr(p, '\n', (size_t)(end - p));
-        const char *stop = eol;
-        bool marked = stop[-1] == ONE_LINE;
+        const char *stop = eol ? eol : end; /* memory may have run out within a line */
+        bool marked = stop > p && stop[-1] == ONE_LINE;
         stop -= marked;
-        bool bracket = stop[-1] == ')';
+        bool bracket = stop > p && stop[-1] == ')';
         const char *column = before_number(p, bracket ? stop - 1 : stop);
         const char *line = column ? before_number(p, column) : NULL;
         const char *cut = line ? (marked ? line : column) : stop;
@@ -136,8 +136,9 @@ static JSValue shown_trace(JSContext *ctx, const Trace *t)
         n += (size_t)(cut - p);
         if (line && bracket)
             out[n++] = ')';
-        out[n++] = '\n';
-        p = eol + 1;
+        if (eol)
+            out[n++] = '\n';
+        p = eol ? eol + 1 : end;
     }
     JSValue made = text_from_utf8(ctx, out, n);
     js_free(ctx, out);
