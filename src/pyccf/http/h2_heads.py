@@ -117,7 +117,7 @@ class Reply:
     def __init__(self, response: bytes) -> None:
         head, _, body = response.partition(b"\r\n\r\n")
         line, *rest = head.split(b"\r\n")
-        fields = ((name, value) for name, _, value in (field.partition(b": ") for field in rest))
+        fields = [(name, value) for name, _, value in (field.partition(b": ") for field in rest)]
         self.headers = response_head(line[9:12], fields)
         self.body = body
 
