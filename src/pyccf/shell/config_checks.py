@@ -49,6 +49,12 @@ def check(config: NodeConfig) -> None:
     if config.command.start is not None:
         subject = config.command.start.service_subject_name
         _check_subject("command.start.service_subject_name", subject)
+    if config.command.join is not None and not config.command.join.target_rpc_address.port:
+        raise ConfigError(
+            f"command.join.target_rpc_address: {config.command.join.target_rpc_address.host} names"
+            " no port.",
+            hint='Write "host:port" of a node of the service.',
+        )
     if config.command.recover is not None:
         _check_recovery(config, config.command.recover)
 

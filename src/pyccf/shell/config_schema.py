@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pyccf.http.limits import HttpLimits
 from pyccf.types import Json
 
 PORT_MAX = 65535
@@ -126,6 +127,18 @@ class HttpConfiguration(Section, frozen=True):
     max_concurrent_streams_count: int = 100
     initial_window_size_bytes: int = 64 * 1024
     max_frame_size_bytes: int = 16 * 1024
+
+    @property
+    def limits(self) -> HttpLimits:
+        """The same, as the protocols know them."""
+        return HttpLimits(
+            max_body_size=self.max_body_size_bytes,
+            max_header_size=self.max_header_size_bytes,
+            max_headers_count=self.max_headers_count,
+            max_concurrent_streams_count=self.max_concurrent_streams_count,
+            initial_window_size=self.initial_window_size_bytes,
+            max_frame_size=self.max_frame_size_bytes,
+        )
 
 
 class NodeByRole(Section, frozen=True, tag="NodeByRole"):

@@ -24,7 +24,7 @@ from typing import Any, assert_never
 
 from pyccf.attest import virtual
 from pyccf.errors import InvalidLedger, LocalError, PyccfError, StorageError
-from pyccf.http.limits import SHARED_SIZE_MAX, HttpLimits
+from pyccf.http.limits import SHARED_SIZE_MAX
 from pyccf.http.message import Request
 from pyccf.http.room import Room
 from pyccf.http.session import Session
@@ -54,7 +54,7 @@ from pyccf.observe.log import LogSink
 from pyccf.shell import config as cfg
 from pyccf.shell import sealing, start
 from pyccf.shell.config import ExitCode, NodeConfig
-from pyccf.shell.config_schema import HTTP2, RpcInterface
+from pyccf.shell.config_schema import HTTP2
 from pyccf.shell.fetch import fetch
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.shell.install import install_endpoints
@@ -168,7 +168,10 @@ class Program:
             self.config.output_files.node_to_node_address_file,
             {"node_to_node_interface": node_address},
         )
-        limits = {name: _limits(i) for name, i in network.rpc_interfaces.items()}
+        limits = {
+            name: interface.http_configuration.limits
+            for name, interface in network.rpc_interfaces.items()
+        }
         # Enough for the largest request that any interface lets in.
         room = Room(max([SHARED_SIZE_MAX, *(of.held_size_max for of in limits.values())]))
         for name, interface in network.rpc_interfaces.items():
@@ -562,18 +565,6 @@ def refuse(sink: LogSink, error: PyccfError, code: int) -> int:
     sink.log("fatal", "", error.message)
     print(error.explain(), file=sys.stderr)
     return int(code)
-
-
-def _limits(interface: RpcInterface) -> HttpLimits:
-    http = interface.http_configuration
-    return HttpLimits(
-        max_body_size=http.max_body_size_bytes,
-        max_header_size=http.max_header_size_bytes,
-        max_headers_count=http.max_headers_count,
-        max_concurrent_streams_count=http.max_concurrent_streams_count,
-        initial_window_size=http.initial_window_size_bytes,
-        max_frame_size=http.max_frame_size_bytes,
-    )
 
 
 def _unix() -> UnixSeconds:

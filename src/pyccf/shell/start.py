@@ -104,7 +104,10 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
     )
     if recovering and not disk.last and not snapshots.candidates():
         raise LocalError(
-            f"There is no ledger to recover in {ledger.directory}.",
+            " ".join(
+                [f"There is no ledger to recover in {ledger.directory}."]
+                + [f"{note.rstrip('.')}." for note in disk.notes]
+            ),
             hint="Put the ledger files of the service there, or name their directories in"
             " ledger.read_only_directories. See what files hold: pyccf recover inspect DIR",
         )

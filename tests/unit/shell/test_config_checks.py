@@ -39,6 +39,7 @@ def changed(folder: Path, key: str, value: Any) -> cfg.NodeConfig:
         ("node_certificate.subject_alt_names", ["iPAddress:x"], "not an IP address"),
         ("node_certificate.subject_alt_names", ["dNSName:ä"], "not a name in ASCII"),
         ("command.start.service_subject_name", "O=", "O is empty"),
+        ("command", {"type": "Join", "join": {"target_rpc_address": "h"}}, "h names no port"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_key(
