@@ -124,6 +124,19 @@ def test_real_evidence_holds(service: Service, data: bytes) -> None:
         snapshot.check_evidence(found, proven, LedgerSecrets([LedgerSecret(1, bytes(32))]))
 
 
+def test_evidence_that_a_recovery_cut_off_is_of_the_service_before(
+    service: Service, data: bytes
+) -> None:
+    """At its seqno the ledger has another service's entry by now, under another secret."""
+    found = parse(data)
+    proven = verify(found, service.parts.service.cert_pem)
+    after = LedgerSecret(found.seqno + 1, bytes(32))
+    known = service.parts.secrets.all()
+    snapshot.check_evidence(found, proven, LedgerSecrets([*known, after]))
+    with pytest.raises(InvalidLedger, match="did not record it"):
+        snapshot.check_evidence(found, proven, LedgerSecrets([after]))
+
+
 def test_evidence_must_come_after_the_snapshot(service: Service, data: bytes) -> None:
     receipt = parse(data).receipt
     components = receipt["leaf_components"]
