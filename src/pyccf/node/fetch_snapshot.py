@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pyccf.codec.text import load_json
-from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger, InvalidReceipt, RemoteError
 from pyccf.ledger import snapshot
+from pyccf.ledger.certchain import key_of
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.node.restore import Restorable, judge
 
@@ -224,7 +224,7 @@ def _previous_identity(answer: Answer) -> str | None:
         pem = told.get("previous_service_identity") if isinstance(told, dict) else None
         if not isinstance(pem, str):
             return None
-        certs.public_key(pem)
+        key_of(pem)
     except ValueError:
         return None
     return pem

@@ -26,6 +26,7 @@ from pyccf.consensus.viewlog import ViewLog
 from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.kv.tx import Tx
+from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import FORCE_CHUNK_BEFORE, PREFIX_SIZE, VIEW_MASK
 from pyccf.ledger.secrets import LedgerSecret
 from pyccf.ledger.signature import CWT_ISS, CWT_SUB
@@ -292,7 +293,7 @@ class PublicRecovery:
 def _key_of(pem: Json) -> bytes | None:
     """The key of a certificate, None if it is none."""
     try:
-        return certs.public_key(pem if isinstance(pem, str) else "").der
+        return key_of(pem if isinstance(pem, str) else "").der
     except ValueError:
         return None
 
