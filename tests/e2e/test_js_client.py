@@ -191,12 +191,15 @@ async function use(): Promise<string> {
   const state: string = (await client.getNodeState()).state;
   const proposal: GovApi.Proposals_Proposal = await client.propose([{ name: "x", args: {} }]);
   await client.vote(proposal.proposalId, true);
+  const pair = await crypto.subtle.generateKey(
+    { name: "ECDSA", namedCurve: "P-384" }, false, ["sign"]);
+  const kept: Identity = await Identity.withKey("pem", pair.privateKey);
   const proven: Proven = await client.verifyReceipt(await client.receipt("2.3"));
   // @ts-expect-error an id is a text
   await client.proposalsGet({ proposalId: 5 });
   // @ts-expect-error there is no such method
   await client.getNodeNothing();
-  return state + proven.root;
+  return state + proven.root + kept.id;
 }
 export { Client, Identity, use, verifyReceipt };
 """

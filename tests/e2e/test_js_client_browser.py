@@ -151,16 +151,23 @@ def test_a_key_that_the_browser_keeps_signs(sandbox: Sandbox, browser: Chrome) -
     said = play(
         sandbox,
         browser,
-        """
+        r"""
         const user = await load(info.users[0]);
         const reply = await connect({ identity: user }).postSigned("/app/signed", "my words");
+        const der = Uint8Array.from(
+          atob(info.users[0].key.split("-----")[2].replace(/\s/g, "")), (c) => c.charCodeAt(0));
+        const algorithm = { name: "ECDSA", namedCurve: "P-384" };
+        const kept = await crypto.subtle.importKey("pkcs8", der, algorithm, false, ["sign"]);
+        const same = await Identity.withKey(info.users[0].cert, kept);
+        const again = await connect({ identity: same }).postSigned("/app/signed", "more");
         const wrong = await load({ ...info.users[0], key: info.members[0].key })
           .catch((error) => error.message);
-        return [reply.check().json(), user.id, wrong];
+        return [reply.check().json(), again.check().json(), user.id, wrong];
         """,
     )
-    told, user, wrong = said
+    told, again, user, wrong = said
     assert told == [user, "my words"]
+    assert again == [user, "more"]
     assert wrong == "the key is not that of the certificate"
 
 

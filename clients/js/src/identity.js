@@ -23,15 +23,18 @@ export class Identity {
     const curve = curveOfPrivateKey(der);
     const algorithm = { name: "ECDSA", namedCurve: curve.name };
     const key = await crypto.subtle.importKey("pkcs8", der, algorithm, false, ["sign"]);
-    return Identity.withKey(certificate, key, curve);
+    if (curve !== certificate.key.curve) throw new TypeError("the key is not that of the certificate");
+    return Identity.withKey(certificatePem, key);
   }
 
-  /** An identity whose key WebCrypto holds; it need not be extractable. */
-  static async withKey(certificate, key, curve = certificate.key.curve) {
+  /** An identity whose key WebCrypto holds; it need not be extractable. The certificate is PEM. */
+  static async withKey(certificatePem, key) {
+    const certificate = Certificate.parse(certificatePem);
+    const { curve } = certificate.key;
     const sign = async (data) =>
       new Uint8Array(await crypto.subtle.sign({ name: "ECDSA", hash: curve.hash }, key, data));
     const probe = utf8("does this key belong to this certificate?");
-    if (curve !== certificate.key.curve || !(await certificate.key.verify(await sign(probe), probe))) {
+    if (!(await certificate.key.verify(await sign(probe), probe))) {
       throw new TypeError("the key is not that of the certificate");
     }
     return new Identity(certificate, await certificate.fingerprint(), sign, curve);

@@ -50,6 +50,8 @@ export class Identity {
   readonly id: string;
   /** Read a certificate and its private key (PKCS#8), both PEM. */
   static load(certificatePem: string, keyPem: string): Promise<Identity>;
+  /** A certificate (PEM) and its key, which WebCrypto holds and need not give away. */
+  static withKey(certificatePem: string, key: CryptoKey): Promise<Identity>;
 }
 
 /** What a service answered. */

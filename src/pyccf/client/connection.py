@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
@@ -36,7 +36,7 @@ from pyccf.client.errors import (
 )
 from pyccf.client.retry import READS, Pause, may_try_again
 from pyccf.client.signing import Identity
-from pyccf.client.steps import Hands, Rest, Send, Steps, conversation, send
+from pyccf.client.steps import Hands, Rest, Send, Steps, conversation, fetch, send
 from pyccf.codec.text import dump_json, load_json, unb64
 from pyccf.errors import LocalError
 from pyccf.types import Json, TxID
@@ -128,7 +128,7 @@ class Connection(Hands):
         *,
         cert: str | Path | None = None,
         key: str | Path | None = None,
-        token: str | Callable[[], str] | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
         timeout_s: float = TIMEOUT_S,
         patience_s: float = 0.0,
         transport: httpx2.MockTransport | None = None,
@@ -139,7 +139,7 @@ class Connection(Hands):
 
         `service_cert`, `cert` and `key` are paths of PEM files; the service certificate may also be
         given as PEM text. `token` is a bearer token (JWT) to send with each request, or what gives
-        one that is still good (without waiting for anything, in an event loop). `timeout_s` bounds
+        one that is still good; for AsyncClient it may be a coroutine function. `timeout_s` bounds
         one exchange; for `patience_s` in all, a request that was not executed is sent again. Raises
         LocalError for files that cannot be used. `transport` and the clocks are for tests.
         """
@@ -187,11 +187,13 @@ class Connection(Hands):
         `json` is sent as JSON, `content` as it is. With `wait` the answer comes once the
         transaction is committed; past `wait_timeout_ms` (by default the client's own patience) it
         is 504 CommitTimeout. Raises Unreachable (no node was reached), Unanswered (a node was, and
-        may have executed the request) and Untrusted.
+        may have executed the request), Untrusted, and LocalError for what HTTP does not allow.
         """
         sent = dict(headers or {})
         if self._token is not None:
-            token = self._token if isinstance(self._token, str) else self._token()
+            token = self._token
+            if not isinstance(token, str):
+                token = yield from fetch(token)
             sent.setdefault("authorization", f"Bearer {token}")
         timeout_s = self._timeout_s
         if json is not None:
@@ -325,6 +327,12 @@ class Connection(Hands):
                 # A kept connection may have been closed by the node since its last use.
                 if attempts == 0:
                     raise _failure(method, url, error) from error
+            except httpx2.LocalProtocolError:
+                # Not chained: what it quotes may be a secret.
+                raise LocalError(
+                    "The request cannot be sent: a header holds what HTTP does not allow",
+                    hint="Is there a line break or a blank at the end of a token or a header?",
+                ) from None
             except httpx2.RequestError as error:
                 raise _failure(method, url, error) from error
 

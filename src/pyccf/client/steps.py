@@ -1,8 +1,8 @@
 """One text for two clients: requests as conversations, held by whoever has the hands.
 
 A method of the client is written once, as a generator. It yields what is to be done, a request to
-`Send` or a `Rest` to take, is resumed with what came of it, and returns what the caller wants. It
-opens no socket and does not sleep.
+`Send`, a `Rest` to take, a token to `Fetch`, is resumed with what came of it, and returns what the
+caller wants. It opens no socket and does not sleep.
 
 `Blocking` does what is asked at once, `Awaiting` lets an event loop do it, and `conversation` makes
 of the generator a method that returns the answer for the one and a coroutine for the other. A
@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
 
 import httpx2
 import msgspec
+
+from pyccf.errors import LocalError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,10 +43,18 @@ class Rest(msgspec.Struct, frozen=True):
     seconds: float
 
 
-Outcome: TypeAlias = httpx2.Response | httpx2.RequestError | None
-"""What came of a step: of a `Send` a response or why there is none, of a `Rest` nothing."""
+class Fetch(msgspec.Struct, frozen=True):
+    """Call this for a text; what it raises ends the conversation."""
 
-Steps: TypeAlias = Generator[Send | Rest, Outcome, T]
+    source: Callable[[], str | Awaitable[str]]
+
+
+Step: TypeAlias = Send | Rest | Fetch
+
+Outcome: TypeAlias = httpx2.Response | httpx2.RequestError | str | None
+"""What came of a `Send` (a response, or why there is none) or of a `Fetch`; nothing of a `Rest`."""
+
+Steps: TypeAlias = Generator[Step, Outcome, T]
 """A conversation that returns a T."""
 
 
@@ -54,7 +64,7 @@ class Done(msgspec.Struct, Generic[T], frozen=True):
     answer: T
 
 
-def advance(steps: Steps[T], outcome: Outcome) -> Send | Rest | Done[T]:
+def advance(steps: Steps[T], outcome: Outcome) -> Step | Done[T]:
     """Tell a conversation what came of its last step (None at first); what it wants next."""
     try:
         return steps.send(outcome)
@@ -67,7 +77,14 @@ def send(request: Send) -> Steps[httpx2.Response]:
     outcome = yield request
     if isinstance(outcome, httpx2.RequestError):
         raise outcome
-    assert outcome is not None, "a Send is resumed with what came of it"
+    assert isinstance(outcome, httpx2.Response), "a Send is resumed with what came of it"
+    return outcome
+
+
+def fetch(source: Callable[[], str | Awaitable[str]]) -> Steps[str]:
+    """The text that a source gives."""
+    outcome = yield Fetch(source)
+    assert isinstance(outcome, str), "a Fetch is resumed with a text"
     return outcome
 
 
@@ -103,10 +120,18 @@ class Blocking(Hands):
             step = advance(steps, self._do(step))
         return step.answer
 
-    def _do(self, step: Send | Rest) -> Outcome:
+    def _do(self, step: Step) -> Outcome:
         if isinstance(step, Rest):
             self._sleep(step.seconds)
             return None
+        if isinstance(step, Fetch):
+            text = step.source()
+            if not isinstance(text, str):
+                raise LocalError(
+                    "What gives the token is asynchronous, and this client is not",
+                    hint="Take AsyncClient, or a function that returns the token.",
+                )
+            return text
         try:
             return self._http.request(**msgspec.structs.asdict(step))
         except httpx2.RequestError as error:
@@ -138,10 +163,13 @@ class Awaiting(Hands):
             step = advance(steps, await self._do(step))
         return step.answer
 
-    async def _do(self, step: Send | Rest) -> Outcome:
+    async def _do(self, step: Step) -> Outcome:
         if isinstance(step, Rest):
             await self._sleep(step.seconds)
             return None
+        if isinstance(step, Fetch):
+            text = step.source()
+            return text if isinstance(text, str) else await text
         try:
             return await self._http.request(**msgspec.structs.asdict(step))
         except httpx2.RequestError as error:

@@ -306,3 +306,15 @@ def test_a_node_of_another_service_is_not(serve: Serve) -> None:
     with client, pytest.raises(Untrusted, match="cannot be trusted") as caught:
         client.node_state()
     assert len(caught.value.explain().splitlines()) == 2
+
+
+@pytest.mark.parametrize("token", ["secret\n", "secret\r\nx: y", ""])
+def test_what_http_does_not_allow_is_not_sent_nor_told(serve: Serve, token: str) -> None:
+    service = service_pair("service")
+    key, cert = node_pair(service)
+    port = serve(cert, key)
+    client = Client(f"https://127.0.0.1:{port}", service[1], token=token)
+    with client, pytest.raises(LocalError, match="cannot be sent") as caught:
+        client.post("/app/x", json=1)
+    assert caught.value.__cause__ is None
+    assert "secret" not in caught.value.explain()

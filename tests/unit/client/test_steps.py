@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 
 import httpx2
 import pytest
@@ -19,6 +19,7 @@ from pyccf.client import (
     Unreachable,
 )
 from pyccf.client.steps import Awaiting, conversation
+from pyccf.errors import LocalError
 from pyccf.types import TxID
 from support.fake_service import NOW, URLS, FakeService
 
@@ -26,7 +27,11 @@ Handler = Callable[[httpx2.Request], object]
 
 
 def make(
-    service: FakeService, member: Identity, handle: Handler | None = None, patience_s: float = 0.0
+    service: FakeService,
+    member: Identity,
+    handle: Handler | None = None,
+    patience_s: float = 0.0,
+    token: Callable[[], str | Awaitable[str]] | None = None,
 ) -> AsyncClient:
     """An asynchronous client of the fake service, whose clock is the service's."""
     client = AsyncClient(
@@ -35,6 +40,7 @@ def make(
         cert=member.cert_path,
         key=member.key_path,
         patience_s=patience_s,
+        token=token,
         transport=httpx2.MockTransport(handle or service.handle),  # type: ignore[arg-type]
         unix_time=lambda: float(NOW),
         monotonic=lambda: service.clock,
@@ -204,3 +210,33 @@ def test_a_write_that_broke_off_is_not_sent_again(service: FakeService, member: 
 
     asyncio.run(run())
     assert len(service.requests) == 1
+
+
+def test_tokens_may_be_waited_for(service: FakeService, member: Identity) -> None:
+    service.on("GET", "/app/x", "1")
+
+    async def fresh() -> str:
+        await asyncio.sleep(0)
+        return "waited-for"
+
+    async def run() -> None:
+        for token in (fresh, lambda: "at-once"):
+            async with make(service, member, token=token) as client:
+                await client.get("/app/x")
+
+    asyncio.run(run())
+    sent = [request.headers["authorization"] for request in service.requests]
+    assert sent == ["Bearer waited-for", "Bearer at-once"]
+    transport = httpx2.MockTransport(service.handle)
+
+    class Later:
+        def __await__(self) -> Generator[None, None, str]:
+            yield
+            return "never"
+
+    with (
+        Client(URLS, member.cert_pem, token=Later, transport=transport) as client,
+        pytest.raises(LocalError, match="asynchronous"),
+    ):
+        client.get("/app/x")
+    assert len(service.requests) == 2
