@@ -16,7 +16,10 @@ from pyccf.ledger.entry import Entry, parse
 from pyccf.ledger.signature import is_signature
 from pyccf.shell.disk import LedgerDisk
 from support.joining import make_primary
+from support.recovering import Recovered
 from support.snapshots import claim, make_service, record, take
+from unit.node.test_recover import former, revive
+from unit.node.test_recover import put as put_value
 
 
 class Made(NamedTuple):
@@ -174,3 +177,35 @@ def test_a_damaged_snapshot_leads_nowhere(made: Made, tmp_path: Path) -> None:
         assert report.snapshot is None
         assert verdict(report, name)[0] in (Verdict.DAMAGED, Verdict.FOREIGN)
         assert verdict(report, name)[1]
+
+
+def test_services_that_recovered_each_other_belong_together(tmp_path: Path) -> None:
+    """Of the second one only a snapshot is left, which says who came before it."""
+    old = former()
+    second = Recovered(old.ledger, old.identity, seed=100)
+    revive(second)
+    third = Recovered(second.ledger, second.identity, seed=200)
+    third.tick()
+    consortium = old.consortium(third)
+    consortium.accept(second.identity, third.identity)
+    consortium.restore()
+    for service in (second, third):
+        put_value(service, "x", "y")
+        for _ in range(4):
+            service.tick()
+    parsed = [parse(data) for data in old.ledger]
+    entries = [Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf) for e in parsed]
+    disk = LedgerDisk(tmp_path / "ledger")
+    disk.append(entries)
+    disk.close()
+    before = recovered(inspect([tmp_path]))
+    ((name, data),) = third.snapshots.items()
+    put(tmp_path, (name, data))
+    report = inspect([tmp_path])
+    assert (recovered(report), verdict(report, name)[0]) == (before, Verdict.FOREIGN)
+    put(tmp_path, *second.snapshots.items())
+    report = inspect([tmp_path])
+    assert recovered(report) == seqno_of(name) > before
+    assert report.identity == third.identity
+    assert report.recovery_count == 2
+    assert report.snapshot == str(tmp_path / name)
