@@ -129,7 +129,11 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "recursion_depth.1MiB": "frames have another size; the limit is scaled to match to 1 %",
         "huge_array_len.details": "an error object is thrown, not null",
     },
-    "governance": {"apply_throws.recursion": "at most 64 frames are traced"},
+    "governance": {
+        "apply_throws.recursion": "at most 64 frames are traced",
+        "apply_throws.loop": _STATEMENT,
+        "resolve_return.loop": _STATEMENT,
+    },
     "engine": {
         "props.Object": _ENGINE,
         "props.Symbol": _ENGINE,
