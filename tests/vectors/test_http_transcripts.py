@@ -84,7 +84,9 @@ def test_status_lines_carry_the_same_reason(name: str) -> None:
         if "reason" in response:
             assert REASONS[response["status"]] == response["reason"]
             checked += 1
-        if "body" in response and exchange["request"].get("method") != "HEAD":
+        # We send no body with 204, whatever the application says.
+        bodiless = exchange["request"].get("method") == "HEAD" or response["status"] == 204
+        if "body" in response and not bodiless:
             # Headers were recorded as a sorted object; encoding them changes nothing.
             data = encode_response(response["status"], response["headers"], content(response))
             assert data.endswith(b"\r\n\r\n" + content(response))
