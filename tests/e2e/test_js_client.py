@@ -182,6 +182,41 @@ def test_fetch_carries_it_too(sandbox: Sandbox) -> None:
     assert said == ["PartOfNetwork", "string"]
 
 
+def test_an_answer_that_does_not_come(sandbox: Sandbox) -> None:
+    """Neither carrier waits for ever; with `wait` both wait as long as the service, and longer."""
+    said = play(
+        sandbox,
+        """
+        const { createServer } = await import("node:net");
+        const server = createServer(() => {}).listen(0, "127.0.0.1");
+        await new Promise((ready) => server.on("listening", ready));
+        const there = `127.0.0.1:${server.address().port}`;
+        const told = [];
+        const ask = (client) => client.getNodeState().catch((error) => told.push(error.name));
+        await ask(new Client({ url: `http://${there}`, timeoutMs: 100 }));
+        const silent = await connect(
+          `https://${there}`, { serviceCert: info.service, timeoutMs: 100 });
+        await ask(silent);
+        silent.close(); server.unref();
+        const seen = [];
+        const carry = async (method, url, headers, body, timeoutMs) => {
+          seen.push([headers["x-pyccf-wait-timeout-ms"] ?? null, timeoutMs]);
+          return { status: 204, headers: {}, body: new Uint8Array() };
+        };
+        const client = new Client({ url: info.url, carry, timeoutMs: 1000 });
+        await client.get("/x");
+        await client.post("/x", { wait: "commit" });
+        await client.post("/x", { wait: "receipt", waitTimeoutMs: 20000 });
+        say([told, seen]);
+        process.exit(0);
+        """,
+    )
+    assert said == [
+        ["TooLate", "TooLate"],
+        [[None, 1000], ["1000", 6000], ["20000", 25000]],
+    ]
+
+
 CHECKED = """
 import { Client, GovApi, Identity, Proven, verifyReceipt } from "pyccf-client";
 import { connect } from "pyccf-client/node";

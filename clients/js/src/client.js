@@ -10,6 +10,9 @@ import { verifyReceipt } from "./receipt.js";
 
 const REDIRECTS_MAX = 5;
 const REDIRECTS = [301, 302, 307, 308];
+const TIMEOUT_MS = 10_000;
+/** How much longer than the service's own patience its answer is waited for. */
+const MARGIN_MS = 5_000;
 const WAIT_MS = 10_000;
 const PAUSE_MS = [10, 20, 50, 100, 200];
 const API_VERSION = "2024-07-01";
@@ -55,25 +58,32 @@ export class Reply {
 
 /** Carries requests by `fetch`, which trusts whom the browser trusts and follows redirects itself. */
 export function byFetch(options = {}) {
-  return async (method, url, headers, body) => {
-    const answer = await fetch(url, { ...options, method, headers, body: body ?? undefined });
-    return {
-      status: answer.status,
-      headers: Object.fromEntries(answer.headers),
-      body: new Uint8Array(await answer.arrayBuffer()),
-    };
+  return async (method, url, headers, body, timeoutMs = TIMEOUT_MS) => {
+    const late = AbortSignal.timeout(timeoutMs);
+    const signal = options.signal === undefined ? late : AbortSignal.any([late, options.signal]);
+    try {
+      const answer = await fetch(url, { ...options, signal, method, headers, body: body ?? undefined });
+      return {
+        status: answer.status,
+        headers: Object.fromEntries(answer.headers),
+        body: new Uint8Array(await answer.arrayBuffer()),
+      };
+    } catch (error) {
+      throw error.name === "TimeoutError" ? new TooLate(`No answer from ${url} within ${timeoutMs} ms`) : error;
+    }
   };
 }
 
 export class Client extends Endpoints {
   /** See `ClientOptions` in client.d.ts. */
-  constructor({ url, carry = byFetch(), serviceCertificate, identity, token, now = Date.now }) {
+  constructor({ url, carry = byFetch(), serviceCertificate, identity, token, timeoutMs = TIMEOUT_MS, now = Date.now }) {
     super();
     this.url = url;
     this.serviceCertificate = serviceCertificate;
     this.identity = identity;
     this._carry = carry;
     this._token = token;
+    this._timeoutMs = timeoutMs;
     this._now = now;
   }
 
@@ -86,14 +96,19 @@ export class Client extends Endpoints {
     }
     const token = typeof this._token === "function" ? await this._token() : this._token;
     if (token !== undefined) sent["authorization"] ??= `Bearer ${token}`;
-    if (wait !== undefined) sent["x-pyccf-wait"] = wait;
-    if (waitTimeoutMs !== undefined) sent["x-pyccf-wait-timeout-ms"] = String(waitTimeoutMs);
+    let timeoutMs = this._timeoutMs;
+    if (wait !== undefined) {
+      const patience = waitTimeoutMs ?? timeoutMs;
+      sent["x-pyccf-wait"] = wait;
+      sent["x-pyccf-wait-timeout-ms"] = String(patience);
+      timeoutMs = patience + MARGIN_MS;
+    }
     let url = new URL(path, this.url);
     for (const [name, value] of Object.entries(params ?? {})) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
     for (let left = REDIRECTS_MAX; ; left--) {
-      const answer = await this._carry(method, url.href, sent, body);
+      const answer = await this._carry(method, url.href, sent, body, timeoutMs);
       const target = answer.headers.location;
       if (!REDIRECTS.includes(answer.status) || target === undefined) {
         return new Reply(answer.status, answer.headers, answer.body);

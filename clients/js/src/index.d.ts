@@ -74,6 +74,7 @@ export type Carry = (
   url: string,
   headers: Record<string, string>,
   body: Uint8Array | undefined,
+  timeoutMs?: number,
 ) => Promise<{ status: number; headers: Record<string, any>; body: Uint8Array }>;
 
 /** Carries requests by `fetch`: whom to trust is the browser's affair. */
@@ -90,6 +91,8 @@ export interface ClientOptions {
   identity?: Identity;
   /** A bearer token, or what gives one that is still good. */
   token?: string | (() => string | Promise<string>);
+  /** How long one answer is waited for, 10 s by default; then TooLate is thrown. */
+  timeoutMs?: number;
   /** The time in milliseconds. */
   now?: () => number;
 }

@@ -5,7 +5,6 @@ export function byNode(options: {
   serviceCertificate?: string;
   certificate?: string;
   key?: string;
-  timeoutMs?: number;
 }): Carry & { close(): void };
 
 /** A client that trusts the service certificate alone, from paths of PEM files. */
@@ -15,6 +14,5 @@ export function connect(
     serviceCert: string;
     cert?: string;
     key?: string;
-    timeoutMs?: number;
-  } & Partial<Pick<ClientOptions, "token" | "now">>,
+  } & Partial<Pick<ClientOptions, "token" | "timeoutMs" | "now">>,
 ): Promise<Client & { close(): void }>;

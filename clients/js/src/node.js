@@ -7,6 +7,7 @@ import { readFile } from "node:fs/promises";
 import { Agent, request } from "node:https";
 
 import { Client } from "./client.js";
+import { TooLate } from "./errors.js";
 import { Identity } from "./identity.js";
 
 const TIMEOUT_MS = 10_000;
@@ -16,14 +17,14 @@ const BODY_MAX = 256 * 1024 * 1024;
  * Carries requests over TLS with Node's own client. Without an agent of one's own the service
  * certificate must be given: Node would trust every public authority instead.
  */
-export function byNode({ serviceCertificate, certificate, key, timeoutMs = TIMEOUT_MS, agent }) {
+export function byNode({ serviceCertificate, certificate, key, agent }) {
   if (agent === undefined && !serviceCertificate) throw new TypeError("give the service certificate, which is all that is trusted");
   agent ??= new Agent({ ca: serviceCertificate, cert: certificate, key, keepAlive: true });
-  const carry = (method, url, headers, body) =>
+  const carry = (method, url, headers, body, timeoutMs = TIMEOUT_MS) =>
     new Promise((resolve, reject) => {
       const length = body === undefined ? {} : { "content-length": String(body.length) };
       const asked = request(url, { method, headers: { ...headers, ...length }, agent, timeout: timeoutMs });
-      asked.on("timeout", () => asked.destroy(new Error(`no answer from ${url} within ${timeoutMs} ms`)));
+      asked.on("timeout", () => asked.destroy(new TooLate(`No answer from ${url} within ${timeoutMs} ms`)));
       asked.on("error", reject);
       asked.on("response", (answer) => {
         const chunks = [];
@@ -50,7 +51,7 @@ export async function connect(url, { serviceCert, cert, key, ...options }) {
     [serviceCert, cert, key].map((path) => (path === undefined ? undefined : readFile(path, "utf8"))),
   );
   const identity = certificate && secret ? await Identity.load(certificate, secret) : undefined;
-  const carry = byNode({ serviceCertificate, certificate, key: secret, timeoutMs: options.timeoutMs });
+  const carry = byNode({ serviceCertificate, certificate, key: secret });
   const client = new Client({ url, carry, serviceCertificate, identity, ...options });
   client.close = carry.close;
   return client;
