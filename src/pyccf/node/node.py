@@ -66,7 +66,7 @@ from pyccf.node.outputs import (
 from pyccf.node.replica import Replica
 from pyccf.node.snapshots import TX_COUNT as SNAPSHOT_TX_COUNT
 from pyccf.node.snapshots import Snapshotter
-from pyccf.node.states import INITIALIZED, READING_PUBLIC_LEDGER
+from pyccf.node.states import INITIALIZED, PART_OF_NETWORK, READING_PUBLIC_LEDGER
 from pyccf.node.states import TAKES_PART as TAKES_PART
 from pyccf.node.waiting import (
     Wish,
@@ -87,6 +87,9 @@ SIGNATURE_TX_COUNT = 5000
 SIGNATURE_DELAY_MS = 1000
 UNCOMMITTED_MAX = 10_000
 KEY_REFRESH_INTERVAL: Millis = 30 * 60 * 1000
+FLUSH_MS: Millis = 25
+"""How long entries wait at most for the next signature, or a message's worth of them, before peers
+are sent them: few large messages cost a peer far less than many small ones."""
 HAND_OVER_MS = 1000
 """How long a primary that asked another node to stand orders nothing."""
 
@@ -186,7 +189,8 @@ class Node:
         self._ordering_from: Millis = 0
         """Before this time nothing is ordered: another node was asked to stand."""
         self._flush_due = False
-        """Peers are to be sent what is new when this step is over: a signature, or a tick."""
+        """Peers are to be sent what is new when this step is over."""
+        self._flushed_at: Millis = 0
         self.tidy_due = False
         """A retirement was committed: it is to be recorded when this step is over."""
         self.record_retired: Callable[[], None] = _nobody
@@ -542,9 +546,8 @@ class Node:
         consensus = self.consensus
         if self.state in TAKES_PART:
             consensus.tick(elapsed)
-            # Entries wait for the next tick, the next signature or a message's worth of them: few
-            # large messages cost peers far less than one for each turn of the loop.
-            self._flush_due = consensus.can_replicate
+            if consensus.can_replicate and now - self._flushed_at >= FLUSH_MS:
+                self._flush_due = True
         if consensus.can_replicate and (
             consensus.should_sign
             or (
@@ -559,13 +562,23 @@ class Node:
         if self.membership.retired:
             self.dismiss("before this node was retired")
         self.historical.tick(now)
-        if self.state == "PartOfNetwork":
+        if self.state == PART_OF_NETWORK:
             self._declared.tick()
             self.indexes.tick(now)
         if len(self.feeds):
             self.feeds.tick()
         for passes in self.conversations:
             passes(now)
+
+    @property
+    def at_ease(self) -> bool:
+        """Whether ticks may be seldom: another node leads, and nothing goes on with each one."""
+        return (
+            self.state == PART_OF_NETWORK
+            and self.consensus.primary not in (None, self.node_id)
+            and not (self.historical.busy or len(self.indexes) or len(self.feeds))
+            and not self.snapshots.cutting
+        )
 
     def dismiss(self, when: str) -> None:
         """Answer everybody who still waits or listens: this node learns of no more commits."""
@@ -606,6 +619,7 @@ class Node:
             self.forwarder.hand_out()
         if self._flush_due:
             self._flush_due = False
+            self._flushed_at = self.now
             self.consensus.flush()
         out, self._outputs = self._outputs, []
         return out

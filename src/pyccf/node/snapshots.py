@@ -161,6 +161,11 @@ class Snapshotter:
 
     # --- cutting --------------------------------------------------------------------------------
 
+    @property
+    def cutting(self) -> bool:
+        """Whether a snapshot is being cut."""
+        return bool(self._cuts)
+
     def tick(self) -> None:
         """Go on cutting, a few milliseconds."""
         if self._cuts and self._cuts[0].step():

@@ -70,6 +70,11 @@ GC_YOUNG_OBJECTS = 50_000
 """Objects made and not freed between two looks of the collector at the youngest ones."""
 GC_MIDDLE_RUNS = 20
 GC_FULL_RUNS = 100
+EASE_S = 0.05
+"""Time between ticks of a node that needs none but to notice that nobody leads: each one wakes the
+process, which costs as much as taking over ten entries."""
+EASE_ELECTION = 20
+"""At least so many of them are in an election timeout."""
 IDLE_ELECTIONS = 4
 """Election timeouts after which an unused connection between nodes is closed."""
 REPLAY_ENTRIES_MAX = 500
@@ -237,7 +242,11 @@ class Program:
         if self._disk.notes:
             self._log_notes()
         if not self._over:
-            loop.call_later(max(self.config.tick_interval_us / 1e6, 0.001), self._tick)
+            tick_s = max(self.config.tick_interval_us / 1e6, 0.001)
+            if self._node.at_ease:
+                election_s = self.config.consensus.election_timeout_ms / 1000
+                tick_s = max(tick_s, min(EASE_S, election_s / EASE_ELECTION))
+            loop.call_later(tick_s, self._tick)
 
     # --- what listeners and peers call ----------------------------------------------------------
 

@@ -66,19 +66,19 @@ def test_a_message_tells_what_precedes_its_entries_and_what_is_committed() -> No
 def test_many_bytes_do_not_wait_for_the_end_of_the_turn() -> None:
     node = leader("a b")
     for _ in range(3):
-        node.order("x" * 30_000)
+        node.order("x" * 50_000)
     assert ranges(node, "a") == [(5, 7)]
 
 
-def test_messages_carry_about_64_kib() -> None:
+def test_messages_carry_about_128_kib() -> None:
     node = leader("a b")
-    for _ in range(400):
+    for _ in range(4000):
         node.raft._saw_entries(1, 8192)
     for _ in range(20):
         node.order("x")
     node.raft.flush()
     first, last = ranges(node, "a")[0]
-    assert last - first + 1 == 64 // 8
+    assert last - first + 1 == 128 // 8
 
 
 def test_a_message_never_spans_views() -> None:

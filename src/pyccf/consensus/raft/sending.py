@@ -5,7 +5,8 @@ Messages are pipelined: what was sent is taken to have arrived until an answer s
 `window` entries are under way to it and at most `messages_max` messages go in one turn; it gets
 more when it confirms. While the window or the way is full it gets heartbeats only. A message never
 spans views. Unlike CCF, which sends at the next heartbeat or after 20,000 bytes, a node asks for
-what is new to be sent at the end of each of its turns (`flush`), so that writes commit sooner.
+what is new to be sent with each signature and a few times between heartbeats (`flush`), so that
+writes commit sooner.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class RaftSettings(msgspec.Struct, frozen=True):
     pre_vote: bool = True
     """Whether a node asks if it would win before it starts a new view."""
 
-    batch_bytes: int = 64 * 1024
+    batch_bytes: int = 128 * 1024
     """About how many bytes of entries go into one message, and how many wait at most."""
     batch_entries: int = 1000
     """How many entries go into one message at most."""

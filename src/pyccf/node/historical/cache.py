@@ -378,6 +378,11 @@ class Historical:
 
     # --- time and room --------------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to read, or somebody waits."""
+        return bool(self._wanted or self._waiters)
+
     def tick(self, now: Millis) -> None:
         """Time passed: forget what nobody used, give up on who waits too long, read on."""
         self._now = now

@@ -87,6 +87,10 @@ class Indexer:
 
     # --- how far they are -----------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._indexes)
+
     def tick(self, now: Millis) -> None:
         """Time passed: show the next batch to whoever wants it."""
         if not self._indexes or now < self._waits_until:
