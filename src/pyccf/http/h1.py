@@ -104,6 +104,11 @@ class Parser:
             self._bound(data)
         return done
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a request that is not complete yet."""
+        return self._head_size + self._body_size
+
     # Called by httptools.
 
     def on_message_begin(self) -> None:

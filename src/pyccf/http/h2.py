@@ -43,11 +43,9 @@ from pyccf.http.failure import ParseFailure, refused_body
 from pyccf.http.h2_frames import BadFrame, FrameGuard
 from pyccf.http.h2_heads import Malformed, Reply, response_head, take_head
 from pyccf.http.limits import (
-    ANSWERS_WAITING_MAX,
     FIELD_COST,
     NUISANCE_MAX,
     REQUEST_COST,
-    RESERVE_SIZE,
     RESET_COST,
     SILENT_FORGIVEN,
     TINY_DATA,
@@ -125,8 +123,7 @@ class Server:
 
     def __init__(self, limits: HttpLimits, room: Room | None = None) -> None:
         self._limits = limits
-        self._room = Room() if room is None else room
-        self._holding = Holding(self._room)
+        self._holding = Holding(Room() if room is None else room)
         self._guard = FrameGuard(limits.max_frame_size, limits.head_block_max)
         self._library = _library(limits)
         self._receiving: dict[int, _Receiving] = {}
@@ -197,7 +194,7 @@ class Server:
     @property
     def crowded(self) -> bool:
         """Whether answers that wait keep others from being made."""
-        return self.waiting >= (RESERVE_SIZE if self._room.scarce else ANSWERS_WAITING_MAX)
+        return self._holding.crowded(self.waiting)
 
     def relax(self) -> None:
         """Some time passed (about a second): what a client did before is forgiven."""

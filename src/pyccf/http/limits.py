@@ -31,11 +31,10 @@ REQUEST_COST, FIELD_COST = 800, 80
 """Bytes of memory that a begun HTTP/2 request, and each of its headers, takes beside what they say:
 a header is announced with a few bytes."""
 RESERVE_SIZE = 128 * KB
-"""Bytes that each HTTP/2 connection may hold in any case, of begun requests and waiting answers."""
+"""Bytes that each connection may hold in any case, of begun requests and waiting answers."""
 SHARED_SIZE_MAX = 256 * MB
-"""Bytes that all HTTP/2 connections of a node may hold beyond their reserves (a larger
-`max_body_size` raises it); when they do, requests beyond the reserve are refused, or wait until
-answers are out."""
+"""Bytes that all connections of a node may hold beyond their reserves (a larger `max_body_size`
+raises it); when they do, requests beyond the reserve are refused, or wait until answers are out."""
 NUISANCE_MAX = 1000
 """HTTP/2 frames of one connection that ask for nothing, between two sweeps (about a second)."""
 RESET_COST = 5

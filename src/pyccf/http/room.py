@@ -1,14 +1,14 @@
-"""How much memory all HTTP/2 connections of a node hold together.
+"""How much memory all client connections of a node hold together.
 
-One HTTP/2 connection may begin many requests before it ends one, and let many answers wait. What it
-holds is bounded for itself (`HttpLimits.held_size_max`); here it is bounded over all of them: each
-connection has a reserve that nobody takes from it, and what it holds beyond comes out of one pot.
-So a few clients that hold all they can leave the others what requests of usual size need.
+A connection holds requests that are not complete, or not handled yet, and answers that wait for the
+client or for others before them. For itself it is bounded by the limits of its interface; here all
+are bounded together: each has a reserve that nobody takes from it, and what it holds beyond comes
+out of one pot. So clients that hold all they can leave the others what usual requests need.
 """
 
 from __future__ import annotations
 
-from pyccf.http.limits import RESERVE_SIZE, SHARED_SIZE_MAX
+from pyccf.http.limits import ANSWERS_WAITING_MAX, RESERVE_SIZE, SHARED_SIZE_MAX
 
 
 class Room:
@@ -45,6 +45,10 @@ class Holding:
         self._room.left -= self._beyond(size)
         self.size += size
         assert self.size >= 0, "what is given back was held"
+
+    def crowded(self, waiting: int) -> bool:
+        """Whether so many bytes of answers that wait keep others from being made."""
+        return waiting >= (RESERVE_SIZE if self._room.scarce else ANSWERS_WAITING_MAX)
 
     def clear(self) -> None:
         """Hold nothing."""

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pyccf.http.h1 import ParseFailure, Parser
-from pyccf.http.limits import ANSWERS_WAITING_MAX, PIPELINE_MAX
+from pyccf.http.limits import PIPELINE_MAX
 from pyccf.http.message import Request, encode_error, encode_stream_head
+from pyccf.http.room import Holding
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX, Deliver, Flow, Source
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class _Slot:
         dialogue = self.dialogue
         if dialogue is not None:
             self.dialogue = None
-            dialogue.waiting += len(answer)
+            dialogue.wait(len(answer))
             dialogue.delivered()
 
 
@@ -143,14 +144,16 @@ class Dialogue1:
         "_ending",
         "_farewell",
         "_handler",
+        "_holding",
         "_in_turn",
         "_interface",
         "_parser",
+        "_partial",
         "_pouring",
         "_queue",
         "_session",
         "_stepping",
-        "waiting",
+        "_waiting",
         "wire",
     )
 
@@ -168,8 +171,9 @@ class Dialogue1:
         self._pouring = False  # a part of a streamed answer is about to be sent
         self._stepping = False
         """A request waits for its step at the end of this turn of the loop."""
-        self.waiting = 0
-        """Bytes of answers that are there, and wait for others before them."""
+        self._holding = Holding(interface.room)
+        self._partial = 0  # bytes of a request that is not complete yet
+        self._waiting = 0  # bytes of answers that are there, and wait for others before them
         self._session = interface.open_session(peer_cert)
         self._session.deferrer = self._defer
         self._session.streamer = self._stream
@@ -203,6 +207,10 @@ class Dialogue1:
             self._bid_farewell(failure.encode())
             requests = failure.requests
         else:
+            if (self._partial or not requests) and not self._hold_request():
+                self._bid_farewell(BUSY)
+                self.go_on()
+                return
             if len(requests) == 1 and not self._queue and not self._backlog and not self._stepping:
                 self._stepping = True
                 self._interface.turns.step_soon(self, requests[0])
@@ -229,6 +237,7 @@ class Dialogue1:
         self._drop_answers()
         self._backlog.clear()
         self._stepping = False
+        self._holding.clear()
         self._handler.close_session(self._session)
 
     # Requests and answers.
@@ -310,7 +319,7 @@ class Dialogue1:
             self._ending = True
             if queue:
                 queue.append(_Slot(None, self._farewell))
-                self.waiting += len(self._farewell)
+                self.wait(len(self._farewell))
             else:
                 out.append(self._farewell)
         if out:
@@ -354,7 +363,7 @@ class Dialogue1:
             size += len(answer)
             if queue:
                 queue.append(_Slot(None, answer))
-                self.waiting += len(answer)
+                self.wait(len(answer))
             else:
                 out.append(answer)
         if handled:
@@ -362,7 +371,21 @@ class Dialogue1:
 
     def _has_room(self) -> bool:
         """Whether more answers may be owed."""
-        return len(self._queue) < PIPELINE_MAX and self.waiting < ANSWERS_WAITING_MAX
+        return len(self._queue) < PIPELINE_MAX and not self._holding.crowded(self._waiting)
+
+    def _hold_request(self) -> bool:
+        """Count what an unfinished request takes; False if there is no room for it."""
+        more = self._parser.unfinished - self._partial
+        if not self._holding.fits(more):
+            return False
+        self._partial += more
+        self._holding.add(more)
+        return True
+
+    def wait(self, size: int) -> None:
+        """So many bytes of answers wait for others before them, more or less."""
+        self._waiting += size
+        self._holding.add(size)
 
     def _take_ready(self, out: list[bytes]) -> None:
         """The answers that nothing has to be waited for."""
@@ -372,7 +395,7 @@ class Dialogue1:
             if answer is None:
                 return
             out.append(answer)
-            self.waiting -= len(answer)
+            self.wait(-len(answer))
             queue.popleft()
 
     def _take_pieces(self, out: list[bytes]) -> None:
@@ -394,7 +417,7 @@ class Dialogue1:
         """Nobody is going to get the answers that are still owed."""
         slots = list(self._queue)
         self._queue.clear()
-        self.waiting = 0
+        self.wait(-self._waiting)
         for slot in slots:
             if isinstance(slot, _StreamSlot):
                 slot.drop()

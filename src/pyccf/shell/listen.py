@@ -70,8 +70,8 @@ class Listener:
     `tls=False` makes it plain TCP (authority Unsecured). `http2` makes it speak HTTP/2 and nothing
     else: what is spoken is fixed, not negotiated. With TLS, connections are refused until
     `set_certificate` was called. `idle_timeout_s` None keeps idle connections for ever.
-    `session_ids` gives ids unique among the listeners of a node, `room` is what their HTTP/2
-    connections share.
+    `session_ids` gives ids unique among the listeners of a node, `room` is the memory that
+    their connections share.
     """
 
     def __init__(

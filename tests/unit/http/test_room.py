@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyccf.http.limits import RESERVE_SIZE
+from pyccf.http.limits import ANSWERS_WAITING_MAX, RESERVE_SIZE
 from pyccf.http.room import Holding, Room
 
 
@@ -32,6 +32,16 @@ def test_what_is_there_already_may_overdraw_the_pot() -> None:
     assert not requests.fits(RESERVE_SIZE + 1)
     answers.clear()
     assert (room.left, answers.size) == (100, 0)
+
+
+def test_fewer_answers_wait_when_there_is_little_left() -> None:
+    room = Room(100)
+    one = Holding(room)
+    assert not one.crowded(ANSWERS_WAITING_MAX - 1)
+    assert one.crowded(ANSWERS_WAITING_MAX)
+    Holding(room).add(RESERVE_SIZE + 100)
+    assert not one.crowded(RESERVE_SIZE - 1)
+    assert one.crowded(RESERVE_SIZE)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * RESERVE_SIZE)), max_size=60))

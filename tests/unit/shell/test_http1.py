@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pyccf.http.limits import ANSWERS_WAITING_MAX
+from pyccf.http.limits import ANSWERS_WAITING_MAX, RESERVE_SIZE
+from pyccf.http.room import Room
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX
 from pyccf.shell import listen, wire
+from pyccf.shell.http1 import BUSY
 from support.listening import Script, answer, ask, connect, half_closing, listening, run, until
 from support.streaming import Tap, Well
 
@@ -307,6 +309,58 @@ def test_late_answers_count_as_waiting_too() -> None:
             assert "/held" not in handler.handled
             handler.deferred["/later1"](answer("1"))
             await client.expect(answer("1") + large + answer("/now") + answer("/held"))
+
+    run(test())
+
+
+def upload(size: int, *, sent: int) -> bytes:
+    head = f"POST /x HTTP/1.1\r\ncontent-length: {size}\r\n\r\n"
+    return head.encode() + b"x" * sent
+
+
+@both_kinds
+def test_all_connections_together_hold_only_so_much(tls: bool) -> None:
+    async def test() -> None:
+        room = Room(400_000)
+        handler = Script()
+        async with listening(handler, tls=tls, room=room) as listener:
+            greedy = await connect(listener)
+            greedy.send(upload(500_000, sent=400_000))
+            await until(lambda: room.left == RESERVE_SIZE - 1)
+            second = await connect(listener)
+            second.send(upload(500_000, sent=400_000))
+            assert await second.rest() == BUSY, "there is no room for it"
+            await second.close()
+            await until(lambda: room.left == RESERVE_SIZE - 1)
+            usual = await connect(listener)
+            for _ in range(3):
+                usual.send(upload(100_000, sent=50_000))
+                await asyncio.sleep(0.01)
+                usual.send(b"x" * 50_000)
+                await usual.expect(answer("/x"))
+            greedy.send(b"x" * 100_000)
+            await greedy.expect(answer("/x"))
+            await until(lambda: room.left == 400_000)
+            await greedy.close()
+            await usual.close()
+        assert room.left == 400_000
+
+    run(test())
+
+
+@both_kinds
+def test_what_a_connection_held_is_free_when_it_is_gone(tls: bool) -> None:
+    async def test() -> None:
+        room = Room()
+        at_first = room.left
+        handler, _ = streaming()
+        handler.script["/large"] = lambda session, request: answer("x" * 200_000)
+        async with listening(handler, tls=tls, room=room) as listener:
+            client = await connect(listener)
+            client.send(ask("/stream") + ask("/large") + upload(900_000, sent=300_000))
+            await until(lambda: room.left < at_first - 300_000)
+            await client.close()
+            await until(lambda: room.left == at_first)
 
     run(test())
 
