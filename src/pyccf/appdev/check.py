@@ -33,10 +33,14 @@ class NoScript(Exception):
 
 
 def compile_script(name: str, source: str) -> None:
-    """See that a script that imports nothing compiles. Raises NoScript."""
+    """See that a script of governance compiles, which can import nothing. Raises NoScript."""
     modules = _Modules({name: source})
     try:
         modules.compile(name)
+    except NoScript:
+        if modules.asked:
+            raise NoScript(f"It imports {modules.asked[0]}, and can import nothing", None) from None
+        raise
     finally:
         modules.close()
 

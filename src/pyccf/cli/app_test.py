@@ -75,14 +75,15 @@ def _run(folder: Path, files: Sequence[str], wanted: str, timeout_ms: int, out: 
     modules = {module["name"]: module["module"] for module in app.modules}
     endpoints = app.metadata["endpoints"]
     assert isinstance(endpoints, dict), "find_app checked this"
-    for problem in problems_of(app):
+    problems = problems_of(app)
+    for problem in problems:
         out.line(f"The application cannot run as it is: {problem}")
     results = []
     for file in [_below(folder, file) for file in files] or test_files(folder):
         result = run_file(folder, file, modules, endpoints, wanted=wanted, timeout_ms=timeout_ms)
         results.append(result)
         _tell(result, out)
-    return _summary(results, wanted, out)
+    return _summary(results, problems, wanted, out)
 
 
 def _below(folder: Path, file: str) -> str:
@@ -135,13 +136,13 @@ def _indented(text: str, out: Output) -> None:
         out.line(f"          {line}")
 
 
-def _summary(results: list[FileResult], wanted: str, out: Output) -> int:
+def _summary(results: list[FileResult], problems: list[str], wanted: str, out: Output) -> int:
     counts = dict.fromkeys(_MARKS, 0)
     for result in results:
         for test in result.tests:
             counts[test.status] += 1
     broken = sum(result.error is not None for result in results)
-    out.result({"files": results, **counts, "not_loaded": broken})
+    out.result({"files": results, **counts, "not_loaded": broken, "problems": problems})
     told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
     if broken:
         told += f"{', ' if told else ''}{broken} file(s) not loaded"

@@ -75,3 +75,5 @@ def test_a_script_alone() -> None:
     with pytest.raises(NoScript, match="SyntaxError") as caught:
         compile_script("x", "// one\nexport function f( {")
     assert caught.value.line == 2
+    with pytest.raises(NoScript, match=r"It imports a\.js, and can import nothing"):
+        compile_script("x", "import { a } from './a.js';")

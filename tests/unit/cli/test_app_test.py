@@ -62,6 +62,9 @@ def test_a_broken_application_is_told_of_first(
     (folder / "src" / "a.js").write_text("export const f = () => ({;")
     assert main(["app", "test", str(folder)]) == 0
     assert lines(capsys)[0].startswith("The application cannot run as it is: a.js:1: SyntaxError:")
+    assert main(["app", "test", str(folder), "--json"]) == 0
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem.startswith("a.js:1: SyntaxError:")
 
 
 def test_files_are_named_from_there_or_from_here(
