@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography import x509
+
 from pyccf.codec.text import unb64
-from pyccf.crypto import certs
 from pyccf.crypto.keys import Curve
 from replay import http2, joiners
 from replay.nodes import MAIN, Nodes
@@ -487,27 +488,47 @@ def handshake(replay: LiveReplay, exchange: Exchange) -> list[str]:
     assert isinstance(made, ssl.SSLSocket)
     try:
         cipher = made.cipher()
-        facts = {
+        facts: dict[str, Any] = {
             "version": made.version(),
             "cipher": cipher[0] if cipher else None,
             "alpn_selected": made.selected_alpn_protocol(),
         }
         der = made.getpeercert(binary_form=True)
+        if "then_http1_request_status" in wanted:
+            facts["then_http1_request_status"] = _status_of(line, replay.nodes.address(0, MAIN))
     finally:
         line.close()
-    found = [f"{k} {v}, not {wanted[k]}" for k, v in facts.items() if wanted.get(k) != v]
-    ours = certs.pem_to_der(wanted["server_certificate"]) if "server_certificate" in wanted else b""
-    if ours and der and _names(der) != _names(ours):
-        found.append(f"certificate {_names(der)}, not {_names(ours)}")
-    return found
+    if der:
+        facts.update(_certified(der))
+    differ = [k for k, v in facts.items() if k in wanted and _told(wanted[k]) != v]
+    return [f"{k} {facts[k]}, not {wanted[k]}" for k in differ]
 
 
-def _names(der: bytes) -> tuple[str, str]:
-    """Issuer and subject of a certificate."""
-    from cryptography import x509
+def _status_of(line: Line, host: tuple[str, int]) -> int | None:
+    """What a request gets as HTTP/1.1."""
+    line.send(f"GET /node/version HTTP/1.1\r\nhost: {host[0]}:{host[1]}\r\n\r\n".encode())
+    try:
+        return Reply(line.reply(head=False, timeout_s=SILENCE_S)).status
+    except NoAnswer:
+        return None
 
+
+def _told(fact: Any) -> Any:
+    """Names that a certificate tells more than once count once."""
+    return sorted(set(fact)) if isinstance(fact, list) else fact
+
+
+def _certified(der: bytes) -> dict[str, Any]:
+    """What a recording tells of a node's certificate."""
     cert = x509.load_der_x509_certificate(der)
-    return cert.issuer.rfc4514_string(), cert.subject.rfc4514_string()
+    issuer, subject = cert.issuer.rfc4514_string(), cert.subject.rfc4514_string()
+    names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {
+        "server_certificate_issuer": issuer,
+        "server_certificate_subject": subject,
+        "self_signed": issuer == subject,
+        "subject_alt_names": sorted({str(name.value) for name in names}),
+    }
 
 
 def crowd(replay: LiveReplay, exchange: Exchange) -> list[str]:

@@ -189,19 +189,32 @@ def test_requests_that_do_not_reach_a_script() -> None:
     tally.close()
 
 
-def test_modules_that_cannot_be_installed() -> None:
+def test_modules_of_a_service() -> None:
+    """Those that cannot be installed, and when interpreters forget their state."""
     node = Node()
     tally = Tally("modules")
-    row: dict[str, Json] = {"js_module": "ok.js", "js_function": "f"}
-    good = {"ok.js": "export function f() { return {body: {n: 1}}; }", "lib.js": "export let x=1;"}
+    sources = {str(p["module"]): str(p["source"]) for p in _probes("modules") if "source" in p}
+    good = {name: sources[name] for name in ("state.js", "lib.js")}
+    row: dict[str, Json] = {"js_module": "state.js", "js_function": "f"}
+    reused = {"POST /ok": {**row, "interpreter_reuse": {"key": "state"}}}
     for probe in _probes("modules"):
         name = str(probe["name"]).removeprefix("modules.")
         if "set_js_app.bytecode" in name:
             module = {str(probe["module"]): str(probe["source"])}
             reply = node.propose(_set_js_app({**good, **module}, {"POST /ok": row}))
-        elif name == "flush.after_set_js_app":
-            assert node.propose(_set_js_app(good, {"POST /ok": row})).status == 200
+        elif name == "flush.before":
+            assert node.propose(_set_js_app(good, reused)).status == 200
+            for _ in range(3):  # probes of reuse came before
+                node.service.call("POST", "/app/ok")
             reply = node.service.call("POST", "/app/ok")
+        elif name == "flush.after_refresh_bytecode":
+            assert node.propose({"name": "refresh_js_app_bytecode_cache"}).status == 200
+            reply = node.service.call("POST", "/app/ok")
+        elif name == "flush.after_set_js_app":
+            assert node.propose(_set_js_app(good, reused)).status == 200
+            reply = node.service.call("POST", "/app/ok")
+        elif name == "js_metrics":
+            reply = node.service.call("GET", "/node/js_metrics")
         elif probe["status"] == 404:
             reply = node.send(_message(probe))
         else:

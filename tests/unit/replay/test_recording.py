@@ -8,7 +8,7 @@ from typing import Any
 
 from replay import deviations
 from replay.driver import groups, same_but_for_words
-from replay.play import judge, needs_app
+from replay.play import judge, left_open, needs_app
 from replay.recording import ALONE, Recording
 from replay.report import FileResult, Outcome, share, table
 
@@ -149,3 +149,49 @@ def test_documents_are_compared_without_descriptions() -> None:
     assert not same_but_for_words(json.dumps(theirs), b'{"openapi": "3.0.0", "paths": {}}')
     assert not same_but_for_words("[]", b"[]")
     assert not same_but_for_words("{", b"{}")
+
+
+def answered(name: str, path: str, body: object, *volatile: str, area: str = "") -> dict[str, Any]:
+    return exchange(
+        name,
+        area=area,
+        request={"method": "GET", "path": path, "headers": []},
+        response={"status": 200, "headers": {}, "body": json.dumps(body)},
+        volatile=[f"response.body $.{rule}" for rule in volatile],
+    )
+
+
+def test_what_always_varies_varies_after_a_recovery_too(tmp_path: Path) -> None:
+    """Twice recorded, but recovered from one ledger."""
+    made = recording(
+        tmp_path,
+        gov=[
+            answered("one", "/gov/x?a=1", {"id": 1, "state": 1, "more": 1}, "id", "state"),
+            answered("two", "/gov/x?a=2", {"id": 1, "state": 1}, "id"),
+            answered("else", "/gov/y", {"more": 1}, "more"),
+        ],
+    )
+    after = answered("after", "/gov/x?a=3", {"id": 1, "state": 1}, area="recovery")
+    assert made.varying(after) == ["response.body $.id"]
+    assert made.varying({**after, "area": "gov"}) == []
+
+
+def test_the_node_that_recovered_has_interfaces_of_its_own(tmp_path: Path) -> None:
+    rows = {"main": {"bind_address": "127.0.0.1:9000"}}
+    old = {"node_id": IDS[0], "rpc_interfaces": {}}
+    told = {"nodes": [old, {"node_id": "c3" * 32, "rpc_interfaces": rows}]}
+    listing = answered("nodes", "/node/network/nodes", told)
+    assert recording(tmp_path, recovery=[listing]).recovered_interfaces() == rows
+    assert recording(tmp_path / "other", node=[listing]).recovered_interfaces() is None
+
+
+def test_proposals_that_stay_open_were_withdrawn_unrecorded() -> None:
+    def state(name: str, state: str) -> dict[str, Any]:
+        return answered(name, "/gov/p", {"proposalState": state})
+
+    failing = [state("a", "Open"), state("a: vote member0", "Open"), exchange("a: vote member1")]
+    accepted = [state("b", "Open"), state("b: vote member0", "Accepted")]
+    unvoted = [state("c", "Open")]
+    for one in failing + accepted + unvoted:
+        one["response"]["body"] = one["response"]["body"].replace(" ", "")
+    assert left_open([*failing, *accepted, *unvoted]) == {"b": failing}

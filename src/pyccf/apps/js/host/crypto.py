@@ -83,6 +83,13 @@ def _int32(value: object) -> int:
     return (int(value) + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
+def _size(options: Options, member: str) -> int:
+    value = options.get(member)
+    if value is OTHER:
+        raise JsThrow("TypeError", "cannot convert symbol to number")
+    return _int32(value)
+
+
 def _name(options: Options, member: str = "name") -> str:
     value = options.get(member)
     if isinstance(value, str):
@@ -233,7 +240,7 @@ def _sign(host: Host, options: Options, key_pem: str, data: bytes) -> bytes:
             return _raw(key.sign(data, ec.ECDSA(digest)), _half(key.curve))
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError("invalid RSA key")
-        salt = _pss(_int32(options.get("saltLength")), digest, key.key_size, signing=True)
+        salt = _pss(_size(options, "saltLength"), digest, key.key_size, signing=True)
         return key.sign(data, salt, digest)
     except ValueError as e:
         raise JsThrow("InternalError", f"Failed to sign: {e}") from None
@@ -306,7 +313,7 @@ def _verify_by_key(name: str, options: Options, pem: str, signature: bytes, data
         return False
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("invalid RSA key")
-    salt = _pss(_int32(options.get("saltLength")), digest, key.key_size, signing=False)
+    salt = _pss(_size(options, "saltLength"), digest, key.key_size, signing=False)
     key.verify(signature, data, salt, digest)
     return True
 
@@ -351,7 +358,7 @@ def _wrap(host: Host, key: bytes, wrapping_key: bytes, options: Options) -> byte
         if name == "AES-KWP":
             return wrap.aes_kwp_wrap(wrapping_key, key)
         if name == "RSA-OAEP-AES-KWP":
-            bits = _int32(options.get("aesKeySize"))
+            bits = _size(options, "aesKeySize")
             return wrap.rsa_oaep_aes_kwp_wrap(
                 bits, wrapping_key, key, _Chance(host), _label(options)
             )

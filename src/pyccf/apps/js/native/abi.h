@@ -163,6 +163,7 @@ extern void JS_FreeCString(JSContext *, const char *);
 
 extern JSValue JS_NewObject(JSContext *);
 extern JSValue JS_NewObjectClass(JSContext *, JSClassID);
+extern JSValue JS_NewObjectProto(JSContext *, JSValue proto);
 extern JSValue JS_NewArray(JSContext *);
 extern bool JS_IsFunction(JSContext *, JSValue);
 extern JSValue JS_GetProperty(JSContext *, JSValue, JSAtom);

@@ -317,7 +317,7 @@ static JSValue kv_handle(Vm *vm, JSValue kv, JSValue name)
         JS_FreeValue(ctx, size);
         return JS_EXCEPTION;
     }
-    JSValue handle = object_from(ctx, 8, atoms, values);
+    JSValue handle = object_from(ctx, JS_NewObjectProto(ctx, JS_NULL), 8, atoms, values);
     if (is_exception(handle)) {
         JS_FreeValue(ctx, size);
         return handle;

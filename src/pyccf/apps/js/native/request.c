@@ -152,7 +152,7 @@ static JSValue new_request(Vm *vm)
     JSValue methods[3];
     for (int i = 0; i < 3; i++)
         methods[i] = JS_DupValue(ctx, vm->body_method[i]);
-    JSValue body = object_from(ctx, 3, names, methods);
+    JSValue body = object_from(ctx, JS_NewObject(ctx), 3, names, methods);
     struct {
         AtomIndex atom;
         JSValue value;

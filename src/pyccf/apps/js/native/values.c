@@ -264,11 +264,12 @@ static JSValue shown(JSContext *ctx, JSValue v)
     return json;
 }
 
-/* A plain object with these members; takes the values over, also when it fails. (The engine's own
- * JS_NewObjectFrom frees a value twice when memory runs out, and calls setters of the prototype.) */
-static JSValue object_from(JSContext *ctx, int count, const JSAtom *atoms, const JSValue *values)
+/* Give a new object these members; takes object and values over, also when it fails. (The engine's
+ * own JS_NewObjectFrom frees a value twice when memory runs out, and calls setters of the
+ * prototype.) */
+static JSValue object_from(JSContext *ctx, JSValue object, int count, const JSAtom *atoms,
+                           const JSValue *values)
 {
-    JSValue object = JS_NewObject(ctx);
     int i = 0;
     if (!is_exception(object))
         while (i < count &&
@@ -437,6 +438,7 @@ static PyObject *to_python(Vm *vm, JSValue v)
 static PyObject *to_python_options(Vm *vm, JSValue v)
 {
     static const char *const names[] = {"name", "hash", "saltLength", "label", "aesKeySize"};
+    enum { SALT_LENGTH = 2, KEY_SIZE = 4 };
     PyObject *made = PyDict_New();
     int mark = vm->held_count;
     if (!made || !hold(vm, made)) {
@@ -447,10 +449,16 @@ static PyObject *to_python_options(Vm *vm, JSValue v)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         JSValue member = OPEN(vm, JS_GetPropertyStr(vm->ctx, v, names[i]));
         PyObject *value = is_exception(member) ? NULL : to_python(vm, member);
-        if (value == py_other) {
-            /* names and sizes follow the rules of String(v) */
+        if (value == py_other && i != SALT_LENGTH && i != KEY_SIZE) {
+            /* names follow the rules of String(v) */
             Py_DECREF(value);
             value = python_text(vm, member, true);
+        } else if (value == py_other && is_object(member)) {
+            /* sizes those of Number(v), which a symbol has not */
+            double size;
+            Py_DECREF(value);
+            value = OPEN(vm, JS_ToFloat64(vm->ctx, &size, member)) < 0 ? NULL
+                                                                       : PyFloat_FromDouble(size);
         }
         JS_FreeValue(vm->ctx, member);
         int done = value ? PyDict_SetItemString(made, names[i], value) : -1;
