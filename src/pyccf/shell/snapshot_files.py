@@ -73,6 +73,8 @@ class SnapshotFiles:
         """What opening found half written, and removed."""
         self.refused: set[str] = set()
         """Committed files that this node would not start from: it offers them to nobody."""
+        self.begun: SnapshotFile | None = None
+        """What this node begins with, and others need, too: offered wherever it is."""
         if self._read_only is not None and not self._files.is_directory(self._read_only):
             raise LocalError(f"Read-only snapshot directory {self._read_only} is not a directory.")
         with _guard(self.directory, "create directory"):
@@ -159,9 +161,12 @@ class SnapshotFiles:
     # --- reading ------------------------------------------------------------------------------
 
     def newest(self, since: SeqNo = 0) -> str | None:
-        """Name of the newest snapshot of the main directory that is after `since`."""
+        """Name of the newest snapshot of the main directory, or `begun`, that is after `since`."""
         found = [f for f in self._in(self.directory) if f.name not in self.refused]
-        return found[-1].name if found and found[-1].seqno > since else None
+        if self.begun is not None:
+            found.append(self.begun)
+        newest = max(found, key=lambda f: f.seqno, default=None)
+        return newest.name if newest is not None and newest.seqno > since else None
 
     def candidates(self) -> list[SnapshotFile]:
         """Committed snapshots to start from, best first.
@@ -179,10 +184,10 @@ class SnapshotFiles:
         return b"".join(self._parts(file.path, 0, file.size))
 
     def size(self, name: str) -> int | None:
-        """Size of a committed snapshot in the main directory, None when there is none."""
+        """Size of a committed snapshot that is offered, None when there is none."""
         if _COMMITTED(name) is None:  # names come from clients
             return None
-        path = self._path(name)
+        path = self._offered(name)
         with _guard(path, "open"):
             try:
                 return self._files.size_of(path) or None
@@ -190,9 +195,13 @@ class SnapshotFiles:
                 return None
 
     def read(self, name: str, start: int, end: int) -> bytes:
-        """The bytes start..end-1 of a snapshot in the main directory."""
+        """The bytes start..end-1 of a snapshot that is offered."""
         assert end - start <= PART_MAX, "a part has a limit"
-        return b"".join(self._parts(self._path(name), start, end))
+        return b"".join(self._parts(self._offered(name), start, end))
+
+    def _offered(self, name: str) -> str:
+        begun = self.begun
+        return begun.path if begun is not None and begun.name == name else self._path(name)
 
     def _parts(self, path: str, start: int, end: int) -> Iterator[bytes]:
         with _guard(path, "open"):

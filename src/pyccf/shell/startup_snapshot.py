@@ -25,6 +25,12 @@ def choose(
     files: SnapshotFiles, service_cert_pem: str, log: Callable[[str, str], None]
 ) -> Restorable | None:
     """The snapshot to start from, None when there is none that can be used."""
+    return _choose(files, service_cert_pem, log)[0]
+
+
+def _choose(
+    files: SnapshotFiles, service_cert_pem: str, log: Callable[[str, str], None]
+) -> tuple[Restorable | None, SnapshotFile | None]:
     for name in files.removed:
         log("info", f"Removed snapshot file {name}, whose writing was interrupted")
     for name in files.empty():
@@ -33,10 +39,10 @@ def choose(
         found = _judge(files, file, service_cert_pem, log)
         if found is not None:
             log("info", f"Found snapshot {file.path}")
-            return found
+            return found, file
         if file.main:
             files.refused.add(file.name)
-    return None
+    return None, None
 
 
 def choose_to_recover(
@@ -47,15 +53,18 @@ def choose_to_recover(
 ) -> tuple[Restorable | None, bool]:
     """The snapshot to recover from, and whether the ledger is there from its first entry on."""
     whole = _whole_until(disk)
-    found = choose(files, previous_cert_pem, log)
+    found, file = _choose(files, previous_cert_pem, log)
     if found is None:
-        found = _choose_earlier(files, whole, disk.last, log)
-    return found, found is None or whole >= found.seqno
+        found, file = _choose_earlier(files, whole, disk.last, log)
+    if found is None or whole >= found.seqno:
+        return found, True
+    files.begun = file
+    return found, False
 
 
 def _choose_earlier(
     files: SnapshotFiles, whole: SeqNo, last: SeqNo, log: Callable[[str, str], None]
-) -> Restorable | None:
+) -> tuple[Restorable | None, SnapshotFile | None]:
     """The newest snapshot of whatever service that leads further, and that entries go on with."""
     for file in files.candidates():
         name = parse_name(file.name)
@@ -66,9 +75,8 @@ def _choose_earlier(
         except (StorageError, InvalidReceipt, InvalidLedger):
             continue  # `choose` said why
         log("info", f"Snapshot {file.path} is tried: the ledger must record it")
-        files.refused.discard(file.name)
-        return found
-    return None
+        return found, file
+    return None, None
 
 
 def _whole_until(disk: LedgerDisk) -> SeqNo:

@@ -472,7 +472,7 @@ class Drill:
         offered = {
             file.name: Path(file.path).read_bytes()
             for file in shelf.candidates()
-            if file.name not in shelf.refused
+            if file.name not in shelf.refused or file == shelf.begun
         }
         return _Found(found, report.identity, base, snapshot, offered)
 

@@ -125,6 +125,24 @@ def test_with_the_whole_ledger_only_the_service_is_asked(service: Service, tmp_p
     assert choose_to_recover(disk, files, OTHER.cert_pem, Log()) == (None, True)
 
 
+def test_what_a_recovery_begins_with_is_offered_from_wherever_it_is(
+    service: Service, tmp_path: Path
+) -> None:
+    older, newer = laid_out(service, tmp_path / "ro")
+    at = seqno(newer)
+    disk = ledger_of(service, tmp_path / "ledger", lambda first: first > at)
+    files = SnapshotFiles(tmp_path / "s", tmp_path / "ro")
+    assert files.newest() is None
+    found, whole = choose_to_recover(disk, files, service.parts.service.cert_pem, Log())
+    assert found is not None
+    assert not whole
+    assert files.newest() == newer.name
+    assert files.newest(at) is None
+    assert files.size(newer.name) == newer.stat().st_size
+    assert files.read(newer.name, 0, 100) == newer.read_bytes()[:100]
+    assert files.size(older.name) is None
+
+
 def test_where_entries_are_missing_one_of_an_earlier_service_is_tried(
     service: Service, tmp_path: Path
 ) -> None:
