@@ -32,6 +32,21 @@ def test_services_come_back_from_what_is_left() -> None:
     assert total.from_snapshots > total.without_beginning > 0
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        2247,  # a recovery cut off the record of a snapshot
+        2639,  # services that recovered each other, known by a snapshot in between alone
+        5039,  # the same snapshot, for one that joins
+        5177,  # one joined where nobody had the secrets any more
+        5221,  # entries from other files ended chunks in the middle of a collected one
+        5357,  # a snapshot from between the recovery and the opening
+    ],
+)
+def test_what_drills_found_before(seed: int) -> None:
+    drill.run(seed)
+
+
 def test_a_drill_is_a_function_of_its_seed() -> None:
     assert drill.run(21) == drill.run(21)
 

@@ -107,7 +107,7 @@ def _join(parts: Parts, ctx: Context, body: Json) -> Json:
             "Target node should be part of network to accept new nodes.",
         )
     begin = request.startup_seqno
-    if begin is not None and begin < node.startup_seqno and not parts.whole_ledger:
+    if begin is not None and not _may_begin(parts, begin):
         raise RpcError(
             400,
             "StartupSeqnoIsOld",
@@ -149,6 +149,19 @@ def _join(parts: Parts, ctx: Context, body: Json) -> Json:
     if standing is NodeStatus.TRUSTED:
         answer["network_info"] = _network_info(parts, tx, caller.id, status)
     return answer
+
+
+def _may_begin(parts: Parts, seqno: SeqNo) -> bool:
+    """Whether a node that has nothing after `seqno` can be given what comes then, and read it.
+
+    Who recovered from a snapshot may have the entries before that, but not their secrets: only
+    while nobody has any can others begin there, and find them as they go.
+    """
+    node, first = parts.node, parts.secrets.earliest()
+    if seqno >= node.startup_seqno:
+        return True
+    readable = first is not None and first.version <= seqno + 1
+    return parts.whole_ledger and (node.state == PART_OF_PUBLIC_NETWORK or readable)
 
 
 def _left(tx: Tx, node_id: NodeId) -> bool:

@@ -152,8 +152,10 @@ class Auditor:
             fault = signature.cose_fault(signed, made._service_key)
             if fault:
                 raise _bad(entry, f"has a COSE signature that {fault}")
-        if endorsement.TABLE in rows:
-            made._endorsement(entry, rows[endorsement.TABLE])
+        row = rows.get(endorsement.TABLE, {}).get(UNIT)
+        if row is not None:
+            # By the service before, as long as a recovered one is not open.
+            made._endorsing = endorsement.parse(row).endorsing
         made._hill.append(leaf)
         made._window += leaf
         return made

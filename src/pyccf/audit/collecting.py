@@ -7,6 +7,7 @@ changed.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pyccf.audit.files import ChunkFile, ChunkReader, StrPath
@@ -14,6 +15,7 @@ from pyccf.audit.heap import HeapReport
 from pyccf.audit.pieces import Link, Piece, entries_of, piece_at
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.ledger import chunk
+from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE
 
 
 def collect(report: HeapReport, folder: StrPath) -> list[str]:
@@ -33,7 +35,7 @@ def collect(report: HeapReport, folder: StrPath) -> list[str]:
             )
         for link in report.chain:
             at = link.path
-            names.append(_collect(link, target, last=link is report.chain[-1]))
+            names += _collect(link, target, last=link is report.chain[-1])
     except OSError as error:
         where = error.filename or f"{target}, copying {at}"
         raise LocalError(
@@ -52,25 +54,50 @@ def _is_sound(one: Piece) -> bool:
             return False
 
 
-def _collect(link: Link, folder: Path, *, last: bool) -> str:
+def _collect(link: Link, folder: Path, *, last: bool) -> list[str]:
+    """Write what a file gives to the chain; the names of the files that it became."""
     one = piece_at(link.path)
     path, name = one.path, one.name
     whole = (name.first, name.last) == (link.first, link.last) and not link.others
     if whole and _is_sound(one):
         (folder / path.name).write_bytes(path.read_bytes())
-        return path.name
+        return [path.name]
+    made: list[str] = []
+    entries = list(_chunks(entries_of(link)))
+    first = link.first
+    for number, chunk_entries in enumerate(entries, 1):
+        end = first + len(chunk_entries) - 1
+        is_open = last and number == len(entries)
+        made.append(chunk.open_name(first) if is_open else chunk.committed_name(first, end))
+        _write(folder / made[-1], chunk_entries, complete=not is_open)
+        first = end + 1
+    return made
+
+
+def _chunks(entries: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Entries as they belong into chunks: entries of other files may end one where this did not."""
+    found: list[bytes] = []
+    for data in entries:
+        if found and data[1] & FORCE_CHUNK_BEFORE:
+            yield found
+            found = []
+        found.append(data)
+        if data[1] & FORCE_CHUNK_AFTER:
+            yield found
+            found = []
+    if found:
+        yield found
+
+
+def _write(path: Path, entries: list[bytes], *, complete: bool) -> None:
     positions = array("I")
     at = chunk.FIRST_OFFSET
-    made = folder / (
-        chunk.open_name(link.first) if last else chunk.committed_name(link.first, link.last)
-    )
-    with made.open("xb") as file:
+    with path.open("xb") as file:
         file.write(chunk.encode_header(0))
-        for data in entries_of(link):
+        for data in entries:
             positions.append(at)
             at += file.write(data)
-        if not last:
+        if complete:
             file.write(chunk.encode_table(positions))
             file.seek(0)
             file.write(chunk.encode_header(at))
-    return made.name

@@ -62,6 +62,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """Of how many snapshots a bit is flipped on the disk."""
     fetch: bool = True
     """Whether newcomers ask for a snapshot."""
+    wander: float = 0.5
+    """How often a call to a node's address reaches another node."""
 
 
 class Cluster:
@@ -161,14 +163,14 @@ class Cluster:
         )
 
     def _resolve(self, address: str) -> Shell:
-        """The node behind an address: half of the time the one it belongs to, else any that serves.
+        """The node behind an address: mostly the one it belongs to, else any that serves.
 
         So would a name that stands for all nodes of the service, or an operator who tries another
         node when one cannot help.
         """
         found = self.by_rpc[address]
         serving = [shell for shell in self.alive if "Service" in shell.certificates]
-        if not serving or (found in serving and self.chance.random() < 0.5):
+        if not serving or (found in serving and self.chance.random() < 1 - self.setup.wander):
             return found
         return self.chance.choice(serving)
 

@@ -197,8 +197,10 @@ class Drill:
         setup = msgspec.structs.replace(
             setup,
             seed=self.seed * 100 + life,
-            # Nobody can begin with entries that are lost.
-            fetch=setup.fetch or found.base > 0,
+            # Nobody can begin with entries that are lost, or whose secrets nobody knows.
+            fetch=setup.fetch or found.snapshot is not None,
+            # A snapshot that is not to be had ends the joiner then.
+            wander=0.0,
             # The service takes one when it opens: it must be able to rely on that.
             decay=0.0,
         )
@@ -253,7 +255,8 @@ class Drill:
 
     def _join_late(self, cluster: Cluster) -> None:
         """A node joins when the service is open again."""
-        target = cluster.primary() or cluster.alive[0]
+        self._until(cluster, lambda: _agreed(cluster), "a primary that all know")
+        target = cluster.alive[0]
         joiner = cluster.join(target)
         self._ask(cluster, "/gov/sim/trust", joiner.node.node_id.encode())
         goal = target.node.store.version
@@ -543,6 +546,14 @@ class Drill:
             }
             if found != expected:
                 raise Lost(f"State: {shell.name} does not have what the ledger says")
+
+
+def _agreed(cluster: Cluster) -> bool:
+    """Whether all nodes take the same one for the primary, and it is."""
+    primary = cluster.primary()
+    return primary is not None and all(
+        shell.node.consensus.primary == primary.node.node_id for shell in cluster.alive
+    )
 
 
 def _replayed(entries: list[Entry], secrets: LedgerSecrets) -> dict[str, dict[bytes, bytes]]:

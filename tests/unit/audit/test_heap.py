@@ -214,6 +214,23 @@ def test_two_damaged_copies_make_a_good_one(tmp_path: Path, service: Service) ->
     assert alone.last.seqno < begin.first
 
 
+def test_chunks_end_where_their_entries_say(tmp_path: Path) -> None:
+    """Whatever file they are found in."""
+    long = small(9)
+    folder = tmp_path / "host"
+    folder.mkdir()
+    data = b"".join(entry.data for entry in long.entries)
+    (folder / "ledger_1").write_bytes(bytes(8) + data)
+    report = inspect([folder])
+    names = collect(report, tmp_path / "new")
+    as_written = files(write(tmp_path / "as", long.entries))
+    assert len(names) > 1
+    assert names[:-1] == [file.name for file in as_written[:-1]]
+    checked = verify(tmp_path / "new")
+    assert checked.ok
+    assert checked.last_valid == report.last
+
+
 def test_nothing_to_recover(tmp_path: Path) -> None:
     (tmp_path / "ledger_5-9.committed").write_bytes(b"\0" * 100)
     (tmp_path / "ledger_1").write_bytes(b"")

@@ -8,6 +8,7 @@ from pyccf.codec.text import dump_json
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.http.message import Request
 from pyccf.ledger import snapshot
+from pyccf.ledger.secrets import LedgerSecret
 from pyccf.node import fetch_snapshot
 from pyccf.node.fetch_snapshot import REDIRECTS_MAX, FetchPlan
 from pyccf.node.outputs import Answer, Call, CallFailed
@@ -270,6 +271,20 @@ def test_a_node_that_started_from_a_snapshot_refuses_who_is_older(service: Servi
     joiner = joining(service, None)
     assert joiner.ask(service).json["error"]["code"] == "StartupSeqnoIsOld"
     assert "StartupSeqnoIsOld" in joiner.stopped
+
+
+def test_with_all_entries_but_not_all_secrets_it_refuses_too(service: Service) -> None:
+    """Unless nobody has any, while a service is being recovered."""
+    service.node.startup_seqno = 5
+    service.parts.whole_ledger = True
+    assert joining(service, None).ask(service).status == 200
+    (secret,) = service.parts.secrets.all()
+    service.parts.secrets._secrets = [LedgerSecret(3, secret.key)]
+    other = Joining(service.parts.service.cert_pem, name="other", address="127.0.0.1:21")
+    assert other.ask(service).json["error"]["code"] == "StartupSeqnoIsOld"
+    service.node.state = "PartOfPublicNetwork"
+    third = Joining(service.parts.service.cert_pem, name="third", address="127.0.0.1:31")
+    assert third.ask(service).status == 200
 
 
 def test_one_that_was_removed_meanwhile_is_looked_for_again(
