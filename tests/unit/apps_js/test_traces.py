@@ -205,3 +205,27 @@ def test_a_trace_is_left_out_where_no_memory_is_left(size: int, heap: int) -> No
     bench.options(max_heap_bytes=heap)
     answer = bench.receive("GET", f"/app/full?{size}", [], b"")
     assert (answer.status, answer.body) == (200, b"500")
+
+
+def test_writing_a_trace_runs_nothing_of_the_script() -> None:
+    """It is written without a limit of the stack."""
+    source = """
+    let ran = 0;
+    const deep = () => { ran++; return deep() + 1; };
+    for (const of of [Array.prototype, Object.prototype, Function.prototype, Error.prototype])
+      for (const name of [0, 1, 2, 3, "getFunction", "getFileName", "isNative", "toString", "name"])
+        try { Object.defineProperty(of, name, {get: deep, set: deep}); } catch {}
+    Object.defineProperty(Error.prototype, "message", {get: deep});
+    class Odd extends Error { get name() { return deep(); } get stack() { return deep(); } }
+    export function f() {
+      const before = ran;
+      const odd = () => { throw new Odd(); };
+      for (const make of [() => null.x, odd, () => missing, () => JSON.parse("{")])
+        try { make(); } catch {}
+      return {body: `${ran - before}`};
+    }
+    """
+    bench = JsBench()
+    bench.install({"a.js": source}, {"GET /f": "a.js:f"})
+    answer = bench.call("GET", "/f")
+    assert (answer.status, answer.body) == (200, b"0")

@@ -268,13 +268,10 @@ static void place_syntax_error(JSContext *ctx, JSValue e, JSValue site)
 
 /* -- the engine's call ------------------------------------------------------------------------- */
 
-/* Called by the engine with an error and the frames it was made in. It belongs to a class of its own
- * because the engine calls no function when the stack is used up, but any other object; a little of
- * the thread's own stack is left then. */
-static JSValue write_trace(JSContext *ctx, JSValue f, JSValue self, int argc, JSValue *argv, int flags)
+/* What the engine is to keep as the trace of an error that was made in these frames. */
+static JSValue written(Vm *vm, int argc, JSValue *argv)
 {
-    (void)f, (void)self, (void)flags;
-    Vm *vm = vm_of(ctx);
+    JSContext *ctx = vm->ctx;
     Trace trace = {0};
     JS_SetMaxStackSize(vm->rt, 0);
     JSValue e = argc > 0 ? argv[0] : JS_UNDEFINED;
@@ -282,12 +279,12 @@ static JSValue write_trace(JSContext *ctx, JSValue f, JSValue self, int argc, JS
                  JS_GetOwnProperty(ctx, NULL, e, vm->atom[ATOM_stack]) == 0;
     if (fresh)
         reword(ctx, e);
-    for (uint32_t i = 0; argc > 1 && i <= TRACE_FRAMES_MAX; i++) {
-        JSValue site = JS_GetPropertyUint32(ctx, argv[1], i);
-        if (is_exception(site))
-            drop_exception(ctx);
-        if (!is_object(site))
-            break;
+    /* No further than the list goes: what scripts put into Array.prototype must not be run. */
+    JSPropertyDescriptor length = {.value = JS_UNDEFINED};
+    if (argc < 2 || JS_GetOwnProperty(ctx, &length, argv[1], vm->atom[ATOM_length]) <= 0)
+        length.value = js_int(0);
+    for (int i = 0; i < length.value.u.int32; i++) {
+        JSValue site = JS_GetPropertyUint32(ctx, argv[1], (uint32_t)i);
         if (!add_frame(ctx, &trace, site) && i == 0 && fresh)
             place_syntax_error(ctx, e, site);
         JS_FreeValue(ctx, site);
@@ -305,6 +302,16 @@ static JSValue write_trace(JSContext *ctx, JSValue f, JSValue self, int argc, JS
     js_free(ctx, trace.data);
     JS_SetMaxStackSize(vm->rt, vm->stack_now);
     return is_exception(shown) ? JS_UNDEFINED : shown;
+}
+
+/* Called by the engine for each error. It belongs to a class of its own because the engine calls no
+ * function when the stack is used up, but any other object; a little of the thread's own stack is
+ * left then. */
+static JSValue write_trace(JSContext *ctx, JSValue f, JSValue self, int argc, JSValue *argv, int flags)
+{
+    (void)f, (void)self, (void)flags;
+    Vm *vm = vm_of(ctx);
+    return SHUT(vm, written(vm, argc, argv));
 }
 
 /* The trace of an error with columns and marks; undefined if the engine wrote none. */
