@@ -124,7 +124,7 @@ def test_receipts_come_from_any_node(network: Network) -> None:
 
 
 def test_a_client_of_an_event_loop(network: Network) -> None:
-    """Past a node that is not there, redirected, many at a time, with proof, and given up."""
+    """Past a node that is not there, redirected, many at a time, and with proof."""
     host, port = network.backups()[0].address("redirecting")
     body: Json = {"register": "z", "value": 10**8 + 3}
 
@@ -138,14 +138,6 @@ def test_a_client_of_an_event_loop(network: Network) -> None:
             await client.wait_for_commit(written.txid)
             proven = client.verify_receipt(await client.receipt(written.txid))
             assert proven.txid == written.txid
-            # More of them given up than there are connections at a time.
-            for _ in range(150):
-                asked = asyncio.create_task(
-                    client.post("/app/registers", json={**body, "register": "w"}, wait="commit")
-                )
-                await asyncio.sleep(0.001)
-                asked.cancel()
-                await asyncio.gather(asked, return_exceptions=True)
             read = await client.get("/app/registers?register=z")
             assert read.json() == {"count": 1, "last": 10**8 + 3}
 

@@ -197,6 +197,46 @@ def test_a_cancelled_task_sends_nothing_more(service: FakeService, member: Ident
     assert asked.count("/app/slow") == 1
 
 
+GIVEN_UP = 150
+"""More than there are connections at a time."""
+
+
+def test_connections_of_cancelled_tasks_are_given_back(member: Identity) -> None:
+    """Over real sockets: none is kept for an answer that nobody waits for."""
+
+    async def run() -> None:
+        asked: asyncio.Queue[bytes] = asyncio.Queue()
+        gone = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal gone
+            head = await reader.readuntil(b"\r\n\r\n")
+            await asked.put(head)
+            if b"/app/slow" in head:
+                assert await reader.read() == b""  # until the client hangs up
+                gone += 1
+            else:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1")
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        async with server, AsyncClient(url, member.cert_pem) as client, asyncio.timeout(60):
+            for _ in range(GIVEN_UP):
+                slow = asyncio.create_task(client.get("/app/slow"))
+                await asked.get()
+                slow.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await slow
+            assert (await client.get("/app/quick")).json() == 1
+            while gone < GIVEN_UP:
+                await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
 def test_a_write_that_broke_off_is_not_sent_again(service: FakeService, member: Identity) -> None:
     def broken(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ReadError("reset", request=request)
