@@ -262,10 +262,12 @@ def check_view(session: Session, node: Node) -> Outcome | None:
     """Note the view of a session's first execution, or say that it is no longer that one.
 
     The session's earlier answers may be undone then: it ends (spec: http-api.md §5.4). They may be
-    undone within a view, too, when a primary steps down because nobody answers it.
+    undone within a view, too, when a primary steps down because nobody answers it: of a session of
+    another node it is known only that this node did not do so if it still leads.
     """
     view, rollbacks = node.consensus.view, node.store.rollbacks
-    if session.view is None or (session.forwarded and session.view == view):
+    kept = session.forwarded and session.view == view and node.consensus.can_replicate
+    if session.view is None or kept:
         session.view = view
         session.rollbacks = rollbacks
     if session.view == view and session.rollbacks == rollbacks:

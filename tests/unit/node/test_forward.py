@@ -419,6 +419,21 @@ def test_a_session_of_the_former_primary_ends(network: Network) -> None:
     assert session.close_after
 
 
+def test_a_forwarded_session_ends_when_the_primary_steps_down_within_its_view(
+    network: Network,
+) -> None:
+    """What it was told may be undone there; its own node has not heard of that yet."""
+    backup = network.backups[0]
+    session = backup.session()
+    keep = network.leader.last
+    assert answer(network, backup, "PUT", "/app/log/1", b"x", session=session).status == 201
+    assert answer(network, backup, "GET", "/app/log/1", session=session).body == b"x"
+    network.leader.elect(network.leader.view, None, keep)
+    lost = answer(network, backup, "GET", "/app/log/1", session=session)
+    assert code(lost) == "SessionConsistencyLost"
+    assert session.close_after
+
+
 def test_the_primary_may_know_of_a_later_view_than_the_backup(network: Network) -> None:
     backup = network.backups[0]
     session = backup.session()
