@@ -5,15 +5,17 @@ only listens. So two nodes that dial each other at the same time do not get in e
 each learns at once when its own way to the other is cut.
 
 Both sides judge the certificate after the handshake, through their owner. The acceptor gives whole
-frames to the owner, at most `TURN_BYTES_MAX` in one turn of the loop; while it is behind it does
-not read, so a peer that sends faster than its messages are handled waits. Everything that no node
-does (other first bytes than TLS, bad records, bad frames, application data from an acceptor) ends
-the connection; the owner is told why. (spec: node-to-node.md §6-7)
+frames to the owner, at most `TURN_BYTES_MAX` in one turn of the loop, and rests after such a turn;
+while it is behind it does not read, so a peer that sends faster than its messages are handled
+waits. Everything that no node does (other first bytes than TLS, bad records, bad frames,
+application data from an acceptor) ends the connection; the owner is told why.
+(spec: node-to-node.md §6-7)
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
 
 from OpenSSL import SSL
@@ -39,6 +41,9 @@ READ_SIZE = 256 * 1024
 """Bytes of decrypted input parsed at once."""
 TURN_BYTES_MAX = 256 * 1024
 """Bytes of frames of one peer handled before others, and clients, get their turn."""
+REST_PER_WORK = 1.0
+"""When there are more, they wait as long as those took of the processor, times this: a node that
+catches up uses half of one, and leaves the rest to its clients and to the others on the machine."""
 BULK_BYTES = 16 * 1024
 """Bytes of frames in one read from which on they count."""
 FRAME_COST_MIN = 256
@@ -333,7 +338,7 @@ class Outgoing(Link):
 class Incoming(Link):
     """A connection a peer dialled, to be listened to."""
 
-    __slots__ = ("_held", "_left", "_parser", "_renewing", "_seen", "heard")
+    __slots__ = ("_held", "_left", "_parser", "_renewing", "_seen", "_worked_s", "heard")
 
     server = True
 
@@ -344,6 +349,8 @@ class Incoming(Link):
         """The share of this turn is used up: reading goes on in the next one."""
         self._left = TURN_BYTES_MAX
         """What is left of it."""
+        self._worked_s = 0.0
+        """How long what is used of it took."""
         self._renewing = False
         self._seen = False
         self.heard = 0.0
@@ -372,10 +379,11 @@ class Incoming(Link):
         """Deliver frames until there are none, or this turn's share is used up."""
         owner, parser = self._owner, self._parser
         left = self._left
+        began = time.thread_time()
         try:
             while not self.reason:
                 if left <= 0:
-                    self._use(left)
+                    self._use(left, began)
                     self._hold()
                     return
                 frame = parser.next()
@@ -395,15 +403,16 @@ class Incoming(Link):
             self.abort("a message of it could not be handled")
             raise
         if self._left - left >= BULK_BYTES:
-            self._use(left)
+            self._use(left, began)
         if self._held:
             self._held = False
             if self._transport is not None and not self.reason:
                 self._transport.resume_reading()
 
-    def _use(self, left: int) -> None:
+    def _use(self, left: int, began: float) -> None:
         """So much of this turn's share is left: the loop may read again in the same turn."""
         self._left = left
+        self._worked_s += time.thread_time() - began
         if not self._renewing:
             self._renewing = True
             asyncio.get_running_loop().call_soon(self._renew)
@@ -415,7 +424,11 @@ class Incoming(Link):
                 self._transport.pause_reading()
 
     def _renew(self) -> None:
-        """A new turn, and a new share."""
+        """A new turn, and a new share: after a rest if more was there."""
+        worked_s, self._worked_s = self._worked_s, 0.0
+        if self._held and worked_s:
+            asyncio.get_running_loop().call_later(REST_PER_WORK * worked_s, self._renew)
+            return
         self._renewing = False
         self._left = TURN_BYTES_MAX
         if self._held and self._transport is not None and not self.reason:

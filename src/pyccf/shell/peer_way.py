@@ -34,7 +34,7 @@ from pyccf.types import Json, NodeId, SeqNo
 
 PIECE_BYTES = 256 * 1024
 """Entries that follow one message; a single larger one goes alone."""
-TURN_BYTES_MAX = 1024 * 1024
+TURN_BYTES_MAX = 256 * 1024
 """Bytes of one peer's messages framed in one turn, before entries have to wait."""
 QUEUE_MAX = 256
 """Consensus messages that wait behind entries; more are dropped."""

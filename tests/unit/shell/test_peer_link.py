@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,31 @@ def test_a_peer_has_a_share_of_each_turn() -> None:
             await until(lambda: bool(b.heard) and b.heard[-1].last == 20_000)
             assert sum(taken) == 20_000_000
             assert max(taken) <= 2 * TURN_BYTES_MAX
+
+    run(test())
+
+
+def test_who_catches_up_rests_between_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST_PER_WORK", 50.0)
+
+    async def test() -> None:
+        ledger = MemoryLedger([bytes(1000)] * 2_000)
+        async with post(A, ledger) as a, post(B) as b:
+            loop = asyncio.get_running_loop()
+            others = 0
+            at: list[int] = []
+
+            def turn() -> None:
+                nonlocal others
+                others += 1
+                loop.call_soon(turn)
+
+            b.hook = lambda note: at.append(others)
+            loop.call_soon(turn)
+            a.send(b, Note("catch up", 1, 2_000))
+            await until(lambda: bool(b.heard) and b.heard[-1].last == 2_000)
+            gaps = [later - now for now, later in itertools.pairwise(at)]
+            assert max(gaps) > 10, "others had turns of their own"
 
     run(test())
 
