@@ -121,7 +121,7 @@ class PublicRecovery:
         self._evidence: SeqNo = END
         """The transaction that is to have recorded the snapshot begun with."""
         self._recorded = False
-        self._lost = False
+        self._lost_at: SeqNo = 0
         """A recovery cut off the transaction that had recorded it."""
 
     def begin(self) -> None:
@@ -168,7 +168,9 @@ class PublicRecovery:
         view = int.from_bytes(data[32:36], "little") & VIEW_MASK
         if len(data) < PREFIX_SIZE or view < self._view or view < 1:
             raise InvalidLedger(f"Its view, {view}, comes after view {self._view}.", seqno=seqno)
-        if node.replica.apply(TxID(view, seqno), data):
+        replica = node.replica
+        plain = replica.apply_plain(view, seqno, [data], 0)
+        if not plain and replica.apply(TxID(view, seqno), data):
             if view > self._views.latest:
                 self._views.begin(view, self._signed.seqno + 1)
             self._signed = TxID(view, seqno)
@@ -182,12 +184,13 @@ class PublicRecovery:
         found, node = self._plan.snapshot, self._node
         assert found is not None
         tx = node.store.tx(read_only=True)
-        if not self._lost and node.store.map_version(tables.PREVIOUS_SERVICE_IDENTITY) == seqno:
+        if not self._lost_at and node.store.map_version(tables.PREVIOUS_SERVICE_IDENTITY) == seqno:
             previous = tables.get_text(tx, tables.PREVIOUS_SERVICE_IDENTITY)
-            self._lost = _key_of(previous) == found.service_key
+            if _key_of(previous) == found.service_key:
+                self._lost_at = seqno
         elif seqno == self._evidence:
             row = tables.get_json(tx, tables.SNAPSHOT_EVIDENCE)
-            self._recorded = row == record_of(found.snapshot)
+            self._recorded = row == record_of(found.snapshot.digest, found.snapshot.seqno)
 
     # --- the end of the former service ----------------------------------------------------------
 
@@ -240,8 +243,10 @@ class PublicRecovery:
         found = self._plan.snapshot
         if found is None:
             return ""
-        there = self._evidence <= self._signed.seqno and not self._lost
-        if self._recorded if there else self._lost or not found.by_itself:
+        # What no signature covers anybody may have put there.
+        lost = 0 < self._lost_at <= self._signed.seqno
+        there = self._evidence <= self._signed.seqno and not lost
+        if self._recorded if there else lost or not found.by_itself:
             return ""
         return (
             f"Entry {self._evidence} of the ledger does not record the snapshot that this node"

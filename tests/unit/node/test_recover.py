@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import pytest
 
+from pyccf.codec.text import dump_json
 from pyccf.crypto import shares
-from pyccf.ledger.entry import parse
+from pyccf.kv import wire
+from pyccf.kv.changes import UNIT, Changes
+from pyccf.ledger.entry import (
+    FORMAT_VERSION,
+    HEADER_SIZE,
+    PREFIX_SIZE,
+    encode_public_header,
+    parse,
+)
 from pyccf.ledger.signature import is_signature
 from pyccf.ledger.snapshot import parse_name
 from pyccf.node.restore import Restorable, judge, judge_by_itself
+from pyccf.service.tables import PREVIOUS_SERVICE_IDENTITY
 from support.node import Service
 from support.recovering import Consortium, Recovered
 from support.snapshots import claim
@@ -239,6 +250,25 @@ def test_a_snapshot_of_an_earlier_service_must_be_in_the_ledger() -> None:
         refused = Recovered(entries, identity, seed=300, snapshot=snapshot)
         assert "does not record the snapshot" in refused.stopped
         assert refused.recovery_from is None
+
+
+def unsigned(seqno: int, view: int, rows: Changes) -> bytes:
+    """A public entry as anybody can make one."""
+    domain = encode_public_header(seqno, bytes(32), bytes(32)) + wire.encode(rows)[0]
+    word = FORMAT_VERSION | (PREFIX_SIZE - HEADER_SIZE + len(domain)) << 16
+    return struct.pack("<Q16sQIQ", word, bytes(16), seqno, view, len(domain)) + domain
+
+
+def test_an_entry_that_nobody_signed_does_not_say_that_a_record_was_lost() -> None:
+    name, data = newest(former().snapshots)
+    parsed = parse_name(name)
+    assert parsed is not None
+    before = list(former().ledger[: parsed.evidence - 1])
+    view = parse(before[-1]).view
+    rows: Changes = {PREVIOUS_SERVICE_IDENTITY: {UNIT: dump_json(former().identity)}}
+    before.append(unsigned(parsed.evidence, view, rows))
+    refused = Recovered(before, former().identity, snapshot=by_itself(name, data))
+    assert "does not record the snapshot" in refused.stopped
 
 
 def test_the_record_of_a_snapshot_may_be_lost_with_its_service() -> None:
