@@ -251,7 +251,7 @@ def _check_crl(der: bytes, issuer: bytes, of: Sequence[bytes], now: UnixSeconds)
             and revoked.is_signature_valid(key)
         )
         begin, end = revoked.last_update_utc, revoked.next_update_utc
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise InvalidEvidence("A list of revoked certificates cannot be read") from None
     if not sound:
         raise InvalidEvidence("A list of revoked certificates is not by who it must be")

@@ -31,9 +31,9 @@ EcPrivate = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 EcPublic = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 RSA_BITS = 2048
+"""Size of a node's encryption key (crypto.md §1)."""
 NO_KEY_MAX = 20
 """Characters of a text that is too short to be a private key in any form."""
-"""Size of a node's encryption key (crypto.md §1)."""
 
 
 class Curve(Enum):
