@@ -562,7 +562,7 @@ def _records(chain: _Chain, seqno: SeqNo, found: Snapshot) -> bool:
     data = next(itertools.islice(entries_of(link), seqno - link.first, None))
     raw = parse(data).public_maps().get(SNAPSHOT_EVIDENCE, {}).get(UNIT)
     try:
-        return load_json(raw or b"") == snapshot.record_of(found)
+        return load_json(raw or b"") == snapshot.record_of(found.digest, found.seqno)
     except ValueError:
         return False
 

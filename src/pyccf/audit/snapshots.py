@@ -111,7 +111,7 @@ class SnapshotAudit:
             _, evidence = vouch(found, name, identities)
         except (InvalidLedger, InvalidReceipt) as error:
             return error.message
-        if self._recorded.get(evidence) != snapshot.record_of(found):
+        if self._recorded.get(evidence) != snapshot.record_of(found.digest, found.seqno):
             return f"transaction {evidence} of the ledger does not record it"
         return ""
 

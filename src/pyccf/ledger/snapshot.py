@@ -261,9 +261,9 @@ def verify(snapshot: Snapshot, service_cert_pem: str) -> Proven:
     return proven
 
 
-def record_of(snapshot: Snapshot) -> dict[str, Json]:
+def record_of(digest: bytes, seqno: SeqNo) -> dict[str, Json]:
     """What the transaction writes that records a snapshot."""
-    return {"hash": snapshot.digest.hex(), "version": snapshot.seqno}
+    return {"hash": digest.hex(), "version": seqno}
 
 
 def check_evidence(snapshot: Snapshot, proven: Proven, secrets: LedgerSecrets) -> None:
@@ -289,7 +289,9 @@ def check_evidence(snapshot: Snapshot, proven: Proven, secrets: LedgerSecrets) -
 def _evidence(snapshot: Snapshot, txid: TxID, secret: LedgerSecret) -> bytes:
     """The entry that records a snapshot, as it is when this secret seals it."""
     view, seqno = txid
-    rows: Changes = {SNAPSHOT_EVIDENCE: {UNIT: dump_json(record_of(snapshot))}}
+    rows: Changes = {
+        SNAPSHOT_EVIDENCE: {UNIT: dump_json(record_of(snapshot.digest, snapshot.seqno))}
+    }
     cipher = secret.cipher
     evidence = sha256(cipher.evidence(view, seqno).encode()).digest()
     domain = encode_public_header(seqno, snapshot.digest, evidence) + wire.encode(rows)[0]

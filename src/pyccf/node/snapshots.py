@@ -27,7 +27,7 @@ from pyccf.ledger import snapshot
 from pyccf.ledger.cut import Cut
 from pyccf.ledger.entry import parse
 from pyccf.node.outputs import SaveSnapshot
-from pyccf.types import Json, Millis, SeqNo, TxID
+from pyccf.types import Millis, SeqNo, TxID
 
 if TYPE_CHECKING:
     from pyccf.ledger.entry import Entry
@@ -182,8 +182,8 @@ class Snapshotter:
             self.request()
             return
         tx = node.store.tx()
-        value: Json = {"hash": cut.digest.hex(), "version": cut.seqno}
-        tx.map(snapshot.SNAPSHOT_EVIDENCE).set(UNIT, dump_json(value))
+        record = snapshot.record_of(cut.digest, cut.seqno)
+        tx.map(snapshot.SNAPSHOT_EVIDENCE).set(UNIT, dump_json(record))
         try:
             entry = node.order(tx, cut.digest)
         except Unavailable:

@@ -119,14 +119,14 @@ class LedgerDisk:
             upto = _row_end(flags, at)
             current = reader.opened[-1] if reader.opened else None
             if current is not None and not current.completed and flags[at] & FORCE_CHUNK_BEFORE:
-                current.complete()
+                self._complete(current)
             if current is None or current.completed:
                 reader.last = first + at - 1
                 current = self._start(first + at)
             self._add(current, row[at:upto])
             if flags[upto - 1] & FORCE_CHUNK_AFTER:
                 assert entries[upto - 1].committable, "only a signature ends a chunk"
-                current.complete()
+                self._complete(current)
             at = upto
         reader.last = last
         reader.tail.extend(row)
@@ -140,6 +140,12 @@ class LedgerDisk:
             done += 1
         if done < len(row):
             current.add(row[done:])
+
+    def _complete(self, current: OpenChunk) -> None:
+        """End a chunk; what a file of before holds beyond that is not lost."""
+        if current.replay:
+            self._replay.ends(current)
+        current.complete()
 
     def _start(self, first: SeqNo) -> OpenChunk:
         """A file for the chunk that begins at `first`."""
@@ -187,6 +193,7 @@ class LedgerDisk:
             if current.committed or current.last <= seqno:
                 kept.append(current)
             elif current.first > seqno:
+                self._replay.keep_whole(current)
                 current.close()
                 self._home.remove(current.file)
             else:

@@ -63,11 +63,23 @@ class ReplayFiles:
             home.truncate(current.file, current.fd, current.end)
             current.write(0, chunk.encode_header(0))
             current.write(current.end, data)
+            current.sync()
             current.replay = False
             self._in_use = False
             self._remove_after(current.last + 1)
         current.positions.append(current.end)
         current.end += len(data)
+
+    def ends(self, current: OpenChunk) -> None:
+        """A chunk ends here; a file that goes on, or ended elsewhere, is another chunk's."""
+        home = self._home
+        header = chunk.encode_header(current.end)
+        with home.guard(home.path_of(current.file), "read"):
+            same = home.files.read(current.fd, 0, len(header)) == header
+        if current.whole and not same:
+            self.keep_whole(current)
+            self._in_use = False
+            self._remove_after(current.last)
 
     def keep_whole(self, current: OpenChunk) -> None:
         """Copy a chunk that was complete before the rest of it is given up."""

@@ -105,9 +105,7 @@ def _judge(
         return None
     try:
         return judge(files.load(file), name, service_cert_pem)
-    except StorageError as e:
-        log("fail", f"Snapshot {file.path} is not used: {e.message}")
-    except InvalidReceipt as e:
+    except (StorageError, InvalidReceipt) as e:
         log("fail", f"Snapshot {file.path} is not used: {e.message}")
     except InvalidLedger as e:
         log("fail", f"Snapshot {file.path} is not used: {e.message}")

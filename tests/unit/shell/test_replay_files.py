@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.ledger.entry import FORCE_CHUNK_BEFORE, Entry
 from pyccf.shell.disk import LedgerDisk
 from support.ledger_files import Counting, names, signatures, written
 from support.ledgers import Service, small_service
@@ -122,4 +123,58 @@ def test_starting_over_after_a_snapshot(tmp_path: Path, service: Service) -> Non
     disk.commit(ends[1])
     assert names(directory)[:2] == [first, second]
     assert disk.raw(1, ends[0], 1 << 20)[0] == b"".join(e.data for e in service.entries[: ends[0]])
+    disk.close()
+
+
+def copies(directory: Path) -> list[bytes]:
+    """What was set aside."""
+    return [f.read_bytes() for f in directory.glob("ledger_*.ignored")]
+
+
+def starts_chunk(entry: Entry) -> Entry:
+    """The same entry, but that a chunk is to begin with it."""
+    data = bytearray(entry.data)
+    data[1] |= FORCE_CHUNK_BEFORE
+    return Entry(entry.view, entry.seqno, bytes(data), entry.committable, entry.leaf)
+
+
+def test_a_chunk_that_ends_earlier_than_before_loses_nothing(
+    tmp_path: Path, service: Service
+) -> None:
+    """A recovery begins within what this node had committed, with equal entries up to there."""
+    directory = tmp_path / "l"
+    written(directory, service).close()
+    ends = [e.seqno for e in service.entries if e.flags & 1]
+    before = {n: (directory / n).read_bytes() for n in names(directory) if "-" in n}
+    middle = ends[1] - 2
+    assert middle > ends[0]
+    disk = LedgerDisk(directory)
+    disk.initialise(0)
+    disk.append(service.entries[:middle])
+    disk.append([starts_chunk(service.entries[middle])])
+    disk.close()
+    kept = set(copies(directory))
+    same = before.pop(f"ledger_1-{ends[0]}.committed")
+    assert (directory / "ledger_1").read_bytes() == same
+    assert set(before.values()) <= kept
+    assert same not in kept
+    again = LedgerDisk(directory)
+    assert again.last == middle + 1
+    again.close()
+
+
+def test_a_rollback_to_before_a_file_of_before_loses_nothing(
+    tmp_path: Path, service: Service
+) -> None:
+    directory = tmp_path / "l"
+    written(directory, service).close()
+    ends = [e.seqno for e in service.entries if e.flags & 1]
+    second = (directory / f"ledger_{ends[0] + 1}-{ends[1]}.committed").read_bytes()
+    disk = LedgerDisk(directory)
+    disk.initialise(0)
+    disk.append(service.entries[: ends[0] + 1])
+    disk.truncate(ends[0])
+    assert copies(directory) == [second]
+    disk.append(service.entries[ends[0] :])
+    assert disk.read(1, disk.last) == [e.data for e in service.entries]
     disk.close()
