@@ -23,7 +23,7 @@ from pyccf.attest.tcb import CPUID_SIZE, CpuId
 from pyccf.attest.uvm import Endorsed
 from pyccf.codec.text import b64, dump_json, unb64
 from pyccf.crypto import certs
-from pyccf.crypto.keys import PublicKey, RsaPublicKey
+from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidEvidence, LocalError, RpcError
 from pyccf.node.create import Parts
 from pyccf.node.states import PART_OF_PUBLIC_NETWORK, TAKES_PART
@@ -40,8 +40,6 @@ PATH = "/node/join"
 TRUSTS_AT_ONCE = (ServiceStatus.OPENING, ServiceStatus.RECOVERING)
 LOGGED_MAX = 1024
 """How much of the reason for a refusal goes into the log; it may quote the request."""
-RSA_BITS_MIN = 2048
-RSA_BITS_MAX = 8192
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,14 +237,9 @@ def _check_base64(value: Json, where: str) -> None:
 def _encryption_key(value: Json) -> str:
     pem = _pem(value, "#/public_encryption_key")
     try:
-        bits = RsaPublicKey.from_pem(pem).bits
-    except ValueError:
-        bits = 0
-    if not RSA_BITS_MIN <= bits <= RSA_BITS_MAX:
-        raise _invalid(
-            "#/public_encryption_key",
-            f"Not an RSA public key of {RSA_BITS_MIN} to {RSA_BITS_MAX} bits",
-        )
+        nodes.check_encryption_key(pem)
+    except ValueError as e:
+        raise _invalid("#/public_encryption_key", str(e)) from None
     return pem
 
 

@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pyccf.crypto.keys import RsaPublicKey
 from pyccf.errors import LocalError
 from pyccf.service import info, tables
 from pyccf.types import Json, NodeId, SeqNo
 
 if TYPE_CHECKING:
     from pyccf.kv.tx import Tx
+
+RSA_BITS_MIN = 2048
+RSA_BITS_MAX = 8192
+"""Size of a node's encryption key."""
 
 
 class NodeStatus(Enum):
@@ -245,6 +250,16 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
         if self.seals:
             value[SEALS] = True
         return value
+
+
+def check_encryption_key(pem: str) -> None:
+    """See that secrets can be sealed to this key of a node. Raises ValueError."""
+    try:
+        bits = RsaPublicKey.from_pem(pem).bits
+    except ValueError:
+        bits = 0
+    if not RSA_BITS_MIN <= bits <= RSA_BITS_MAX:
+        raise ValueError(f"Not an RSA public key of {RSA_BITS_MIN} to {RSA_BITS_MAX} bits")
 
 
 def trusted_encryption_keys(tx: Tx) -> dict[NodeId, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger
-from pyccf.service import info, members, tables
+from pyccf.service import info, members, nodes, tables
 from pyccf.service.nodes import NodeStatus
 from pyccf.service.proposals import Proposal
 from pyccf.types import Json
@@ -32,7 +32,9 @@ def check_written(tx: Tx) -> None:
         check = _CHECKS.get(table)
         if check is None:
             continue
-        for raw in rows.values():
+        for key, raw in rows.items():
+            if table == tables.NODES_INFO:
+                _node_id(key)
             if raw is not None:
                 check(table, raw)
 
@@ -70,9 +72,25 @@ def _member(table: str, raw: bytes) -> None:
     members.effective_role(_object(table, raw), None)
 
 
+def _node_id(key: bytes) -> None:
+    """Every node reads it, of deleted rows too."""
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        raise InvalidLedger(f"Table {tables.NODES_INFO} holds a key that is no text") from None
+
+
 def _node(table: str, raw: bytes) -> None:
     row = _object(table, raw)
-    tables.enum_member(row, "status", NodeStatus, table)
+    status = tables.enum_member(row, "status", NodeStatus, table)
+    if status is not NodeStatus.PENDING:
+        # The next ledger secret is sealed to it, and fails for all if it cannot be for one.
+        try:
+            nodes.check_encryption_key(tables.text_member(row, "encryption_pub_key", table))
+        except ValueError as e:
+            raise InvalidLedger(
+                f"Table {table} holds a row whose encryption_pub_key cannot be used: {e}"
+            ) from None
     between = row.get("node_to_node_interface")
     if isinstance(between, dict):
         tables.text_member(between, "published_address", table)
@@ -103,6 +121,6 @@ _CHECKS: dict[str, Callable[[str, bytes], object]] = {
     tables.VIRTUAL_MEASUREMENTS: _json,
     tables.SNP_MEASUREMENTS: _json,
     tables.SNP_HOST_DATA: _json,
-    tables.SNP_UVM_ENDORSEMENTS: _json,
-    tables.SNP_TCB_VERSIONS: _json,
+    tables.SNP_UVM_ENDORSEMENTS: _object,
+    tables.SNP_TCB_VERSIONS: _object,
 }

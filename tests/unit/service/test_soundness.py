@@ -22,9 +22,21 @@ GOOD = [
     (tables.MEMBERS_INFO, '{"status": "Accepted", "recovery_role": null, "member_data": [1]}'),
     (tables.MEMBERS_INFO, '{"status": "Active", "recovery_role": "Owner"}'),
     (tables.NODES_INFO, json.dumps(NODE)),
-    (tables.NODES_INFO, '{"status": "Retired", "nodehost": "h", "nodeport": "1"}'),
+    (
+        tables.NODES_INFO,
+        json.dumps(
+            {
+                "status": "Retired",
+                "nodehost": "h",
+                "nodeport": "1",
+                "encryption_pub_key": NODE["encryption_pub_key"],
+            }
+        ),
+    ),
+    (tables.NODES_INFO, '{"status": "Pending", "nodehost": "h", "nodeport": "1"}'),
     (tables.PROPOSALS_INFO, '{"proposer_id": "m", "state": "Dropped", "ballots": {}}'),
     (tables.SNP_HOST_DATA, '"policy"'),
+    (tables.SNP_TCB_VERSIONS, '{"boot_loader": 1}'),
     # What harms its own requests alone, and what nobody here reads.
     (tables.ENDPOINTS, "no JSON"),
     (tables.JS_RUNTIME_OPTIONS, "null"),
@@ -47,15 +59,24 @@ BAD = [
     (tables.MEMBERS_INFO, '{"member_data": ' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON"),
     (tables.USERS_INFO, '"x"', "is not a JSON object"),
     (tables.NODES_INFO, "{}", "status is no NodeStatus"),
-    (tables.NODES_INFO, '{"status": "Trusted"}', "without the text nodehost"),
+    (tables.NODES_INFO, '{"status": "Pending"}', "without the text nodehost"),
+    (tables.NODES_INFO, '{"status": "Retired"}', "without the text encryption_pub_key"),
+    (tables.NODES_INFO, json.dumps({**NODE, "encryption_pub_key": "x"}), "Not an RSA public key"),
+    (
+        tables.NODES_INFO,
+        json.dumps({**NODE, "encryption_pub_key": NODE["public_key"]}),
+        "Not an RSA public key",
+    ),
     (tables.NODES_INFO, json.dumps({**NODE, "status": "trusted"}), "status is no NodeStatus"),
     (
         tables.NODES_INFO,
-        '{"status": "Trusted", "node_to_node_interface": {}}',
+        '{"status": "Pending", "node_to_node_interface": {}}',
         "without the text published_address",
     ),
     (tables.PROPOSALS_INFO, "{}", "without the text proposer_id"),
     (tables.JWT_KEYS, "x", "is not JSON"),
+    (tables.SNP_UVM_ENDORSEMENTS, "[]", "is not a JSON object"),
+    (tables.SNP_TCB_VERSIONS, "null", "is not a JSON object"),
 ]
 
 
@@ -76,6 +97,18 @@ def test_what_may_not(table: str, row: str, text: str) -> None:
     with pytest.raises(InvalidLedger, match=text) as caught:
         soundness.check_written(tx)
     assert table in caught.value.message
+
+
+@pytest.mark.parametrize("row", [json.dumps(NODE).encode(), None])
+def test_a_node_needs_an_id_that_is_text(row: bytes | None) -> None:
+    tx = Store(2).tx()
+    table = tx.map(tables.NODES_INFO)
+    if row is None:
+        table.delete(b"\xff")
+    else:
+        table.set(b"\xff", row)
+    with pytest.raises(InvalidLedger, match=r"nodes\.info holds a key that is no text"):
+        soundness.check_written(tx)
 
 
 def test_what_was_there_before_is_not_judged() -> None:
