@@ -4,6 +4,7 @@ A connection holds requests that are not complete, or not handled yet, and answe
 client or for others before them. For itself it is bounded by the limits of its interface; here all
 are bounded together: each has a reserve that nobody takes from it, and what it holds beyond comes
 out of one pot. So clients that hold all they can leave the others what usual requests need.
+Pieces of streamed answers over HTTP/1.1 do not count: they are bounded for each connection.
 """
 
 from __future__ import annotations

@@ -209,13 +209,11 @@ class Dialogue1:
         else:
             if (self._partial or not requests) and not self._hold_request():
                 self._bid_farewell(BUSY)
-                self.go_on()
+            elif not requests:
                 return
-            if len(requests) == 1 and not self._queue and not self._backlog and not self._stepping:
+            elif len(requests) == 1 and not (self._queue or self._backlog or self._stepping):
                 self._stepping = True
                 self._interface.turns.step_soon(self, requests[0])
-                return
-            if not requests:
                 return
         self._backlog.extend(requests)
         self.go_on()
