@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from pyccf.apps.js import governance
+from pyccf.apps.js.engine import Interpreter, JsError, Limits
+from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.traces import MAPS_MAX, MARK, Traces
 from pyccf.codec.sourcemap import encode_mappings
+from pyccf.kv.maps import AccessContext
 from pyccf.types import Json
 from support.js_app import JsBench
 
@@ -231,3 +238,162 @@ def test_writing_a_trace_runs_nothing_of_the_script() -> None:
     bench.install({"a.js": source}, {"GET /f": "a.js:f"})
     answer = bench.call("GET", "/f")
     assert (answer.status, answer.body) == (200, b"0")
+
+
+HOOK = """
+let ran = 0;
+const hook = () => { ran++; return hook() + 1; };
+const getter = {configurable: true, get: hook};
+const traps = new Proxy({}, {get: () => hook});
+const fails = (call) => { try { call(); } catch (e) { if (typeof e.stack != "string") ran = -1; } };
+"""
+EVERYWHERE = """
+Object.defineProperty(Function.prototype, "name", getter);
+"""
+
+HOSTILE = {
+    "a native's name": "Object.defineProperty(JSON.parse, 'name', getter); @JSON.parse('{')@",
+    "a name that becomes text": """
+        for (const value of [{toString: hook}, {valueOf: hook, toString: null},
+                             {[Symbol.toPrimitive]: hook}, new Proxy({}, traps), Symbol("name")]) {
+          Object.defineProperty(JSON.parse, "name", {value});
+          @JSON.parse("{")@
+        }""",
+    "a native that inherits its name": "delete JSON.parse.name; @JSON.parse('{')@",
+    "a native behind a proxy": """
+        delete JSON.parse.name;
+        Object.setPrototypeOf(JSON.parse, new Proxy(Function.prototype, traps));
+        @JSON.parse("{")@""",
+    "a native of this engine": """
+        Object.defineProperty(ccf.strToBuf, "name", getter);
+        @ccf.strToBuf()@""",
+    "a native that calls back": """
+        Object.defineProperty(Array.prototype.map, "name", getter);
+        @[1].map(() => null.x)@""",
+    "constructors": """
+        Object.defineProperty(Map, "name", getter);
+        Object.defineProperty(Error, "name", getter);
+        @new Map(1)@ @Map()@ @(class extends Error { constructor() { super("x"); null.x } }).call()@
+        @new (class extends Map { constructor() { super(1) } })()@""",
+    "a module": "@null.x@ try { null.x } catch {} try { throw new Error('x') } catch {}",
+    "functions": """
+        for (const f of [() => null.x, function () { null.x }, new Function("null.x"),
+                         function () { eval("null.x") }, () => (0, eval)("null.x"),
+                         {get x() { null.x }}.__lookupGetter__("x"), {x() { null.x }}.x,
+                         (() => null.x).bind(1), new Proxy(() => null.x, {})]) {
+          @f()@
+          delete f.name;
+          @f()@
+          Object.defineProperty(f, "name", getter);
+          @f()@
+        }""",
+    "generators": """
+        const one = function* () { null.x }, two = async () => { null.x };
+        const three = async function* () { null.x };
+        for (const f of [one, two, three]) {
+          @f().next()@
+          Object.defineProperty(f, "name", getter);
+          @f().next()@
+        }""",
+    "classes": """
+        class Named { static get name() { return hook(); } constructor() { null.x } }
+        class Field { static name = {toString: hook}; x = null.x }
+        class Default extends Named {}
+        delete Default.name;
+        @new Named()@ @new Field()@ @new Default()@
+        @(() => { class Block { static name() {} static { null.x } } })()@""",
+    "errors": """
+        const target = function () {};
+        target.prototype = new Proxy(TypeError.prototype, new Proxy({}, {get: () => hook}));
+        const made = Reflect.construct(TypeError, ["x is not defined"], target);
+        @Reflect.construct(ReferenceError, ["x is not defined"], target)@
+        try { throw made } catch {}""",
+    "promises": "Promise.reject(1).then(hook, () => null.x); @new Promise(() => null.x)@",
+}
+"""Ways to have code run by who looks at the functions of a trace; between @ what throws."""
+
+
+def hostile(case: str, where: str) -> str:
+    """A module that throws at the top or in a handler, and tells how often the hook was run."""
+    parts = HOSTILE[case].split("@")
+    parts[1::2] = [
+        f"fails(() => {{ {part} }}); try {{ {part} }} catch {{}}" for part in parts[1::2]
+    ]
+    body = EVERYWHERE + "".join(parts)
+    if where == "top":
+        return HOOK + body + "export function f() { return {body: `${ran}`}; }"
+    return HOOK + "export function f() {" + body + "return {body: `${ran}`}; }"
+
+
+def call_hostile(case: str, where: str) -> str:
+    bench = JsBench()
+    bench.install({"a.js": hostile(case, where)}, {"GET /f": "a.js:f"})
+    return bench.call("GET", "/f").body.decode()
+
+
+@pytest.mark.parametrize("where", ["top", "inner"])
+def test_no_script_has_code_run_where_a_trace_is_written(where: str) -> None:
+    """In a process of its own: what runs there has no limit of the stack."""
+    program = (
+        "from unit.apps_js.test_traces import HOSTILE, call_hostile\n"
+        f"for case in HOSTILE: print(case, call_hostile(case, {where!r}), sep=': ', flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [f"{case}: 0" for case in HOSTILE], done.stderr
+    assert done.returncode == 0
+
+
+def test_long_functions_in_a_trace_count_against_the_time_limit() -> None:
+    source = """
+    export function f() {
+      const text = "if (n) return g(n - 1, g) + 1; null.x //" + "x".repeat(1e7);
+      const g = new Function("n", "g", text);
+      for (;;) try { g(60, g) } catch {}
+    }
+    export function after() {
+      const deep = () => deep() + 1;
+      try { deep() } catch (e) { return {body: e.stack} }
+    }"""
+    bench = JsBench()
+    bench.install({"a.js": source}, {"GET /f": "a.js:f", "GET /after": "a.js:after"})
+    bench.options(max_execution_time_ms=300)
+    begun = time.process_time()
+    answer = bench.receive("GET", "/app/f", [], b"")
+    assert "too long" in json.dumps(answer.json())
+    assert time.process_time() - begun < 2
+    assert b"    at deep (a.js)" in bench.call("GET", "/after").body
+
+
+BARE = """
+const kept = [], deep = (n) => { if (n) return deep(n - 1) + 1; null.x };
+let bare = null;
+export function f(size) {
+  try { for (;;) kept.push(new ArrayBuffer(size)); } catch { kept.pop(); }
+  for (let i = 0; i < 500 && !bare; i++)
+    try { deep(i % 60) } catch (e) { if (e && e.stack === undefined) bare = e; else kept.push(e) }
+  kept.length = 0;
+  bare.stack = "made up";
+  throw bare;
+}
+"""
+
+
+def test_a_stack_that_a_script_set_where_the_engine_wrote_none() -> None:
+    told = set()
+    for size in (333, 1000, 2000):  # one of which leaves memory for an error and not for its trace
+        interpreter = Interpreter(Host(AccessContext.APP_RW), ())
+        interpreter.limit(Limits(heap_bytes=900_000))
+        module = interpreter.compile("a.js", BARE.encode())
+        interpreter.evaluate(module)
+        with pytest.raises(JsError) as caught:
+            interpreter.vm.call(module, "f", (size,), ())
+        told.add((caught.value.trace, caught.value.exact_trace))
+    assert ("made up", None) in told
+    assert ("made up", "undefined") not in told

@@ -60,12 +60,31 @@ static bool add_asked(JSContext *ctx, Trace *t, JSValue site, const char *getter
     return len > 0;
 }
 
-/* Whether a function stands on one line, by its text. */
+/* Whether a function has a name of its own that is text. Asking for the text of a function that came
+ * without source looks its name up, which is the script's to answer where there is no such name. */
+static bool has_plain_name(JSContext *ctx, JSValue function)
+{
+    JSPropertyDescriptor own;
+    if (JS_GetOwnProperty(ctx, &own, function, vm_of(ctx)->atom[ATOM_name]) <= 0)
+        return false;
+    bool plain = is_string(own.value);
+    JS_FreeValue(ctx, own.value);
+    JS_FreeValue(ctx, own.getter);
+    JS_FreeValue(ctx, own.setter);
+    return plain;
+}
+
+/* Whether a function of a script stands on one line, by its text, which may be long. Not asked where
+ * the script took its name away: then the line is told. */
 static bool on_one_line(JSContext *ctx, JSValue function)
 {
-    JSValue source = JS_Call(ctx, vm_of(ctx)->function_text, function, 0, NULL);
+    Vm *vm = vm_of(ctx);
+    if (!has_plain_name(ctx, function))
+        return false;
+    JSValue source = OPEN(vm, JS_Call(ctx, vm->function_text, function, 0, NULL));
     size_t len;
-    const char *text = is_string(source) ? JS_ToCStringLen2(ctx, &len, source, false) : NULL;
+    const char *text =
+        is_string(source) ? OPEN(vm, JS_ToCStringLen2(ctx, &len, source, false)) : NULL;
     bool one = text && len < FUNCTION_BYTES && !memchr(text, '\n', len);
     if (text)
         JS_FreeCString(ctx, text);
@@ -86,7 +105,8 @@ static bool add_frame(JSContext *ctx, Trace *t, JSValue site)
             add_text(ctx, t, "<anonymous>", 11);
         add_text(ctx, t, " (", 2);
     }
-    if (JS_ToBool(ctx, native) == 1) {
+    bool scripted = JS_ToBool(ctx, native) != 1;
+    if (!scripted) {
         add_text(ctx, t, "native", 6);
     } else {
         if (!add_asked(ctx, t, site, "getFileName"))
@@ -98,7 +118,7 @@ static bool add_frame(JSContext *ctx, Trace *t, JSValue site)
     }
     if (named)
         add_text(ctx, t, ")", 1);
-    if (named && !vm_of(ctx)->tells_lines && on_one_line(ctx, function))
+    if (named && scripted && !vm_of(ctx)->tells_lines && on_one_line(ctx, function))
         add_text(ctx, t, (char[]){ONE_LINE}, 1);
     add_text(ctx, t, "\n", 1);
     JS_FreeValue(ctx, function);
@@ -261,14 +281,16 @@ static void place_syntax_error(JSContext *ctx, JSValue e, JSValue site)
 {
     JSValue file = asked(ctx, site, "getFileName"), line = asked(ctx, site, "getLineNumber");
     int flags = PROP_WRITABLE | PROP_CONFIGURABLE;
-    if (JS_DefinePropertyValueStr(ctx, e, "fileName", file, flags) < 0 ||
-        JS_DefinePropertyValueStr(ctx, e, "lineNumber", line, flags) < 0)
+    if (JS_DefinePropertyValueStr(ctx, e, "fileName", file, flags) < 0)
+        drop_exception(ctx);
+    if (JS_DefinePropertyValueStr(ctx, e, "lineNumber", line, flags) < 0)
         drop_exception(ctx);
 }
 
 /* -- the engine's call ------------------------------------------------------------------------- */
 
-/* What the engine is to keep as the trace of an error that was made in these frames. */
+/* What the engine is to keep as the trace of an error that was made in these frames. There is no
+ * limit of the stack meanwhile, so nothing may be asked that a script could answer. */
 static JSValue written(Vm *vm, int argc, JSValue *argv)
 {
     JSContext *ctx = vm->ctx;

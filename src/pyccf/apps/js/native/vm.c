@@ -135,8 +135,11 @@ static PyObject *raise_js_error(Vm *vm)
             Py_DECREF(trace);
             trace = text_or_empty(vm, stack);
             if (trace && hold(vm, trace)) {
-                Py_DECREF(exact);
-                exact = text_or_empty(vm, OPEN(vm, exact_trace(vm, e)));
+                JSValue kept = OPEN(vm, exact_trace(vm, e));
+                if (!is_undefined(kept)) {
+                    Py_DECREF(exact);
+                    exact = text_or_empty(vm, kept);
+                }
             } else if (trace) {
                 stop_script(vm);
                 Py_CLEAR(trace);
