@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pyccf.api import primary
+from pyccf.api.logged import one_line
 from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Redirection
 from pyccf.attest import policy
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 PATH = "/node/join"
 TRUSTS_AT_ONCE = (ServiceStatus.OPENING, ServiceStatus.RECOVERING)
-LOGGED_MAX = 1024
-"""How much of the reason for a refusal goes into the log; it may quote the request."""
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +71,7 @@ def endpoint(parts: Parts) -> Endpoint:
             return _join(parts, ctx, body)
         except RpcError as e:
             if not _is_redirect(e):
-                ctx.services.log("info", "", f"Join request refused: {_short(e.message)}")
+                ctx.services.log("info", "", f"Join request refused: {one_line(e.message)}")
             raise
 
     return Endpoint(
@@ -83,11 +82,6 @@ def endpoint(parts: Parts) -> Endpoint:
         redirection=Redirection.NONE,
         hidden=True,
     )
-
-
-def _short(text: str) -> str:
-    """What goes into the log: whoever can connect may cause it, so it is one line, a short one."""
-    return text[:LOGGED_MAX].replace("\n", "\\n")
 
 
 def _is_redirect(error: RpcError) -> bool:
@@ -337,7 +331,7 @@ def _add(
         claims = policy.judge(request.evidence, _TableTrust(tx), caller.key.der, now)
     except InvalidEvidence as e:
         if e.hint:
-            ctx.services.log("info", "", f"Evidence of node {caller.id}: {_short(e.hint)}")
+            ctx.services.log("info", "", f"Evidence of node {caller.id}: {one_line(e.hint)}")
         status = 500 if e.message == policy.TCB_REFUSED else 401
         raise RpcError(status, "InvalidQuote", e.message) from None
     if request.csr is not None and not _csr_is_for(request.csr, caller.key):

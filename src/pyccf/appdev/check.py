@@ -8,9 +8,10 @@ line. Nothing is judged that depends on requests or tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 
-from pyccf.apps.js.engine import Interpreter, JsError
+from pyccf.apps.js.engine import NOT_A_FUNCTION, UNDEFINED_YET, Interpreter, JsError
 from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.registry import BadMetadata, parse_metadata
 from pyccf.codec.text import dump_json
@@ -49,50 +50,62 @@ def problems(modules: Mapping[str, str], endpoints: Mapping[str, Json]) -> list[
     """What is wrong with an application: modules by name, endpoints as in app.json.
 
     Modules that do not compile, imports of what is not there, endpoints whose metadata cannot be
-    used or whose function is not exported.
+    used or whose function is not exported, or is none.
     """
     named = {name.lstrip("/"): text for name, text in modules.items()}
-    return [*_of_modules(named), *_of_endpoints(named, endpoints)]
-
-
-def _of_modules(named: Mapping[str, str]) -> Iterator[str]:
+    wanted, of_metadata = _wanted(endpoints)
+    of_modules: list[str] = []
+    of_functions: list[str] = []
     for name in named:
-        if not name.endswith(SCRIPTS):
-            continue
-        modules = _Modules(named)
-        try:
-            modules.link(name)
-        except NoScript as error:
-            missing = [other for other in modules.asked if other not in named]
-            if error.line is not None:
-                yield f"{name}:{error.line}: {error.message}"
-            elif missing:
-                yield f"{name} imports {missing[0]}, which is not in the bundle"
-            elif modules.linking:
-                yield f"{name}: {error.message}"
-            # Else a module that it imports does not compile, which is told of that one.
-        finally:
-            modules.close()
+        if name in wanted or name.endswith(SCRIPTS):
+            with closing(_Modules(named)) as engine:
+                try:
+                    module = engine.link(name)
+                except NoScript as error:
+                    of_modules += _of_module(name, error, engine)
+                else:
+                    of_functions += _of_functions(name, wanted.get(name, ()), engine, module)
+    return [*of_modules, *of_metadata, *of_functions]
 
 
-def _of_endpoints(named: Mapping[str, str], endpoints: Mapping[str, Json]) -> Iterator[str]:
+def _wanted(
+    endpoints: Mapping[str, Json],
+) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
+    """By module: endpoints and the functions they name. And what is wrong with metadata."""
+    wanted: dict[str, list[tuple[str, str]]] = {}
+    wrong = []
     for url, verbs in endpoints.items():
         for verb, metadata in verbs.items() if isinstance(verbs, dict) else ():
+            endpoint = f"{verb.upper()} {url}"
             try:
                 read = parse_metadata(dump_json(metadata))
             except BadMetadata as error:
-                yield f"{verb.upper()} {url}: {error}"
-                continue
-            name, function = read.module.lstrip("/"), read.function
-            modules = _Modules(named)
-            try:
-                exported = name not in named or modules.exports(name, function)
-            except NoScript:
-                exported = True  # told of the module
-            finally:
-                modules.close()
-            if not exported:
-                yield f"{verb.upper()} {url}: {name} does not export {function or 'anything'}"
+                wrong.append(f"{endpoint}: {error}")
+            else:
+                wanted.setdefault(read.module.lstrip("/"), []).append((endpoint, read.function))
+    return wanted, wrong
+
+
+def _of_module(name: str, error: NoScript, engine: _Modules) -> Iterator[str]:
+    missing = [other for other in engine.asked if not engine.has(other)]
+    if error.line is not None:
+        yield f"{name}:{error.line}: {error.message}"
+    elif missing:
+        yield f"{name} imports {missing[0]}, which is not in the bundle"
+    elif engine.linking:
+        yield f"{name}: {error.message}"
+    # Else a module that it imports does not compile, which is told of that one.
+
+
+def _of_functions(
+    name: str, wanted: Iterable[tuple[str, str]], engine: _Modules, module: int
+) -> Iterator[str]:
+    for endpoint, function in wanted:
+        found = engine.look(module, function)
+        if found is None:
+            yield f"{endpoint}: {name} does not export {function or 'anything'}"
+        elif found == NOT_A_FUNCTION:
+            yield f"{endpoint}: what {name} exports as {function} is not a function"
 
 
 class _Modules:
@@ -110,6 +123,9 @@ class _Modules:
 
     def close(self) -> None:
         self._engine.vm.close()
+
+    def has(self, name: str) -> bool:
+        return name in self._named
 
     def _load(self, name: str) -> bytes | None:
         plain = name.lstrip("/")
@@ -141,6 +157,11 @@ class _Modules:
                 raise NoScript(error.message, None) from None
         return module
 
-    def exports(self, name: str, function: str) -> bool:
-        """Whether a module exports something of this name. Raises NoScript."""
-        return self._engine.parameters(self.link(name), function) is not None
+    def look(self, module: int, function: str) -> int | None:
+        """What a linked module exports under a name, see `Interpreter.parameters`.
+
+        UNDEFINED_YET if its body had to be stopped by force, after which nothing can be asked.
+        """
+        if self._engine.vm.broken:
+            return UNDEFINED_YET
+        return self._engine.parameters(module, function)

@@ -149,7 +149,7 @@ def _checked(bundle: JsBundle, path: Path) -> JsBundle:
     for url, methods in endpoints.items():
         for method, endpoint in methods.items() if isinstance(methods, dict) else ():
             module = endpoint.get("js_module") if isinstance(endpoint, dict) else None
-            if module not in names:
+            if not isinstance(module, str) or module not in names:
                 raise LocalError(
                     f"{path}: {method.upper()} {url} names the module {module!r}, which is not"
                     " in the bundle",

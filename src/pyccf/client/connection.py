@@ -195,6 +195,8 @@ class Connection(Hands):
             if not isinstance(token, str):
                 token = yield from fetch(token)
             sent.setdefault("authorization", f"Bearer {token}")
+        if not all(name.isascii() and value.isascii() for name, value in sent.items()):
+            raise _not_allowed()
         timeout_s = self._timeout_s
         if json is not None:
             content = dump_json(json)
@@ -329,12 +331,16 @@ class Connection(Hands):
                     raise _failure(method, url, error) from error
             except httpx2.LocalProtocolError:
                 # Not chained: what it quotes may be a secret.
-                raise LocalError(
-                    "The request cannot be sent: a header holds what HTTP does not allow",
-                    hint="Is there a line break or a blank at the end of a token or a header?",
-                ) from None
+                raise _not_allowed() from None
             except httpx2.RequestError as error:
                 raise _failure(method, url, error) from error
+
+
+def _not_allowed() -> LocalError:
+    return LocalError(
+        "The request cannot be sent: a header holds what HTTP does not allow",
+        hint="Is a letter of a token or a header not ASCII, or a line break or blank at its end?",
+    )
 
 
 def _not_now(reply: Reply) -> bool:

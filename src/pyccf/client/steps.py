@@ -127,6 +127,8 @@ class Blocking(Hands):
         if isinstance(step, Fetch):
             text = step.source()
             if not isinstance(text, str):
+                if isinstance(text, Coroutine):
+                    text.close()  # or Python warns that nobody awaited it
                 raise LocalError(
                     "What gives the token is asynchronous, and this client is not",
                     hint="Take AsyncClient, or a function that returns the token.",

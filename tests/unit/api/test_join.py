@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from pyccf.api import join
+from pyccf.api.logged import LOGGED_MAX
 from pyccf.attest import virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.codec.text import b64, dump_json
@@ -72,7 +72,7 @@ def refused(service: Service, body: object, name: str = "joiner") -> tuple[int, 
     found = error(ask(service, body, name))
     assert service.node.store.version == before
     assert known(service) == ids
-    told = found[2][: join.LOGGED_MAX].replace("\n", "\\n")
+    told = found[2][:LOGGED_MAX].replace("\n", "\\n")
     assert service.logs[-1].text == f"Join request refused: {told}"
     return found
 
@@ -374,4 +374,4 @@ def test_a_refusal_is_one_short_line_in_the_log(service: Service, body: Body) ->
     forged = "x\n2026-11-21T00:00:00Z [info ] Service open at seqno 1\n" * 1000
     refused(service, {**body, "public_encryption_key": forged})
     assert "\n" not in service.logs[-1].text
-    assert len(service.logs[-1].text) < 2 * join.LOGGED_MAX
+    assert len(service.logs[-1].text) < 2 * LOGGED_MAX

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from pyccf.api import logged
 from pyccf.codec.cose import parse_sign1
 from pyccf.http.message import Request
 from pyccf.service import info, proposals, tables
@@ -528,6 +529,20 @@ def test_what_is_refused_is_logged() -> None:
             "POST /gov/members/proposals:create returning error 400: Proposal failed to validate:"
             " nonsense: no such action",
         )
+    ]
+
+
+def test_what_is_logged_of_a_refusal_is_one_line_and_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gov = governed()
+    assert gov.propose("member0", "throw_in_apply").status == 500
+    monkeypatch.setattr(logged, "LOGGED_MAX", 15)
+    assert gov.propose("member0", "throw_in_apply").status == 500
+    refused = "POST /gov/members/proposals:create returning error 500: "
+    assert [text for _, _, text in gov.facts.lines] == [
+        refused + r"Failed to apply(): Error: Error message\nTrace:     at apply\n",
+        refused + "Failed to apply",
     ]
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pyccf.appdev.check import NoScript, compile_script, problems
+from pyccf.apps.js.engine import Interpreter
+from pyccf.apps.js.host.host import Host
 from pyccf.types import Json
+
+LIMIT_MS = 50
 
 
 def endpoint(module: str, function: str) -> dict[str, Json]:
@@ -16,7 +20,7 @@ def endpoint(module: str, function: str) -> dict[str, Json]:
 GOOD = {
     "a.js": "import { b } from './lib/b.js';\nexport function f() { return { body: b }; }",
     "lib/b.js": "export const b = ccf.strToBuf('made by the service alone');",
-    "c.mjs": "export { f } from './a.js'; export default 1; export const late = (() => {})();",
+    "c.mjs": "export { f } from './a.js'; export default () => {}; export const late = void 0;",
     "data.txt": "no script {",
 }
 
@@ -41,6 +45,11 @@ def test_nothing_is_wrong(module: str, function: str) -> None:
             ["a.js imports gone.js, which is not in the bundle"],
         ),
         ({"c.mjs": "throw new Error('while the body runs')"}, []),
+        (
+            {"a.js": "export const f = 1;"},
+            ["GET /x: what a.js exports as f is not a function"],
+        ),
+        ({"a.js": "const t = ccf.kv['t']; export const f = () => t;"}, []),
     ],
 )
 def test_problems(changed: dict[str, str], told: list[str]) -> None:
@@ -50,6 +59,34 @@ def test_problems(changed: dict[str, str], told: list[str]) -> None:
     assert len(found) == len(told), found
     for one, beginning in zip(found, told, strict=True):
         assert one.startswith(beginning)
+
+
+def test_a_body_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even when it has to be stopped by force, within a function of the engine."""
+
+    def impatient(host: Host, rows: tuple[object, ...]) -> Interpreter:
+        made = Interpreter(host, rows)
+        made.vm.limits(0, 0, LIMIT_MS, 0, 0, LIMIT_MS)
+        return made
+
+    monkeypatch.setattr("pyccf.appdev.check.Interpreter", impatient)
+    for body in ("for (;;);", "Array.prototype.join.call({length: 2 ** 53 - 1});"):
+        assert problems({"a.js": f"{body} export const f = 1;"}, endpoint("a.js", "f")) == []
+
+
+def test_a_body_runs_once_for_all_its_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(host: Host, rows: tuple[object, ...]) -> Interpreter:
+        made.append(Interpreter(host, rows))
+        return made[-1]
+
+    monkeypatch.setattr("pyccf.appdev.check.Interpreter", counted)
+    (good,) = endpoint("a.js", "g").values()
+    assert isinstance(good, dict)
+    told = problems(GOOD, {"/x": good, "/y": {"put": good["get"]}})
+    assert told == ["GET /x: a.js does not export g", "PUT /y: a.js does not export g"]
+    assert len(made) == len(GOOD) - 1
 
 
 def test_metadata_that_no_request_could_be_served_by() -> None:

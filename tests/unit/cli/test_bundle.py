@@ -22,7 +22,7 @@ def write(folder: Path, **files: object) -> Path:
     return folder
 
 
-def metadata(module: str) -> object:
+def metadata(module: object) -> object:
     return {"endpoints": {"/x": {"get": {**SERVED, "js_module": module, "js_function": "f"}}}}
 
 
@@ -75,6 +75,7 @@ def test_python(tmp_path: Path) -> None:
         ({"app_dot_json": "[]", "src__a_dot_js": ""}, "does not hold a JSON object"),
         ({"app_dot_json": {}, "src__a_dot_js": ""}, "endpoints are missing"),
         ({"app_dot_json": metadata("b.js"), "src__a_dot_js": ""}, "'b.js', which is not in"),
+        ({"app_dot_json": metadata(["b.js"]), "src__a_dot_js": ""}, r"\['b.js'\], which is not in"),
         ({"bundle_dot_json": {"metadata": {}}}, "not a bundle"),
         ({"bundle_dot_json": {"metadata": {}, "modules": [1]}}, "not an object"),
         ({"bundle_dot_json": {"metadata": {}, "modules": [{"name": "a"}]}}, "name and its text"),

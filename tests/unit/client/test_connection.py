@@ -318,3 +318,14 @@ def test_what_http_does_not_allow_is_not_sent_nor_told(serve: Serve, token: str)
         client.post("/app/x", json=1)
     assert caught.value.__cause__ is None
     assert "secret" not in caught.value.explain()
+
+
+@pytest.mark.parametrize("headers", [{"x": "secret-\u00e9"}, {"x-\u00e9": "secret"}, {}])
+def test_headers_are_ascii(
+    service: FakeService, connect: Callable[..., Client], headers: dict[str, str]
+) -> None:
+    client = connect(token=None if headers else "secret-\ud800")
+    with pytest.raises(LocalError, match="cannot be sent") as caught:
+        client.get("/app/x", headers=headers)
+    assert "secret" not in caught.value.explain()
+    assert service.requests == []

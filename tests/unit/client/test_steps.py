@@ -280,3 +280,24 @@ def test_tokens_may_be_waited_for(service: FakeService, member: Identity) -> Non
     ):
         client.get("/app/x")
     assert len(service.requests) == 2
+
+
+def test_a_token_that_cannot_be_waited_for_is_closed(
+    service: FakeService, member: Identity
+) -> None:
+    begun = []
+
+    async def fresh() -> str:
+        return "never"
+
+    def token() -> Awaitable[str]:
+        begun.append(fresh())
+        return begun[-1]
+
+    transport = httpx2.MockTransport(service.handle)
+    with (
+        Client(URLS, member.cert_pem, token=token, transport=transport) as client,
+        pytest.raises(LocalError, match="asynchronous"),
+    ):
+        client.get("/app/x")
+    assert [inspect.getcoroutinestate(one) for one in begun] == [inspect.CORO_CLOSED]

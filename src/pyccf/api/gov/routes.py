@@ -13,6 +13,7 @@ import msgspec
 
 from pyccf.api.gov import acks, proposals, shares, state
 from pyccf.api.gov.versions import PREVIEW, V2024, versioned
+from pyccf.api.logged import one_line
 from pyccf.apps.auth import MemberCose
 from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
 from pyccf.errors import RpcError
@@ -263,9 +264,8 @@ def _told(handler: Callable[[Context], None]) -> Callable[[Context], None]:
         try:
             handler(ctx)
         except RpcError as e:
-            told = (
-                f"{ctx.request.method} {ctx.request.path} returning error {e.status}: {e.message}"
-            )
+            where = f"{ctx.request.method} {ctx.request.path}"
+            told = f"{where} returning error {e.status}: {one_line(e.message)}"
             ctx.services.log("info", "gov", told)
             raise
 

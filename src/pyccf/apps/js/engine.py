@@ -58,6 +58,10 @@ TIME_DEFAULT_MS: Final = 5_000
 TIME_MAX_MS: Final = 1 << 40
 """Longer limits are taken for this one (34 years): the engine counts nanoseconds."""
 
+NOT_A_FUNCTION: Final = -1
+UNDEFINED_YET: Final = -2
+"""What is exported but no function: another value, or none (a body that threw sets no more)."""
+
 TIMED_OUT: Final = "Operation took too long to complete."
 THREW: Final = "Exception thrown while executing."
 
@@ -207,7 +211,10 @@ class Interpreter:
         self.vm.evaluate(module)
 
     def parameters(self, module: int, function: str) -> int | None:
-        """Number of parameters of an exported function, -1 if it is no function, None if absent."""
+        """Number of parameters of an exported function; None if there is no such export.
+
+        UNDEFINED_YET and NOT_A_FUNCTION, both negative, if it has no value or another.
+        """
         return self.vm.look(module, function)
 
 

@@ -383,7 +383,8 @@ static JSValue exported(Vm *vm, long index, PyObject *name, bool *missing)
     return value;
 }
 
-/* look(module, name) -> None if not exported, -1 if no function, else its number of parameters */
+/* look(module, name) -> None if not exported, -2 if undefined or not initialised, -1 if another
+ * value that is no function, else its number of parameters */
 static PyObject *look(Vm *vm, PyObject *const *args, Py_ssize_t count)
 {
     long index;
@@ -403,7 +404,7 @@ static PyObject *look(Vm *vm, PyObject *const *args, Py_ssize_t count)
         result = Py_None;
         Py_INCREF(result);
     } else if (!JS_IsFunction(vm->ctx, f)) {
-        result = PyLong_FromLong(-1);
+        result = PyLong_FromLong(is_undefined(f) ? -2 : -1);
     } else {
         int64_t length = 0;
         JSValue v = OPEN(vm, JS_GetProperty(vm->ctx, f, vm->atom[ATOM_length]));
