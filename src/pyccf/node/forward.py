@@ -166,7 +166,8 @@ class Forwarder:
                 "NotImplemented",
                 "Request cannot be forwarded to primary on HTTP/2 interface.",
             )
-        if node.retired:
+        if node.membership.leaving:
+            # The primary may stop listening at any moment: the answer would not come.
             return retired()
         lost = check_view(session, node)
         if lost is not None:

@@ -31,6 +31,8 @@ class Membership:
         self._standing: dict[NodeId, bool] = {}
         self._standing_at = (0, 0)
         """Version of the table and number of roll-backs that `_standing` belongs to."""
+        self.leaving = False
+        """It is committed that this node is retired: soon nobody listens to it any more."""
         self.retired = False
         """It is committed that this node's retirement is committed: it takes no more part."""
         node.store.on_write(tables.NODES_INFO, self._written)
@@ -98,7 +100,11 @@ class Membership:
             if value is None:
                 self._gone.add(node_id)
                 self._standing.clear()
-            elif _read(value)[2]:
+                continue
+            status, _, recorded = _read(value)
+            if node_id == self._node.node_id and status == NodeStatus.RETIRED.value:
+                self.leaving = True
+            if recorded:
                 done.append(node_id)
         if done:
             if self._node.node_id in done and not self.retired:

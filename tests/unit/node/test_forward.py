@@ -380,6 +380,15 @@ def test_a_retired_node_says_so(network: Network) -> None:
     assert answer(network, backup, "GET", "/node/commit").status == 200
 
 
+def test_a_node_that_leaves_carries_nothing_whose_answer_may_not_come(network: Network) -> None:
+    backup = network.backups[0]
+    backup.node.membership.leaving = True
+    reply = answer(network, backup, "PUT", "/app/log/1")
+    assert (reply.status, code(reply)) == (503, "NodeRetired")
+    assert len(backup.node.forwarder) == 0
+    assert answer(network, backup, "GET", "/app/commit").status == 200
+
+
 # --- views --------------------------------------------------------------------------------------
 
 

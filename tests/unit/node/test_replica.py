@@ -396,8 +396,12 @@ def test_a_node_learns_that_it_was_retired(service: Service) -> None:
     backup = Backup(service)
     own = backup.node.node_id.encode()
     put(service, tables.NODES_INFO, own, node_row("Trusted"))
+    removed = put(service, tables.NODES_INFO, own, node_row("Retired"))
     flagged = put(service, tables.NODES_INFO, own, node_row("Retired", retired=True))
     backup.take_over()
+    assert not backup.node.membership.leaving
+    backup.node.replica.compact(removed)
+    assert backup.node.membership.leaving
     assert not backup.node.retired
     backup.node.replica.compact(flagged)
     assert backup.node.retired
