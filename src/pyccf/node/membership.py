@@ -102,8 +102,15 @@ class Membership:
                 self._standing.clear()
                 continue
             status, _, recorded = _read(value)
-            if node_id == self._node.node_id and status == NodeStatus.RETIRED.value:
+            if (
+                node_id == self._node.node_id
+                and status == NodeStatus.RETIRED.value
+                and not self.leaving
+            ):
+                # Said at once: the others may part from it before it hears of the rest.
                 self.leaving = True
+                said = f"This node is retired: its removal committed at {seqno}"
+                self._node.log("info", "", said)
             if recorded:
                 done.append(node_id)
         if done:

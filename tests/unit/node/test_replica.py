@@ -16,7 +16,7 @@ from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.history import History
 from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.node.node import HAND_OVER_MS, Limits, Node
-from pyccf.node.outputs import Append, Channel, Committed, Send, Truncate
+from pyccf.node.outputs import Append, Channel, Committed, Log, Send, Truncate
 from pyccf.service import tables
 from pyccf.types import NodeId, SeqNo, TxID
 from support.node import STARTED, Service
@@ -82,6 +82,10 @@ class Backup:
     def take_over(self) -> None:
         for seqno in range(self.node.store.version + 1, len(self.service.ledger) + 1):
             self.apply(seqno)
+
+    def said(self) -> list[str]:
+        """The lines it has logged since it was asked last."""
+        return [output.text for output in self.node.take_outputs() if isinstance(output, Log)]
 
     def state(self) -> object:
         node = self.node
@@ -403,8 +407,10 @@ def test_a_node_learns_that_it_was_retired(service: Service) -> None:
     backup.node.replica.compact(removed)
     assert backup.node.membership.leaving
     assert not backup.node.retired
+    assert backup.said() == [f"This node is retired: its removal committed at {removed}"]
     backup.node.replica.compact(flagged)
     assert backup.node.retired
+    assert backup.said() == [f"This node was retired, and its retirement committed at {flagged}"]
 
 
 def test_a_session_ends_when_what_it_was_told_is_undone_within_a_view() -> None:
