@@ -41,6 +41,7 @@ def test_services_come_back_from_what_is_left() -> None:
         5177,  # one joined where nobody had the secrets any more
         5221,  # entries from other files ended chunks in the middle of a collected one
         5357,  # a snapshot from between the recovery and the opening
+        9004,  # a snapshot of a still earlier service, for those that join meanwhile and later
     ],
 )
 def test_what_drills_found_before(seed: int) -> None:

@@ -4,7 +4,8 @@ A backup sends to the primary, which has the newest; who has one sends on to its
 are served as the original serves them: the end of a range is exclusive, in the request and in the
 answer, and so do its fetchers read them. The answer is always 206. A large answer is streamed from
 the disk piece by piece; where that cannot be done, it is shorter than what was asked for, which
-`content-range` tells.
+`content-range` tells. Of the snapshot that the node began with it says so, by its digest: who joins
+a service that is being recovered may believe nobody else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pyccf.apps.router import Endpoint, Forwarding, Mode, Redirection
 from pyccf.errors import RpcError, StorageError
 from pyccf.http.message import error_body, query_parameters
 from pyccf.http.session import Flow, Session
+from pyccf.ledger.snapshot import parse_name
+from pyccf.node.fetch_snapshot import BEGAN_HEADER
 from pyccf.service import nodes
 from pyccf.types import NodeId, SeqNo
 
@@ -52,6 +55,8 @@ class NodeFacts(HasConsensus, Protocol):
     """What these endpoints ask of the node."""
 
     node_id: NodeId
+    startup_seqno: SeqNo
+    began_with: bytes
 
 
 class _Streaming:
@@ -136,6 +141,9 @@ def endpoints(node: NodeFacts, snapshots: Snapshots) -> list[Endpoint]:
             return
         ctx.headers["accept-ranges"] = "bytes"
         ctx.headers[NAME_HEADER] = name
+        found = parse_name(name)
+        if found is not None and found.seqno == node.startup_seqno:
+            ctx.headers[BEGAN_HEADER] = node.began_with.hex()
         if ctx.request.method == "HEAD":
             ctx.status = 200
             ctx.headers["content-length"] = str(size)

@@ -2,11 +2,11 @@
 
 The target is asked which snapshot is the newest, wherever it sends us is followed, and the bytes
 are fetched in ranges. What arrives is judged before anything is done with it: the service must
-vouch for it, or, where it goes on with the ledger of another one, that one, whose certificate the
-node that served the snapshot is asked for. An attempt that fails in any way is repeated, so many
-times; then, and when there is no snapshot, the node goes on without
-(spec: node-lifecycle.md §8.4). Limits: the number of redirections, of attempts, and the
-size of the snapshot, all of which is held in memory.
+vouch for it. Where it goes on with the ledger of other ones, it may be theirs: the node that serves
+the snapshot says that it began with it, or is asked for the certificate of the service before. An
+attempt that fails in any way is repeated, so many times; then, and when there is no snapshot, the
+node goes on without (spec: node-lifecycle.md §8.4). Limits: the number of redirections, of
+attempts, and the size of the snapshot, all of which is held in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pyccf.errors import InvalidLedger, InvalidReceipt, RemoteError
 from pyccf.ledger import snapshot
 from pyccf.ledger.certchain import key_of
 from pyccf.node.outputs import Answer, Call, CallFailed
-from pyccf.node.restore import Restorable, judge
+from pyccf.node.restore import Restorable, judge, judge_by_itself
 
 if TYPE_CHECKING:
     from pyccf.ledger.snapshot import SnapshotName
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PATH = "/node/snapshot"
 PREVIOUS_PATH = "/node/service/previous_identity"
+BEGAN_HEADER = "x-pyccf-began-with"
+"""Of the answer with a snapshot: the digest (hexadecimal) of the one the node itself began with."""
 RANGE = 4 * 1024 * 1024
 """Bytes asked for at once; the end of a range is exclusive."""
 REDIRECTS_MAX = 20
@@ -179,9 +181,12 @@ class SnapshotFetch:
             raise Unusable(f"{self._address} gave the snapshot a name that is none")
         data = b"".join(self._parts)
         try:
-            self._found(name, data, self._service_cert())
+            self._found(name, data, judge(data, name, self._service_cert()))
         except InvalidReceipt as e:
-            self._ask_previous(name, data, e)
+            if answer.headers.get(BEGAN_HEADER) == snapshot.parse(data).digest.hex():
+                self._found(name, data, judge_by_itself(data, name))
+            else:
+                self._ask_previous(name, data, e)
 
     def _ask_previous(self, name: SnapshotName, data: bytes, why: InvalidReceipt) -> None:
         """Another service signed it: was it the one that this service goes on with?"""
@@ -190,13 +195,12 @@ class SnapshotFetch:
             pem = _previous_identity(answer)
             if pem is None:
                 raise why
-            self._found(name, data, pem)
+            self._found(name, data, judge(data, name, pem))
 
         self._get(PREVIOUS_PATH, {}, arrived)
 
-    def _found(self, name: SnapshotName, data: bytes, service_cert: str) -> None:
-        """Take the snapshot, if this service vouches for it."""
-        restorable = judge(data, name, service_cert)
+    def _found(self, name: SnapshotName, data: bytes, restorable: Restorable) -> None:
+        """Take a snapshot that was judged."""
         self.found = Fetched(snapshot.file_name(name.seqno, name.evidence), data, restorable)
         self._log("info", f"Fetched snapshot {self.found.name} ({len(data)} bytes)")
         self._end()

@@ -175,6 +175,8 @@ class Node:
         self._declared = DeclaredIndexes(store, self.indexes, self.log)
         self.state = INITIALIZED
         self.startup_seqno: SeqNo = 0
+        self.began_with = b""
+        """Digest of the snapshot there."""
         self.stop_notice = False
         self.now: Millis = 0
         self.unix: UnixSeconds = 0
@@ -491,9 +493,10 @@ class Node:
         for told in self.on_rollback:
             told(seqno)
 
-    def begin_at(self, seqno: SeqNo) -> None:
-        """This node's ledger begins after `seqno`, a signature that a snapshot was taken at."""
+    def begin_at(self, seqno: SeqNo, digest: bytes) -> None:
+        """This node's ledger begins after `seqno`, with the snapshot of that digest."""
         self.startup_seqno = seqno
+        self.began_with = digest
         self.chunker = Chunker(self.chunker.threshold, seqno)
         self.historical.signed(seqno)
         self._last_signed = seqno

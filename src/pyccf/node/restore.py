@@ -107,7 +107,7 @@ def restore_from_snapshot(
     snapshot = restorable.snapshot
     private = None if secrets is None else snapshot.private_maps(secrets)
     node.history.restore(restorable.tree)
-    node.begin_at(snapshot.seqno)
+    node.begin_at(snapshot.seqno, snapshot.digest)
     node.store.restore(snapshot.seqno, snapshot.view, restorable.public)
     if private is not None:
         node.store.restore_more(private)

@@ -226,8 +226,6 @@ class Drill:
             return remains
         joins = chance.choice((0, 0, 1, 2, 2))
         late = chance.random() < 0.3
-        if found.base and found.snapshot is not None and found.snapshot.by_itself:
-            joins, late = 0, False  # they know the last two services only
         for _ in range(joins):
             cluster.join(first)
             self.figures.joined += 1

@@ -9,6 +9,7 @@ from pyccf.api.snapshot import PART_MAX, PIECE, parse_range
 from pyccf.errors import StorageError
 from pyccf.http.message import Request
 from pyccf.http.session import Flow, Source
+from pyccf.node.fetch_snapshot import BEGAN_HEADER
 from support.joining import make_primary
 from support.node import Service
 from support.shelf import Shelf
@@ -92,6 +93,17 @@ def test_its_bytes(service: Service) -> None:
     assert reply.headers["content-range"] == "bytes 2-4/10"
     head = service.call("HEAD", PATH, headers={"range": "bytes=2-4"})
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "10")
+
+
+def test_the_one_that_the_node_began_with(service: Service, shelf: Shelf) -> None:
+    """Who joins a service that is being recovered may have nobody else's word for it."""
+    shelf.files["snapshot_9_20.committed"] = b"older"
+    assert BEGAN_HEADER not in service.call("GET", PATH).headers
+    service.node.startup_seqno, service.node.began_with = 10, b"\x01\xff"
+    for method in ("GET", "HEAD"):
+        assert service.call(method, PATH).headers[BEGAN_HEADER] == "01ff"
+    older = service.call("GET", "/node/snapshot/snapshot_9_20.committed")
+    assert (older.status, BEGAN_HEADER in older.headers) == (206, False)
 
 
 @pytest.mark.parametrize("name", ["snapshot_1_2.committed", "..", "%2e%2e", "x"])

@@ -10,7 +10,7 @@ from pyccf.http.message import Request
 from pyccf.ledger import snapshot
 from pyccf.ledger.secrets import LedgerSecret
 from pyccf.node import fetch_snapshot
-from pyccf.node.fetch_snapshot import REDIRECTS_MAX, FetchPlan
+from pyccf.node.fetch_snapshot import BEGAN_HEADER, REDIRECTS_MAX, FetchPlan
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.node.restore import judge
 from pyccf.service.identity import make_service as make_identity
@@ -234,6 +234,46 @@ def identity(pem: Json) -> Answer:
 def test_one_of_the_service_that_was_recovered_is_taken(service: Service) -> None:
     joiner = previously(service, identity(service.parts.service.cert_pem))
     assert joiner.snapshots == service.snapshots
+
+
+def told_by_the_server(service: Service, digest: str) -> Joining:
+    """A node that joins another service, which says that it began with the snapshot it serves."""
+    joiner = Joining(OTHER.cert_pem, fetch=FetchPlan(attempts_max=1))
+    call = next_call(joiner)
+    call.reply(serve(service, call))
+    joiner.pump()
+    call = next_call(joiner)
+    assert call.ca == OTHER.cert_pem, "it must be the service itself that says so"
+    answer = serve(service, call)
+    call.reply(Answer(answer.status, answer.headers | {BEGAN_HEADER: digest}, answer.body))
+    joiner.pump()
+    return joiner
+
+
+def test_one_that_the_server_began_with_is_taken(service: Service) -> None:
+    """Whichever service took it: who recovers with it found it recorded in the ledger."""
+    (data,) = service.snapshots.values()
+    joiner = told_by_the_server(service, snapshot.parse(data).digest.hex())
+    assert next_call(joiner).method == "POST"
+    assert joiner.snapshots == service.snapshots
+
+
+@pytest.mark.parametrize("digest", ["", "00" * 32])
+def test_of_another_one_the_server_says_nothing(service: Service, digest: str) -> None:
+    joiner = told_by_the_server(service, digest)
+    assert next_call(joiner).path == "/node/service/previous_identity"
+    assert joiner.snapshots == {}
+
+
+def test_what_the_server_began_with_must_hold_by_itself(service: Service) -> None:
+    ((name, data),) = service.snapshots.items()
+    bad = data.replace(b'"signature":"', b'"signature":"AA')
+    assert bad != data
+    service.snapshots[name] = bad
+    joiner = told_by_the_server(service, snapshot.parse(data).digest.hex())
+    assert next_call(joiner).method == "POST"
+    assert joiner.snapshots == {}
+    assert any(line.startswith("fail: Fetching a snapshot failed") for line in joiner.lines)
 
 
 @pytest.mark.parametrize(
