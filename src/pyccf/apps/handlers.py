@@ -22,6 +22,9 @@ Handler = Callable[..., object]
 _OURS = __file__.rpartition("handlers")[0]
 """What the names of this room's files begin with."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_MISSING = re.compile(r"Object missing required field `([^`]+)`").fullmatch
+_PLACE = re.compile(r"(.+) - at `\$\.(.+)`").fullmatch
+"""How a conversion says which field is missing, and where what is wrong stands."""
 
 
 class Reply(msgspec.Struct):
@@ -151,9 +154,7 @@ def executor(
             elif plan.raw_body:
                 arguments["body"] = request.body
             if plan.query is not None:
-                arguments["query"] = msgspec.convert(
-                    query_parameters(request.query), plan.query, strict=False
-                )
+                arguments["query"] = _typed_query(request, plan.query)
             if plan.path is not None:
                 arguments["path"] = msgspec.convert(ctx.params, plan.path, strict=False)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
@@ -161,6 +162,23 @@ def executor(
         answer(ctx, run(handler, wrap(ctx), **arguments), plan.produces)
 
     return execute
+
+
+def _typed_query(request: Request, wanted: Any) -> object:
+    """The query as the type a handler wants. Raises RpcError 400, naming the parameter."""
+    given = query_parameters(request.query)
+    try:
+        return msgspec.convert(given, wanted, strict=False)
+    except (msgspec.MsgspecError, RecursionError) as e:
+        reason = str(e)
+    missing = _MISSING(reason)
+    if missing is not None:
+        reason = f"Missing query parameter '{missing[1]}'"
+    place = _PLACE(reason)
+    if place is not None and place[2] in given:
+        name = place[2]
+        reason = f"Unable to parse value '{given[name]}' in parameter '{name}': {place[1]}"
+    raise RpcError(400, "InvalidQueryParameterValue", reason)
 
 
 def _signed(ctx: Context) -> bytes:

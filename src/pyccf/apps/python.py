@@ -13,8 +13,8 @@
         return True
 
 A handler takes the context and, if it names them, `body`, `query` and `path`, each converted to
-its annotated type and refused with 400 `InvalidInput` when it does not fit. A body that its caller
-signed (COSE) is what was signed. What a handler returns becomes JSON (None: 204 without a body;
+its annotated type and refused with 400 when it does not fit (`InvalidInput`; the query with
+`InvalidQueryParameterValue`). A body that its caller signed (COSE) is what was signed. What a handler returns becomes JSON (None: 204 without a body;
 `Reply`: as it says; text or bytes of another kind where the endpoint says `produces`). It may run
 several times for one request, so it must do nothing but read and write tables. Tables of governance
 and of the node are read-only to it, reserved names are refused. An exception other than RpcError

@@ -76,13 +76,42 @@ def test_typed_requests_and_answers() -> None:
     [
         ("POST", "/app/items", {"id": "x"}),
         ("POST", "/app/items", {}),
-        ("GET", "/app/items?start=x", b""),
         ("DELETE", "/app/items/x", b""),
     ],
 )
 def test_what_does_not_fit_is_refused(method: str, target: str, body: object) -> None:
     reply = serve(make()).call(method, target, body)
     assert (reply.status, reply.json["error"]["code"]) == (400, "InvalidInput")
+
+
+class Wanted(msgspec.Struct, rename={"start": "from"}):
+    name: str
+    start: int = 0
+
+
+def test_a_query_that_does_not_fit_is_refused_by_the_name_of_its_parameter() -> None:
+    app = App()
+
+    @app.get("/typed")
+    def typed(ctx: AppContext, query: Wanted) -> int:
+        return query.start
+
+    @app.get("/flags")
+    def flags(ctx: AppContext, query: dict[str, bool]) -> int:
+        return len(query)
+
+    service = serve(app)
+    assert service.call("GET", "/app/typed?name=n&from=7").json == 7
+    for target, message in (
+        ("typed", "Missing query parameter 'name'"),
+        ("typed?name=n&from=x", "Unable to parse value 'x' in parameter 'from': Expected `int`"),
+        ("typed?name=n&from", "Unable to parse value '' in parameter 'from': Expected `int`"),
+        ("flags?a=perhaps", "Expected `bool`"),
+    ):
+        reply = service.call("GET", f"/app/{target}")
+        error = reply.json["error"]
+        assert (reply.status, error["code"]) == (400, "InvalidQueryParameterValue")
+        assert error["message"].startswith(message), error
 
 
 def test_bytes_and_headers_pass_as_they_are() -> None:

@@ -86,7 +86,10 @@ def test_scopes_are_apart(story: Story, scope: str) -> None:
     assert story.call("DELETE", f"{path}/all?scope=s1").json is True
     assert story.get(f"{path}/count").json == 1
     for bad in ("", "A", "a/b", "x" * 33, "ccf.gov"):
-        refused(story.get(f"{path}?id=1&scope={bad}"), 400, "InvalidInput")
+        reply = story.get(f"{path}?id=1&scope={bad}")
+        assert "'scope'" in refused(reply, 400, "InvalidQueryParameterValue")
+    missing = refused(story.get(path), 400, "InvalidQueryParameterValue")
+    assert missing == "Missing query parameter 'id'"
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -211,8 +214,10 @@ def test_every_write_in_a_range_by_the_index(story: Story) -> None:
         path = f"/log/{scope}/historical/range?id=1"
         one = story.get(f"{path}&from_seqno={seqnos[3]}&to_seqno={seqnos[3]}").json
         assert one == {"entries": [{"seqno": seqnos[3], "id": 1, "msg": "m3"}]}
-        for bad in ("&from_seqno=5&to_seqno=4", "&to_seqno=1000000", "&from_seqno=0"):
+        for bad in ("&from_seqno=5&to_seqno=4", "&to_seqno=1000000"):
             refused(story.get(path + bad), 400, "InvalidInput")
+        for bad in ("&from_seqno=0", "&from_seqno=x"):
+            refused(story.get(path + bad), 400, "InvalidQueryParameterValue")
 
 
 def test_a_range_that_is_not_indexed_so_far(story: Story) -> None:
