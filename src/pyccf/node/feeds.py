@@ -32,6 +32,9 @@ FEEDS_MAX = 1000
 """Listeners of one node."""
 FEEDS_PER_CALLER_MAX = 100
 """Listeners of one caller, or of one connection where nobody asked who calls."""
+FEEDS_OF_UNNAMED_MAX = 500
+"""Listeners of all callers together that no policy gave an identity: it costs nothing to be many of
+them, and those who have one are to find a place."""
 BATCH_MAX = 200
 """Transactions read for a listener at once."""
 HEARTBEAT_MS: Millis = 15_000
@@ -84,6 +87,13 @@ class Feeds:
                 503, "SessionCapExhausted", f"This node has {FEEDS_MAX} listeners already."
             )
         who = _who(session, wanted.caller)
+        unnamed = sum(isinstance(of.who, int) for of in self._listeners.values())
+        if isinstance(who, int) and unnamed >= FEEDS_OF_UNNAMED_MAX:
+            raise RpcError(
+                503,
+                "SessionCapExhausted",
+                f"This node has {FEEDS_OF_UNNAMED_MAX} listeners without an identity already.",
+            )
         if sum(of.who == who for of in self._listeners.values()) >= FEEDS_PER_CALLER_MAX:
             raise RpcError(
                 503,

@@ -525,6 +525,21 @@ def test_one_caller_does_not_take_all_places(monkeypatch: pytest.MonkeyPatch) ->
     listening(s, "/one/3", greedy)
 
 
+def test_callers_without_an_identity_do_not_take_all_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feeds, "FEEDS_OF_UNNAMED_MAX", 2)
+    s = service()
+    first = listening(s, "/feed")
+    listening(s, "/feed")
+    refused = listen(s, "/feed")
+    assert isinstance(refused, Reply)
+    assert (refused.status, refused.json["error"]["code"]) == (503, "SessionCapExhausted")
+    listening(s, "/one/1", user(s))
+    first.leave()
+    listening(s, "/feed")
+
+
 def test_where_nobody_asks_who_calls_a_connection_has_its_places(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
