@@ -132,7 +132,9 @@ class FakeScripts:
             raise ScriptFailure("text", None)
         self.applied.append(proposal_id)
 
-    def vote(self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: str) -> bool:
+    def vote(
+        self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: str, among: int
+    ) -> bool:
         if ballot == "throw":
             raise ScriptFailure("Error: ballot error", f"    at vote ({name})\n")
         if ballot == "loop":

@@ -12,14 +12,14 @@
         records(ctx).set(body.id, body.msg)
         return True
 
-A handler takes the context and, if it names them, `body`, `query` and `path`, each converted to
-its annotated type and refused with 400 when it does not fit (`InvalidInput`; the query with
-`InvalidQueryParameterValue`). A body that its caller signed (COSE) is what was signed. What a handler returns becomes JSON (None: 204 without a body;
-`Reply`: as it says; text or bytes of another kind where the endpoint says `produces`). It may run
-several times for one request, so it must do nothing but read and write tables. Tables of governance
-and of the node are read-only to it, reserved names are refused. An exception other than RpcError
-(SystemExit and an AssertionError included) answers 500 without its text: that goes to the node's
-log, as does what is no answer.
+A handler takes the context and, if it names them, `body`, `query` and `path`, each converted to its
+annotated type and refused with 400 when it does not fit (`InvalidInput`; the query with
+`InvalidQueryParameterValue`). A body that its caller signed (COSE) is what was signed. What a
+handler returns becomes JSON (None: 204 without a body; `Reply`: as it says; text or bytes of
+another kind where the endpoint says `produces`). It may run several times for one request, so it
+must do nothing but read and write tables. Tables of governance and of the node are read-only to it,
+reserved names are refused. An exception other than RpcError (SystemExit and an AssertionError
+included) answers 500 without its text: that goes to the node's log, as does what is no answer.
 """
 
 from __future__ import annotations

@@ -100,8 +100,13 @@ class ScriptRunner(Protocol):
         ...
 
     def apply(self, tx: Tx, constitution: str, proposal: str, proposal_id: ProposalId) -> None: ...
-    def vote(self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId) -> bool:
-        """Whether the ballot's `vote` returned something true; `name` is shown in its traces."""
+    def vote(
+        self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId, among: int
+    ) -> bool:
+        """Whether the ballot's `vote` returned something true; `name` is shown in its traces.
+
+        It is one `among` so many that have one time limit together, each an equal share.
+        """
         ...
 
 
@@ -349,7 +354,8 @@ def submit_ballot(
     voted = msgspec.structs.replace(proposal, ballots={**proposal.ballots, member_id: ballot})
     _write(tx, ident, voted)
     remember_envelope(tx, member_id, envelope)
-    return resolve(tx, runner, constitution, ident, voted, body.decode("utf-8", "replace"))
+    text = body.decode("utf-8", "replace")
+    return resolve(tx, runner, constitution, ident, voted, text, member_id)
 
 
 def withdraw(
@@ -396,9 +402,11 @@ def resolve(
     ident: ProposalId,
     proposal: Proposal,
     text: str,
+    voter: MemberId | None = None,
 ) -> Proposal:
     """Count the ballots, ask the constitution, write the outcome, and apply what was accepted.
 
+    `voter` is who gives a ballot now, and is told when that cannot be run.
     A failure of `resolve` or `apply` refuses the request, so that nothing of it is kept.
     """
     votes: dict[MemberId, bool] = {}
@@ -406,12 +414,20 @@ def resolve(
     for member_id, ballot in sorted(proposal.ballots.items()):
         try:
             votes[member_id] = runner.vote(
-                tx, ballot, ballot_name(ident, member_id), text, proposal.proposer_id
+                tx,
+                ballot,
+                ballot_name(ident, member_id),
+                text,
+                proposal.proposer_id,
+                len(proposal.ballots),
             )
         except ScriptFailure as e:
             failures[member_id] = Failure(e.reason, e.trace)
         except ScriptUnusable as e:
-            _internal(str(e))
+            if member_id == voter:
+                _internal(str(e))
+            # It could be used once. One member's ballot must not keep the others from voting.
+            failures[member_id] = Failure(str(e))
 
     state = _ask(tx, runner, constitution, ident, proposal, text, votes)
     resolved = msgspec.structs.replace(proposal, state=state)

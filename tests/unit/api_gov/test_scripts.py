@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 import pytest
 
+from pyccf.api.gov.scripts import BALLOT_MS_MIN, Scripts
+from pyccf.apps.context import Services
+from pyccf.apps.js import governance
+from pyccf.apps.js.engine import JsResult
 from pyccf.service import tables
 from support.constitution import Constitution
-from support.gov import Answer, Gov
+from support.gov import Answer, Gov, NodeFacts
 from support.service import node_identity, person, service_identity
 
 FOR = "export function vote (rawProposal, proposerId) { return true }"
@@ -53,6 +58,39 @@ def test_async_ballots_count_as_for() -> None:
     ident = gov.propose("member0", "always_accept_with_one_vote").json["proposalId"]
     made = gov.vote("member0", ident, "export async function vote (p, i) { return false }")
     assert made.json["proposalState"] == "Accepted"
+
+
+@pytest.mark.parametrize(("among", "within_ms"), [(1, 5000), (4, 1250), (1000, BALLOT_MS_MIN)])
+def test_ballots_share_one_time_limit(among: int, within_ms: int) -> None:
+    given: list[Any] = []
+
+    def call(*args: Any, **named: Any) -> JsResult:
+        given.append(named["within_ms"])
+        return governance.run(*args, **named)
+
+    c = Constitution("test", "virtual")
+    tx = c.world.store.tx()
+    runner = Scripts(cast(Services, NodeFacts()), c.world.operations, call=call)
+    assert runner.vote(tx, FOR, "b", "{}", "m", among)
+    assert given == [within_ms]
+
+
+def test_a_ballot_that_cannot_be_run_any_more_does_not_keep_others_from_voting() -> None:
+    gov = governed()
+    ident = gov.propose("member0", "always_accept_with_two_votes").json["proposalId"]
+    ballot = """
+        let seen = 0;
+        ccf.kv["public:ccf.gov.proposals_info"].forEach((row) => {
+            seen = Object.keys(ccf.bufToJsonCompatible(row).ballots).length;
+        });
+        export const vote = seen > 1 ? "not any more" : () => false;"""
+    assert gov.vote("member1", ident, ballot).status == 200
+    gov.vote("member0", ident, FOR)
+    made = gov.vote("member2", ident, FOR)
+    assert made.json["proposalState"] == "Accepted"
+    reason = made.json["voteFailures"][person("member1").id]["reason"]
+    assert reason.startswith("Export 'vote' of module 'public:ccf.gov.proposals_info[")
+    assert reason.endswith("' is not a function")
 
 
 def test_ballots_see_proposal_and_proposer() -> None:

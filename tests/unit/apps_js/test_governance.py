@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 import pytest
@@ -184,6 +185,29 @@ def test_a_script_that_does_not_end() -> None:
         _run("try { for (;;); } finally { return 1; }")
     assert caught.value.timed_out
     assert TIMED_OUT == "Operation took too long to complete."
+
+
+SLOW = {
+    "called": "export function f() { for (;;); }",
+    "loaded": "for (;;); export function f() {}",
+    "both": """
+        const until = Date.now() + 60;
+        while (Date.now() < until);
+        export function f() { const end = Date.now() + 60; while (Date.now() < end); }""",
+    "compiled": "export function f() { return [" + "[1,2,{a:b=>c}]," * 600_000 + "] }",
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_a_script_ends_within_its_share_of_time(kind: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(JsError) as caught:
+        run(SLOW[kind], "c", "f", [], tx=Store(2).tx(), access="GOV_RO", keep=False, within_ms=100)
+    assert caught.value.timed_out
+    assert time.monotonic() - began < 2
+    source = "export function f() { return 1; }"
+    found = run(source, "c", "f", [], tx=Store(2).tx(), access="GOV_RO", keep=False, within_ms=0)
+    assert found.text == "1"
 
 
 def test_calls_do_not_share_state() -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 CONSTITUTION_NAME = "public:ccf.gov.constitution[0]"
 """Name under which the constitution appears in traces and errors."""
 
+BALLOT_MS_MIN = 50
+"""What each ballot has at least, however many there are."""
+
 _JUDGEMENT = ("description", "valid")
 """What is read of a validation's result, in this order."""
 
@@ -81,10 +84,15 @@ class Scripts:
         args: list[JsArg] = [proposal, proposal_id]
         self._run(tx, constitution, CONSTITUTION_NAME, "apply", args, "GOV_RW", wanted=None)
 
-    def vote(self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId) -> bool:
+    def vote(
+        self, tx: Tx, ballot: str, name: str, proposal: str, proposer_id: MemberId, among: int
+    ) -> bool:
         """Run a ballot's `vote(proposal, proposerId)`; what counts is the value's truth."""
         args: list[JsArg] = [proposal, proposer_id]
-        return self._run(tx, ballot, name, "vote", args, keep=False, wanted=None).truthy
+        within_ms = max(governance.limits_of(tx).time_ms // among, BALLOT_MS_MIN)
+        return self._run(
+            tx, ballot, name, "vote", args, keep=False, wanted=None, within_ms=within_ms
+        ).truthy
 
     def _run(
         self,
@@ -96,6 +104,7 @@ class Scripts:
         access: Literal["GOV_RO", "GOV_RW"] = "GOV_RO",
         keep: bool = True,
         wanted: tuple[str, ...] | None = (),
+        within_ms: int = 0,
     ) -> JsResult:
         try:
             return self._call(
@@ -110,6 +119,7 @@ class Scripts:
                 keep=keep,
                 make_host=self._make_host,
                 wanted=wanted,
+                within_ms=within_ms,
             )
         except JsError as e:
             trace = None if e.trace is None else sendable(e.trace)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Literal
 
 from pyccf.apps.js.engine import (
+    TIME_MAX_MS,
     Interpreter,
     JsArg,
     JsError,
@@ -92,6 +93,7 @@ def run(
     keep: bool = True,
     make_host: Callable[[AccessContext], Host] = Host,
     wanted: tuple[str, ...] | None = (),
+    within_ms: int = 0,
 ) -> JsResult:
     """Call an exported function of a script.
 
@@ -101,9 +103,11 @@ def run(
     `access` is GOV_RO for `validate`, `resolve` and ballots, GOV_RW for `apply` (which also gets
     `operations`). `machine` offers time, chance and log; with `log` alone there is no time and no
     chance. `keep` holds the compiled script ready for the next call; ballots, of which there are
-    many, do without. `make_host` gives the script another host than the usual one, for tools that
-    look on. Raises JsSetupError when the script cannot be run, JsError when it throws or
-    is stopped; what the transaction or a native function raises otherwise passes through.
+    many, do without, and with `within_ms` end after so long altogether, however much of it goes
+    into compiling and loading (0: the limits count for each). `make_host` gives the script another
+    host than the usual one, for tools that look on. Raises JsSetupError when the script cannot be
+    run, JsError when it throws or is stopped; what the transaction or a native function raises
+    otherwise passes through.
     """
     if make_host is not Host:
         interpreter = _new(access, make_host)
@@ -111,7 +115,7 @@ def run(
     elif keep:
         interpreter, module = _ready(access, module_name, source)
     else:
-        interpreter, module = _once(access, module_name, source)
+        interpreter, module = _once(access, module_name, source, within_ms)
     host = interpreter.host
     host.tx = tx
     host.operations = operations
@@ -155,7 +159,7 @@ def _ready(access: str, module_name: str, source: str) -> _Compiled:
     return interpreter, module
 
 
-def _once(access: str, module_name: str, source: str) -> _Compiled:
+def _once(access: str, module_name: str, source: str, within_ms: int) -> _Compiled:
     """The blank interpreter with the script compiled; what is done with it is undone next time."""
     interpreter = _blank.pop(access, None)
     if interpreter is None:
@@ -164,6 +168,7 @@ def _once(access: str, module_name: str, source: str) -> _Compiled:
     else:
         interpreter.vm.restore()
         interpreter.limit(Limits())
+    interpreter.vm.together(min(within_ms, TIME_MAX_MS))
     return interpreter, _compile(interpreter, module_name, source)
 
 
@@ -175,9 +180,14 @@ def _new(access: str, make_host: Callable[[AccessContext], Host] = Host) -> Inte
 
 
 def _compile(interpreter: Interpreter, module_name: str, source: str) -> int:
-    """The script's module. An interpreter that could not compile it is not used again."""
+    """The script's module. An interpreter that could not compile it is not used again.
+
+    Raises JsError when it takes too long, JsSetupError when it cannot be compiled.
+    """
     try:
         return interpreter.compile(module_name, source.encode("utf-8", "surrogatepass"))
-    except JsError:
+    except JsError as e:
         interpreter.vm.close()
+        if e.timed_out:
+            raise
         raise JsSetupError(f"Failed to compile {module_name}") from None

@@ -46,6 +46,8 @@ static void bound(Vm *vm, const Bounds *b)
     JS_SetMaxStackSize(vm->rt, vm->stack_now = stack_allowed(b->stack));
     JS_UpdateStackTop(vm->rt);
     vm->deadline = b->time_ms > 0 ? clock_ns() + (uint64_t)b->time_ms * 1000000u : 0;
+    if (vm->until && (!vm->deadline || vm->deadline > vm->until))
+        vm->deadline = vm->until;
     atomic_store_explicit(&vm->due, vm->deadline ? vm->deadline + ALARM_GRACE_NS : UINT64_MAX,
                           memory_order_relaxed);
     vm->timed_out = false;
@@ -1257,6 +1259,16 @@ static PyObject *vm_limits(Vm *vm, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* together(ms): all that is done from now on ends after so long; 0: nothing but the limits counts */
+static PyObject *vm_together(Vm *vm, PyObject *given)
+{
+    long long ms = PyLong_AsLongLong(given);
+    if (ms == -1 && PyErr_Occurred())
+        return NULL;
+    vm->until = ms > 0 ? clock_ns() + (uint64_t)ms * 1000000u : 0;
+    Py_RETURN_NONE;
+}
+
 static PyObject *vm_memory(Vm *vm, PyObject *unused)
 {
     (void)unused;
@@ -1303,6 +1315,7 @@ static PyMethodDef vm_methods[] = {
     {"restore", (PyCFunction)vm_restore, METH_NOARGS, NULL},
     {"watch", (PyCFunction)vm_watch, METH_O, NULL},
     {"limits", (PyCFunction)vm_limits, METH_VARARGS, NULL},
+    {"together", (PyCFunction)vm_together, METH_O, NULL},
     {"memory", (PyCFunction)vm_memory, METH_NOARGS, NULL},
     {"tell_lines", (PyCFunction)vm_tell_lines, METH_NOARGS, NULL},
     {"close", (PyCFunction)vm_close, METH_NOARGS, NULL},

@@ -95,6 +95,7 @@ typedef struct Vm {
     Bounds inside, outside; /* within a handler call; everywhere else */
     size_t stack_now;
     uint64_t deadline;
+    uint64_t until; /* no deadline is later; 0: none */
     bool timed_out;
     bool impure; /* looked at the world: tables, chance, clock, or changed it */
     bool trial;  /* stop a script before it does */
