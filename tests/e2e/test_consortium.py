@@ -50,11 +50,11 @@ class Consortium:
         """Options that make a command a member's."""
         return (
             *self.where,
-            *("--cert", self.file(f"{who}_cert.pem"), "--key", self.file(f"{who}_key.pem")),
+            *("--cert", self.file(f"{who}_cert.pem"), "--key", self.file(f"{who}_privk.pem")),
         )
 
     def identity(self, who: str) -> Identity:
-        return Identity.load(self.file(f"{who}_cert.pem"), self.file(f"{who}_key.pem"))
+        return Identity.load(self.file(f"{who}_cert.pem"), self.file(f"{who}_privk.pem"))
 
     def client(self) -> Client:
         return Client(self.where[1], self.where[3])
@@ -72,7 +72,7 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]
     members = [
         {
             "certificate_file": f"{who}_cert.pem",
-            "encryption_public_key_file": f"{who}_enc_pub.pem",
+            "encryption_public_key_file": f"{who}_enc_pubk.pem",
         }
         for who in MEMBERS
     ]
@@ -209,7 +209,7 @@ def share(c: Consortium, who: str) -> str:
     """A member's recovery share: encrypted, and readable with the member's key alone."""
     with c.client() as client:
         encrypted = client.encrypted_share(c.identity(who).id).encrypted_share
-    key = RsaPrivateKey.from_pem((c.folder / f"{who}_enc_key.pem").read_text())
+    key = RsaPrivateKey.from_pem((c.folder / f"{who}_enc_privk.pem").read_text())
     assert len(key.decrypt_oaep(base64.b64decode(encrypted))) == SHARE_SIZE
     return encrypted
 
@@ -221,7 +221,7 @@ def test_a_member_joins_with_a_part_in_recovery(consortium: Consortium, pyccf: C
         c,
         pyccf,
         *("set_member", "--cert", c.file("dora_cert.pem")),
-        *("--encryption-pub-key", c.file("dora_enc_pub.pem")),
+        *("--encryption-pub-key", c.file("dora_enc_pubk.pem")),
         *("--member-data", '{"city": "Oslo"}', "--recovery-role", "Owner"),
         voters=TWO,
     )
@@ -369,7 +369,7 @@ def test_the_members_bring_the_service_back(again: Consortium, pyccf: Command) -
     # by what is published. The other does it in one.
     share = pyccf(
         *("member", "share", *c.where, "--cert", c.file("carol_cert.pem")),
-        *("--key", c.file("carol_key.pem"), "--enc-key", c.file("carol_enc_key.pem")),
+        *("--key", c.file("carol_privk.pem"), "--enc-key", c.file("carol_enc_privk.pem")),
     ).out
     (c.folder / "share").write_text(share)
     answer = sign_and_send(c, pyccf, "--type", "recovery_share", "--share", c.file("share"))
@@ -379,7 +379,7 @@ def test_the_members_bring_the_service_back(again: Consortium, pyccf: Command) -
         described = published.operations(version)["Shares_Submit"][2]["responses"]["200"]
         assert not published.faults(version, described["schema"], answer)
     assert (answer["submittedCount"], answer["recoveryThreshold"]) == (1, 2)
-    pyccf("member", "recover", "--enc-key", c.file("alice_enc_key.pem"), *c.as_("alice"))
+    pyccf("member", "recover", "--enc-key", c.file("alice_enc_privk.pem"), *c.as_("alice"))
     with c.client() as client:
         eventually(lambda: client.service_info().status == "Open", "the service to be open")
         assert client.service_info().recovery_count == 1

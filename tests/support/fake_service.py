@@ -96,7 +96,7 @@ def make_identity(folder: Path, name: str, curve: Curve = Curve.P384) -> Identit
         key, f"CN={name}", not_before=NOW - 60, days=30, ca=False, entropy=SeededEntropy(name)
     )
     (folder / f"{name}_cert.pem").write_text(cert)
-    (folder / f"{name}_key.pem").touch(mode=0o600)
-    (folder / f"{name}_key.pem").write_text(key.pem())
-    assert os.stat(folder / f"{name}_key.pem").st_mode & 0o077 == 0
-    return Identity.load(folder / f"{name}_cert.pem", folder / f"{name}_key.pem")
+    (folder / f"{name}_privk.pem").touch(mode=0o600)
+    (folder / f"{name}_privk.pem").write_text(key.pem())
+    assert os.stat(folder / f"{name}_privk.pem").st_mode & 0o077 == 0
+    return Identity.load(folder / f"{name}_cert.pem", folder / f"{name}_privk.pem")

@@ -43,8 +43,8 @@ def transport(service: Service) -> httpx2.MockTransport:
 def identity(who: Person, tmp: Any, name: str) -> Identity:
     """A person as the client knows them, with files of its own."""
     (tmp / f"{name}_cert.pem").write_text(who.cert)
-    (tmp / f"{name}_key.pem").write_text(who.key.pem())
-    return Identity.load(tmp / f"{name}_cert.pem", tmp / f"{name}_key.pem")
+    (tmp / f"{name}_privk.pem").write_text(who.key.pem())
+    return Identity.load(tmp / f"{name}_cert.pem", tmp / f"{name}_privk.pem")
 
 
 def started(tmp: Any) -> tuple[Service, list[Identity]]:

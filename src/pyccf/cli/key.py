@@ -44,7 +44,7 @@ def command() -> None:
 )
 @json_option
 def new(name: str, folder: str, curve: str, days: int, member: bool, out: Output) -> None:
-    """Make a key pair and certificate: NAME_cert.pem and NAME_key.pem.
+    """Make a key pair and certificate: NAME_cert.pem and NAME_privk.pem.
 
     Files that exist are never replaced.
     """

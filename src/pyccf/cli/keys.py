@@ -41,22 +41,22 @@ def make_identity(
     days: int = VALIDITY_DAYS,
     encryption: bool = False,
 ) -> KeyFiles:
-    """Make `<name>_cert.pem` and `<name>_key.pem` in a folder.
+    """Make `<name>_cert.pem` and `<name>_privk.pem` in a folder.
 
-    With `encryption` also an RSA-2048 pair, `<name>_enc_key.pem` and `<name>_enc_pub.pem`, with
+    With `encryption` also an RSA-2048 pair, `<name>_enc_privk.pem` and `<name>_enc_pubk.pem`, with
     which a member takes part in recovery. Raises LocalError if a file exists or cannot be written.
     """
     key = PrivateKey.generate(curve, entropy)
     cert = certs.self_signed(
         key, f"CN={name}", not_before=now - CLOCK_SKEW_S, days=days, ca=False, entropy=entropy
     )
-    cert_path, key_path = folder / f"{name}_cert.pem", folder / f"{name}_key.pem"
+    cert_path, key_path = folder / f"{name}_cert.pem", folder / f"{name}_privk.pem"
     _write(key_path, key.pem(), secret=True)
     _write(cert_path, cert)
     if not encryption:
         return KeyFiles(certs.fingerprint(cert), str(cert_path), str(key_path))
     pair = RsaPrivateKey.generate(entropy=entropy)
-    secret_path, public_path = folder / f"{name}_enc_key.pem", folder / f"{name}_enc_pub.pem"
+    secret_path, public_path = folder / f"{name}_enc_privk.pem", folder / f"{name}_enc_pubk.pem"
     _write(secret_path, pair.pem(), secret=True)
     _write(public_path, pair.public.pem())
     return KeyFiles(

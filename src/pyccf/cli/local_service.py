@@ -29,9 +29,10 @@ from pyccf.cli.local_config import SERVICE_CERT_FILE, join_config, start_config
 from pyccf.cli.local_node import LocalNode
 from pyccf.cli.network_view import TRUSTED, NetworkView, look
 from pyccf.cli.options import Party, SandboxInfo, SandboxNode, Target
+from pyccf.cli.scripts import sandbox_constitution
 from pyccf.client import Client, Identity, ServiceError, Unreachable
 from pyccf.client.types import Action, Proposal
-from pyccf.constitutions import sample
+from pyccf.constitutions.folder import Parts
 from pyccf.errors import LocalError, PyccfError
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.types import Json
@@ -59,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True):
     port: int = 0
     """Port of the first node; the others take the ports after it. 0 is any free one for each."""
     nodes: int = 1
+    constitution: Parts = msgspec.field(default_factory=sandbox_constitution)
 
 
 class Cancelled(Exception):
@@ -265,8 +267,8 @@ class LocalService:
         constitution = folder / "constitution"
         constitution.mkdir(parents=True)
         names = []
-        for number, (part, text) in enumerate(sample("sandbox", "virtual")):
-            path = constitution / f"{number}_{part.replace('/', '_')}"
+        for number, (part, text) in enumerate(self.plan.constitution):
+            path = constitution / f"{number}_{part.name}"
             path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
             names.append(str(path.relative_to(folder)))
         return names

@@ -20,6 +20,7 @@ from pyccf.cli.examples import Example, curl, examples, node_line, python_line
 from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
 from pyccf.cli.output import Output, pyccf_line
+from pyccf.cli.scripts import sandbox_constitution
 from pyccf.client import Client
 from pyccf.errors import LocalError
 
@@ -67,6 +68,13 @@ CHECK_S = 0.2
     show_default=True,
     help="Folder for keys, ledger and logs; an earlier sandbox there is replaced.",
 )
+@click.option(
+    "--constitution",
+    metavar="PATH",
+    multiple=True,
+    help="A folder: the whole constitution, instead of one that accepts everything at once. A file:"
+    " further actions. May be repeated.",
+)
 @click.option("--verbose", is_flag=True, help="Tell every step of governance.")
 @json_option
 def command(
@@ -76,6 +84,7 @@ def command(
     users: int,
     port: int,
     workspace: str,
+    constitution: tuple[str, ...],
     verbose: bool,
     out: Output,
 ) -> None:
@@ -86,12 +95,16 @@ def command(
 
     The first node starts the service, the others join it. A node that ends is told of on standard
     error; the sandbox ends when those left are no majority of the nodes that the service trusts.
+
+    All members vote for what it takes to open the service. Keys have the names that CCF's scripts
+    expect: member0_privk.pem, member0_enc_privk.pem, user0_privk.pem.
     """
     stop = _stop_on_signals()
     folder = default_app() if app_dir is None else Path(app_dir)
     if port and port + nodes - 1 > PORT_MAX:
         raise click.UsageError(f"There are no {nodes} ports from {port} on.")
-    plan = Plan(runnable_app(folder), Path(workspace), members, users, port, nodes)
+    rules = sandbox_constitution(constitution)
+    plan = Plan(runnable_app(folder), Path(workspace), members, users, port, nodes, rules)
     service = LocalService(plan, out.line if verbose else lambda _: None, stop.is_set)
     out.line(f"Starting a service with the application in {folder} …")
     codes: dict[str, int] = {}

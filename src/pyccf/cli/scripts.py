@@ -5,8 +5,10 @@ Ballots and constitutions. What is wrong is told before anything is signed or se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from pyccf import constitutions
 from pyccf.cli.reading import read_text
 from pyccf.constitutions.folder import Parts, join, locate, parts
 from pyccf.errors import LocalError
@@ -28,6 +30,22 @@ def read_constitution(places: list[str]) -> str:
         folder = Path(place)
         files += parts(folder) if folder.is_dir() else [(folder, read_text(place))]
     return checked(files)
+
+
+def sandbox_constitution(places: Sequence[str] = ()) -> Parts:
+    """The parts of the constitution of a sandbox; they compile as a whole. Raises LocalError.
+
+    Folders are whole constitutions, in place of the one that accepts everything; files are further
+    parts and come last.
+    """
+    folders = [Path(place) for place in places if Path(place).is_dir()]
+    files = [(Path(place), read_text(place)) for place in places if not Path(place).is_dir()]
+    whole = [part for folder in folders for part in parts(folder)]
+    if not folders:
+        whole = [(Path(name), text) for name, text in constitutions.sample("sandbox", "virtual")]
+    if places:
+        checked(whole + files)
+    return whole + files
 
 
 def checked(files: Parts) -> str:

@@ -1,6 +1,6 @@
 """A typed client of a CCF service, ours or the original.
 
-    with Client(url, "service_cert.pem", cert="user0_cert.pem", key="user0_key.pem") as client:
+    with Client(url, "service_cert.pem", cert="user0_cert.pem", key="user0_privk.pem") as client:
         reply = client.post("/app/log/private", json={"id": 1, "msg": "hello"}, wait="receipt")
 
 Several addresses may be given instead of one; the client then goes on to the next when a node does

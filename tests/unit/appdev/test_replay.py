@@ -96,8 +96,8 @@ class World:
     def _identity(self, folder: Path, i: int) -> Identity:
         who = self.service.members[i]
         (folder / f"m{i}_cert.pem").write_text(who.cert)
-        (folder / f"m{i}_key.pem").write_text(who.key.pem())
-        return Identity.load(folder / f"m{i}_cert.pem", folder / f"m{i}_key.pem")
+        (folder / f"m{i}_privk.pem").write_text(who.key.pem())
+        return Identity.load(folder / f"m{i}_cert.pem", folder / f"m{i}_privk.pem")
 
     def _activate(self, member: Identity) -> None:
         self.service.tick()

@@ -12,7 +12,7 @@ from pyccf.shell.config import Authority, RecoveryRole, effective_recovery_thres
 
 def test_the_first_node() -> None:
     members = [
-        KeyFiles("id", "/w/m_cert.pem", "/w/m_key.pem", "/w/m_enc_key.pem", "/w/m_enc_pub.pem")
+        KeyFiles("id", "/w/m_cert.pem", "/w/m_privk.pem", "/w/m_enc_privk.pem", "/w/m_enc_pubk.pem")
     ] * 3
     config = parse_config(json.dumps(start_config(8123, ["c/1.js"], members)))
     interface = config.network.rpc_interfaces["primary_rpc_interface"]

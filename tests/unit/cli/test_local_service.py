@@ -46,7 +46,7 @@ def test_a_node_that_ends_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert str(tmp_path / "ws" / "node0" / "out") in caught.value.hint
     assert told == ["Made keys for 2 member(s) and 1 user(s)"]
     names = {path.name for path in (tmp_path / "ws").iterdir()}
-    assert {"member1_key.pem", "member1_enc_key.pem", "user0_cert.pem", "node0"} <= names
+    assert {"member1_privk.pem", "member1_enc_privk.pem", "user0_cert.pem", "node0"} <= names
     assert (tmp_path / "ws" / ".gitignore").read_text() == "*\n"
     assert service.stop() == {}
 
@@ -95,12 +95,12 @@ def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
 
 def test_a_running_sandbox_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
-    (tmp_path / "ws" / "member0_key.pem").write_text("key")
+    (tmp_path / "ws" / "member0_privk.pem").write_text("key")
     with open(tmp_path / "ws" / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(LocalError, match="A sandbox is running in"):
             LocalService(Plan(APP, tmp_path / "ws"), quiet).start()
-    assert (tmp_path / "ws" / "member0_key.pem").exists()
+    assert (tmp_path / "ws" / "member0_privk.pem").exists()
 
 
 # -- several nodes -------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_a_failure_is_two_lines(run: Run, tmp_path: Path) -> None:
     assert run("key", "new", "a", "--out", tmp_path).code == 0
     code, out, err = run("key", "new", "a", "--out", tmp_path)
     assert (code, out) == (1, "")
-    assert err.splitlines()[0].endswith("a_key.pem exists already and is not replaced")
+    assert err.splitlines()[0].endswith("a_privk.pem exists already and is not replaced")
     assert len(err.splitlines()) == 2
 
 

@@ -236,7 +236,7 @@ def govern(network: FakeNetwork, sandbox: SandboxInfo, *states: str) -> list[Ide
     """Answers to a proposal and its votes, by both members."""
     folder = Path(sandbox.workspace)
     members = [
-        Identity.load(folder / f"member{i}_cert.pem", folder / f"member{i}_key.pem")
+        Identity.load(folder / f"member{i}_cert.pem", folder / f"member{i}_privk.pem")
         for i in range(2)
     ]
 

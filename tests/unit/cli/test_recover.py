@@ -127,7 +127,7 @@ def test_wrong_keys_and_shares_are_explained(
     assert signing.id
     for option, file, words in (
         ("--enc-key", other, "does not open the share of member"),
-        ("--enc-key", tmp_path / "signing_key.pem", "is not an RSA private key"),
+        ("--enc-key", tmp_path / "signing_privk.pem", "is not an RSA private key"),
         ("--enc-key", tmp_path / "missing", "Could not read"),
         ("--share", text, "is not base64"),
         ("--share", sealed, "Is it still encrypted?"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyccf.cli.scripts import read_ballot, read_constitution
+from pyccf.cli.scripts import read_ballot, read_constitution, sandbox_constitution
 from pyccf.errors import LocalError
 
 
@@ -32,3 +32,21 @@ def test_a_constitution_of_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "a.js").write_text("const a = {")
     with pytest.raises(LocalError, match=r"a\.js:1: SyntaxError"):
         read_constitution(places)
+
+
+def test_the_constitution_of_a_sandbox(tmp_path: Path) -> None:
+    usual = [text for _, text in sandbox_constitution()]
+    assert 'return "Accepted"' in usual[-2]
+    more = tmp_path / "more.js"
+    more.write_text("actions.set('greet', new Action(checkNone, () => {}));")
+    assert [text for _, text in sandbox_constitution([str(more)])] == [*usual, more.read_text()]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "all.js").write_text("const actions = new Map(); class Action {}")
+    texts = [text for _, text in sandbox_constitution([str(more), str(whole)])]
+    assert texts == [(whole / "all.js").read_text(), more.read_text()]
+    more.write_text("actions.set(")
+    with pytest.raises(LocalError, match=r"more\.js:1: SyntaxError"):
+        sandbox_constitution([str(more)])
+    with pytest.raises(LocalError, match="absent"):
+        sandbox_constitution([str(tmp_path / "absent.js")])

@@ -761,7 +761,8 @@ actions.set(
       checkBounds(args.days, 1, 30, "days");
       checkEnum(args.right, ["read", "write"], "right");
       const { scheme, authority, path } = parseUrl(args.to);
-      checkArrayLength([scheme, authority, path].filter(Boolean), 3, 3, "parts of to");
+      checkLength([scheme, authority, path].filter(Boolean), 3, 3, "parts of to");
+      checkLength(args.to, null, 20, "to");
     },
     function (args, proposalId) {
       const table = ccf.kv["public:ccf.gov.rights"];
@@ -781,6 +782,7 @@ def test_a_part_of_others_at_the_end() -> None:
     for change, text in (
         ({"to": 5}, "Error: undefined must be of type string but is number"),
         ({"to": "a.test"}, "Error: parts of to must be an array of minimum 3 elements"),
+        ({"to": "https://a.test/a-long-one"}, "Error: to must be an array of maximum 20 elements"),
         ({"days": 31}, "Error: days must be lower than 30"),
         ({"right": "rule"}, "Error: right must be one of read,write"),
     ):

@@ -135,8 +135,7 @@ function checkBounds(value, low, high, field) {
   }
 }
 
-function checkArrayLength(value, low, high, field) {
-  checkType(value, "array", field);
+function checkLength(value, low, high, field) {
   if (low !== null && value.length < low) {
     throw new Error(`${field} must be an array of minimum ${low} elements`);
   }
@@ -220,7 +219,8 @@ function checkJwks(value, field) {
     checkType(jwk.kid, "string", `${path}.kid`);
     checkType(jwk.kty, "string", `${path}.kty`);
     if (jwk.x5c) {
-      checkArrayLength(jwk.x5c, 1, null, `${path}.x5c`);
+      checkType(jwk.x5c, "array", `${path}.x5c`);
+      checkLength(jwk.x5c, 1, null, `${path}.x5c`);
       jwk.x5c.forEach((der, index) => {
         const item = `${path}.x5c[${index}]`;
         checkType(der, "string", item);
