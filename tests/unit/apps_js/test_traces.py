@@ -132,6 +132,18 @@ def test_lines_of_the_constitution_tell_the_state() -> None:
     assert bench.services.about == [{"tx": "2.1"}]
 
 
+def test_errors_cost_the_same_in_a_function_of_any_length() -> None:
+    filler = "// " + 100 * "x" + "\n"
+    source = (
+        "export function f() {\n  for (let i = 0; i < 40_000; i++) { try { null.x } catch {} }\n"
+        + 10_000 * filler
+        + "return {} }"
+    )
+    bench = JsBench()
+    bench.install({"a.js": source}, {"GET /f": "a.js:f"})
+    assert bench.call("GET", "/f").status == 200, "copies of its text would take beyond the limit"
+
+
 def test_a_function_on_one_line_has_a_line_in_the_log_alone() -> None:
     bench = JsBench()
     bench.options(return_exception_details=True, log_exception_details=True)

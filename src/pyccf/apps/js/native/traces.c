@@ -45,9 +45,8 @@ static JSValue asked(JSContext *ctx, JSValue site, const char *getter)
     return JS_UNDEFINED;
 }
 
-static bool add_asked(JSContext *ctx, Trace *t, JSValue site, const char *getter)
+static bool add_value(JSContext *ctx, Trace *t, JSValue value)
 {
-    JSValue value = asked(ctx, site, getter);
     size_t len = 0;
     const char *text = value.tag == TAG_INT || is_string(value)
                            ? JS_ToCStringLen2(ctx, &len, value, false)
@@ -58,6 +57,11 @@ static bool add_asked(JSContext *ctx, Trace *t, JSValue site, const char *getter
     }
     JS_FreeValue(ctx, value);
     return len > 0;
+}
+
+static bool add_asked(JSContext *ctx, Trace *t, JSValue site, const char *getter)
+{
+    return add_value(ctx, t, asked(ctx, site, getter));
 }
 
 /* Whether a function has a name of its own that is text. Asking for the text of a function that came
@@ -74,12 +78,16 @@ static bool has_plain_name(JSContext *ctx, JSValue function)
     return plain;
 }
 
-/* Whether a function of a script stands on one line, by its text, which may be long. Not asked where
- * the script took its name away: then the line is told. */
-static bool on_one_line(JSContext *ctx, JSValue function)
+/* Whether a function of a script, which is at `line`, stands on one line. If that is not the line it
+ * begins on, it does not; else its text tells, which may be long. That is not asked where the script
+ * took its name away: then the line is told. */
+static bool on_one_line(JSContext *ctx, JSValue function, JSValue line)
 {
     Vm *vm = vm_of(ctx);
-    if (!has_plain_name(ctx, function))
+    JSValue first = JS_Call(ctx, vm->function_line, function, 0, NULL);
+    bool later = first.tag == TAG_INT && line.tag == TAG_INT && first.u.int32 != line.u.int32;
+    JS_FreeValue(ctx, first);
+    if (later || !has_plain_name(ctx, function))
         return false;
     JSValue source = OPEN(vm, JS_Call(ctx, vm->function_text, function, 0, NULL));
     size_t len;
@@ -98,6 +106,7 @@ static bool on_one_line(JSContext *ctx, JSValue function)
 static bool add_frame(JSContext *ctx, Trace *t, JSValue site)
 {
     JSValue function = asked(ctx, site, "getFunction"), native = asked(ctx, site, "isNative");
+    JSValue line = asked(ctx, site, "getLineNumber"); /* a number, or nothing */
     bool named = is_object(function);
     add_text(ctx, t, "    at ", 7);
     if (named) {
@@ -112,13 +121,13 @@ static bool add_frame(JSContext *ctx, Trace *t, JSValue site)
         if (!add_asked(ctx, t, site, "getFileName"))
             add_text(ctx, t, "<null>", 6);
         add_text(ctx, t, ":", 1);
-        add_asked(ctx, t, site, "getLineNumber");
+        add_value(ctx, t, line);
         add_text(ctx, t, ":", 1);
         add_asked(ctx, t, site, "getColumnNumber");
     }
     if (named)
         add_text(ctx, t, ")", 1);
-    if (named && scripted && !vm_of(ctx)->tells_lines && on_one_line(ctx, function))
+    if (named && scripted && !vm_of(ctx)->tells_lines && on_one_line(ctx, function, line))
         add_text(ctx, t, (char[]){ONE_LINE}, 1);
     add_text(ctx, t, "\n", 1);
     JS_FreeValue(ctx, function);

@@ -1048,6 +1048,10 @@ static int furnish_errors(Vm *vm, JSValue global)
     JSContext *ctx = vm->ctx;
     JSValue functions = prototype_of(ctx, global, "Function");
     vm->function_text = JS_GetPropertyStr(ctx, functions, "toString");
+    JSPropertyDescriptor own = {.getter = JS_UNDEFINED};
+    JS_GetOwnProperty(ctx, &own, functions, vm->atom[ATOM_lineNumber]);
+    JS_FreeValue(ctx, own.setter);
+    vm->function_line = own.getter;
     JS_FreeValue(ctx, functions);
     for (int i = 0; i < ERROR_CLASSES; i++)
         vm->error_proto[i] = prototype_of(ctx, global, error_names[i]);
@@ -1060,7 +1064,8 @@ static int furnish_errors(Vm *vm, JSValue global)
     vm->traces_set = JS_GetProperty(ctx, weak_maps, vm->atom[ATOM_set]);
     JS_FreeValue(ctx, weak_maps);
     JS_FreeValue(ctx, weak_map);
-    if (!is_object(error) || !is_object(proto) || !is_object(vm->traces))
+    if (!is_object(error) || !is_object(proto) || !is_object(vm->traces) ||
+        !is_object(vm->function_line))
         return -1;
     delete_name(ctx, proto, "stack");
     JS_SetPropertyStr(ctx, error, "stackTraceLimit", js_int(TRACE_FRAMES_MAX));
@@ -1151,7 +1156,7 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     for (int i = 0; i < ERROR_CLASSES; i++)
         vm->error_proto[i] = JS_UNDEFINED;
     vm->traces = vm->traces_get = vm->traces_set = JS_UNDEFINED;
-    vm->function_text = vm->rpc_template = vm->notify = JS_UNDEFINED;
+    vm->function_text = vm->function_line = vm->rpc_template = vm->notify = JS_UNDEFINED;
     for (int i = 0; i < 3; i++)
         vm->lazy[i] = vm->lazy_getter[i] = vm->lazy_setter[i] = vm->body_method[i] = JS_UNDEFINED;
     for (int i = 0; i < 8; i++)

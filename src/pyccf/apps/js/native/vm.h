@@ -50,14 +50,15 @@ typedef enum {
     ATOM_query, ATOM_path, ATOM_method, ATOM_hostname, ATOM_route, ATOM_url, ATOM_params,
     ATOM_caller, ATOM_text, ATOM_json, ATOM_arrayBuffer, ATOM_map_name, ATOM_has, ATOM_get,
     ATOM_forEach, ATOM_getVersionOfPreviousWrite, ATOM_set, ATOM_delete, ATOM_clear, ATOM_size,
-    ATOM_message, ATOM_name, ATOM_stack, ATOM_Date, ATOM_length, ATOM_COUNT
+    ATOM_message, ATOM_name, ATOM_stack, ATOM_Date, ATOM_length, ATOM_lineNumber,
+    ATOM_COUNT
 } AtomIndex;
 
 static const char *const atom_names[ATOM_COUNT] = {
     "ccf", "kv", "rpc", "historicalState", "body", "headers", "statusCode", "query", "path",
     "method", "hostname", "route", "url", "params", "caller", "text", "json", "arrayBuffer",
     "_map_name", "has", "get", "forEach", "getVersionOfPreviousWrite", "set", "delete", "clear",
-    "size", "message", "name", "stack", "Date", "length",
+    "size", "message", "name", "stack", "Date", "length", "lineNumber",
 };
 
 typedef struct Vm {
@@ -81,7 +82,7 @@ typedef struct Vm {
 
     JSClassID kv_class, trace_class;
     JSAtom atom[ATOM_COUNT];
-    JSValue function_text, error_proto[ERROR_CLASSES];
+    JSValue function_text, function_line, error_proto[ERROR_CLASSES];
     JSValue traces, traces_get, traces_set; /* a WeakMap: error → trace with columns and marks */
     bool tells_lines; /* of every frame of a trace, also where the original has none */
     JSValue kv_method[8]; /* has get forEach version set delete clear size */
