@@ -91,7 +91,7 @@ export interface ClientOptions {
   identity?: Identity;
   /** A bearer token, or what gives one that is still good. */
   token?: string | (() => string | Promise<string>);
-  /** How long one answer is waited for, 10 s by default; then TooLate is thrown. */
+  /** How long the whole of one answer is waited for, 10 s by default; then TooLate is thrown. */
   timeoutMs?: number;
   /** The time in milliseconds. */
   now?: () => number;

@@ -23,8 +23,13 @@ export function byNode({ serviceCertificate, certificate, key, agent }) {
   const carry = (method, url, headers, body, timeoutMs = TIMEOUT_MS) =>
     new Promise((resolve, reject) => {
       const length = body === undefined ? {} : { "content-length": String(body.length) };
-      const asked = request(url, { method, headers: { ...headers, ...length }, agent, timeout: timeoutMs });
-      asked.on("timeout", () => asked.destroy(new TooLate(`No answer from ${url} within ${timeoutMs} ms`)));
+      const asked = request(url, { method, headers: { ...headers, ...length }, agent });
+      // Of the whole answer: one that trickles in would never be idle for so long.
+      const late = setTimeout(() => {
+        reject(new TooLate(`No answer from ${url} within ${timeoutMs} ms`));
+        asked.destroy();
+      }, timeoutMs);
+      asked.on("close", () => clearTimeout(late));
       asked.on("error", reject);
       asked.on("response", (answer) => {
         const chunks = [];

@@ -50,7 +50,8 @@ def command(
 
     Tests are in files named *.test.js or *.test.mjs, or in the FILES given; they import describe,
     it, expect and more from "@pyccf/test". They run in the engine of a service over tables in
-    memory, without a service and without network. The exit code is 0 if all tests passed.
+    memory, without a service and without network. The exit code is 0 if all tests passed and a
+    service could run the application.
     """
     from pyccf.appdev import bench
 
@@ -151,5 +152,7 @@ def _summary(results: list[FileResult], problems: list[str], wanted: str, out: O
             f"No test is named like {wanted!r}" if wanted else "The files define no tests",
             hint="Tests are defined with it(name, function).",
         )
+    if problems:
+        told += ", but the application cannot run as it is"
     out.line(told)
-    return 1 if broken or counts["failed"] else 0
+    return 1 if problems or broken or counts["failed"] else 0

@@ -60,9 +60,11 @@ def test_a_broken_application_is_told_of_first(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "src" / "a.js").write_text("export const f = () => ({;")
-    assert main(["app", "test", str(folder)]) == 0
-    assert lines(capsys)[0].startswith("The application cannot run as it is: a.js:1: SyntaxError:")
-    assert main(["app", "test", str(folder), "--json"]) == 0
+    assert main(["app", "test", str(folder)]) == 1
+    told = lines(capsys)
+    assert told[0].startswith("The application cannot run as it is: a.js:1: SyntaxError:")
+    assert told[-1] == "1 passed, but the application cannot run as it is"
+    assert main(["app", "test", str(folder), "--json"]) == 1
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert problem.startswith("a.js:1: SyntaxError:")
 

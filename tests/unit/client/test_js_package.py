@@ -12,11 +12,13 @@ import pytest
 
 from pyccf.codec.text import b64
 from pyccf.crypto import certs
+from pyccf.crypto.entropy import SeededEntropy
 from pyccf.ledger import receipt as receipts
 from pyccf.ledger.entry import ParsedEntry, parse
 from pyccf.types import TxID
 from support.js_client import PACKAGE, generate, run
 from support.ledgers import Service, small_service
+from support.node import Person
 
 REGENERATE = "an OpenAPI document changed: cd tests && python -m support.js_client"
 
@@ -239,6 +241,35 @@ def test_nobody_is_trusted_without_a_service_certificate() -> None:
         "console.log(JSON.stringify(said));"
     )
     assert said == "give the service certificate, which is all that is trusted"
+
+
+TRICKLES = """
+import { readFileSync } from "node:fs";
+import { Agent, createServer } from "node:https";
+import { byNode } from "./src/node.js";
+const [cert, key] = process.argv.slice(1).map((path) => readFileSync(path, "utf8"));
+const server = createServer({ cert, key }, (asked, answer) => {
+  if (asked.url === "/whole") return answer.end("all of it");
+  const drops = setInterval(() => answer.write("."), 10);
+  answer.on("close", () => clearInterval(drops));
+});
+await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+const carry = byNode({ agent: new Agent({ keepAlive: true, rejectUnauthorized: false }) });
+const ask = (path) =>
+  carry("GET", `https://127.0.0.1:${server.address().port}${path}`, {}, undefined, 300);
+const trickled = await ask("/").then(() => "fine", (error) => error.name);
+const whole = new TextDecoder().decode((await ask("/whole")).body);
+carry.close();
+server.close(() => console.log(JSON.stringify([trickled, whole])));
+"""
+
+
+def test_an_answer_that_trickles_in_is_not_waited_for_until_it_ends(tmp_path: Path) -> None:
+    server = Person("server", SeededEntropy(bytes(32)))
+    (tmp_path / "cert.pem").write_text(server.cert)
+    (tmp_path / "key.pem").write_text(server.key.pem())
+    said = run(TRICKLES, str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    assert said == ["TooLate", "all of it"]
 
 
 def test_requests_redirects_and_refusals() -> None:
