@@ -50,7 +50,7 @@ from pyccf.node.outputs import (
     StoreSpilled,
     Truncate,
 )
-from pyccf.observe.log import LogSink
+from pyccf.observe.log import Level, LogSink
 from pyccf.shell import config as cfg
 from pyccf.shell import sealing, start
 from pyccf.shell.config import ExitCode, NodeConfig
@@ -93,6 +93,8 @@ class Program:
         self.listeners: dict[str, Listener] = {}
         self._prepared = prepared
         self._app = prepared.app
+        # A line for each call costs a third of the call: only where somebody looks for it.
+        self._app.js.log_calls = sink.enabled(Level.DEBUG)
         self._disk = prepared.disk
         self._spilled = SpillDirectory(lambda level, text: sink.log(level, "index", text))
         self._slow = SlowDisk(

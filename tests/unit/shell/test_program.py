@@ -34,13 +34,13 @@ def collector() -> Iterator[None]:
 class Running:
     """A program that runs, and what it said."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, level: str = "info") -> None:
         make_config(folder)
         (folder / "package").write_bytes(b"code")
         self.out = io.BytesIO()
         config = cfg.load_config("config.json")
         prepared = start.prepare(config, AppSource(None, "package"))
-        self.program = Program(config, LogSink(self.out), prepared)
+        self.program = Program(config, LogSink(self.out, level=level), prepared)
 
     def run(self, act: Callable[[Program], Awaitable[None]]) -> int:
         """Run until it ends by what `act` does; the exit code."""
@@ -74,6 +74,14 @@ def test_a_signal_ends_it_well(running: Running, capsys: pytest.CaptureFixture[s
     assert running.run(terminate) == ExitCode.OK
     assert running.log.rstrip().endswith("Host stopped successfully")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("level", "told"), [("debug", True), ("info", False)])
+def test_calls_are_logged_for_who_debugs(
+    level: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Running(tmp_path, level).program._app.js.log_calls is told
 
 
 def test_a_node_that_cannot_go_on_ends_it(

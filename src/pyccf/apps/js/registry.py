@@ -209,7 +209,7 @@ class JsApp:
         make_host: Callable[[AccessContext], Host] = Host,
         names: JsTables = GOVERNED,
     ) -> None:
-        """`log_calls` writes a line per successful call, as the original does by default.
+        """`log_calls` writes a line per successful call.
 
         `log_exceptions` tells the log of every exception, whatever the runtime options say.
         `make_host` gives interpreters another host than the usual one: for tools that look on, or
