@@ -37,7 +37,10 @@ command.add_command(app_replay.command)
 @connection_options("member0")
 @json_option
 def deploy(app_dir: str, source_maps: bool, target: Target, out: Output) -> None:
-    """Propose to install the JavaScript application in APP_DIR (action set_js_app)."""
+    """Propose to install the JavaScript application in APP_DIR (action set_js_app).
+
+    APP_DIR holds app.json with src/, or a built dist/; a bundle.json may be given instead.
+    """
     bundle = runnable_app(Path(app_dir), source_maps=source_maps)
     if isinstance(bundle, PythonApp):
         raise LocalError(
@@ -67,7 +70,7 @@ def show(target: Target, out: Output) -> None:
             f"/app{url}",
             str(endpoint.get("mode", "")),
             f"{endpoint.get('js_module')}:{endpoint.get('js_function')}",
-            ", ".join(_policy(policy) for policy in _list(endpoint.get("authn_policies"))),
+            ", ".join(map(_policy, _list(endpoint.get("authn_policies")))) or "anyone",
         )
         for url, methods in endpoints.items()
         for method, endpoint in methods.items()

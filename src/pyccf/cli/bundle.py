@@ -6,7 +6,9 @@ A folder holds one of (first match wins):
     dist/                      what a TypeScript build left, laid out as below
     bundle.json                {"metadata": ..., "modules": [{"name", "module"}]}
     app.json, src/**           endpoint metadata, and every file under src as one module, but for
-                               tests (*.test.js, *.test.mjs)
+                               tests (*.test.js, *.test.mjs) and declarations (*.d.ts)
+
+Instead of a folder, its bundle.json may be given, or a file with a proposal of `set_js_app`.
 
 Source maps beside the modules travel inside them, see `source_maps`.
 
@@ -28,6 +30,9 @@ from pyccf.types import Json
 
 PROBLEMS_SHOWN = 10
 """Problems of an application that are told at once."""
+
+DECLARATIONS = (".d.ts", ".d.mts", ".d.cts")
+"""Ends of the names of files that say nothing to an engine."""
 
 PYTHON_APP = "app:app"
 """Object that a Python application's folder must define: `app` in app.py."""
@@ -57,7 +62,7 @@ class PythonApp(msgspec.Struct, frozen=True):
 
 
 def find_app(folder: Path, *, source_maps: bool = True) -> JsBundle | PythonApp:
-    """The application in a folder. Raises LocalError naming what is missing or wrong."""
+    """The application in a folder or file. Raises LocalError naming what is missing or wrong."""
     found = _find(folder)
     if isinstance(found, JsBundle):
         modules = with_maps(found.modules, keep=source_maps)
@@ -86,6 +91,8 @@ def problems_of(bundle: JsBundle) -> list[str]:
 
 
 def _find(folder: Path) -> JsBundle | PythonApp:
+    if folder.is_file():
+        return _packed(folder)
     if not folder.is_dir():
         raise LocalError(f"There is no folder {folder}", hint="Give the folder of an application.")
     if (folder / "app.py").is_file():
@@ -111,13 +118,17 @@ def _sources(place: Path) -> list[Path]:
     files = sorted(
         path
         for path in (place / "src").rglob("*")
-        if path.is_file() and not path.name.removesuffix(".map").endswith(SUFFIXES)
+        if path.is_file()
+        and not path.name.removesuffix(".map").endswith((*SUFFIXES, *DECLARATIONS))
     )
     return [] if any(path.suffix == ".ts" for path in files) else files
 
 
 def _packed(path: Path) -> JsBundle:
     value = _json(path)
+    match value.get("actions"):
+        case [{"name": "set_js_app", "args": {"bundle": dict(proposed)}}]:
+            value = proposed
     metadata, modules = value.get("metadata"), value.get("modules")
     if not isinstance(metadata, dict) or not isinstance(modules, list):
         raise LocalError(f"{path} is not a bundle: metadata and modules are needed")

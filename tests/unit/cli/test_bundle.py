@@ -47,6 +47,29 @@ def test_packed_bundle(tmp_path: Path) -> None:
     assert app.compiles
 
 
+def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
+    bundle = {"metadata": metadata("a.js"), "modules": [{"name": "a.js", "module": "1"}]}
+    action = {"name": "set_js_app", "args": {"bundle": bundle, "disable_bytecode_cache": False}}
+    other = {"actions": [action, {"name": "remove_js_app"}]}
+    write(tmp_path, b_dot_json=bundle, p_dot_json={"actions": [action]}, o_dot_json=other)
+    for name in ("b.json", "p.json"):
+        app = find_app(tmp_path / name)
+        assert isinstance(app, JsBundle)
+        assert app.as_json() == bundle
+    with pytest.raises(LocalError, match=r"o\.json is not a bundle: metadata and modules"):
+        find_app(tmp_path / "o.json")
+
+
+def test_declarations_beside_modules_stay_behind(tmp_path: Path) -> None:
+    write(tmp_path, dist__app_dot_json=metadata("a.js"), dist__src__a_dot_js="1")
+    for name in ("a.d.ts", "a.d.ts.map", "b.d.mts"):
+        (tmp_path / "dist" / "src" / name).write_text("export declare function f(): number;")
+    app = find_app(tmp_path)
+    assert isinstance(app, JsBundle)
+    assert [module["name"] for module in app.modules] == ["a.js"]
+    assert app.compiles
+
+
 def test_a_build_wins_over_its_sources(tmp_path: Path) -> None:
     write(
         tmp_path,
