@@ -23,6 +23,7 @@ HEARTBEAT = 10
 def settings(
     *,
     pre_vote: bool = False,
+    election_ticks: int = 1,
     window: int = 20_000,
     batch_entries: int = 1000,
     messages_max: int = 32,
@@ -30,6 +31,7 @@ def settings(
     return RaftSettings(
         message_timeout=HEARTBEAT,
         election_timeout=ELECTION_TIMEOUT,
+        election_ticks=election_ticks,
         pre_vote=pre_vote,
         window=window,
         batch_entries=batch_entries,

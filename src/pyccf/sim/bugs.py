@@ -419,7 +419,7 @@ def _beyond(right: Method) -> Method:
     return lambda self, message: message.leader_commit_idx
 
 
-@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3, first=24)
+@_bug("stale-ack-counts", Raft, "_stale_ack", "suffixes", nodes=3, first=43)
 def _stale(right: Method) -> Method:
     """A confirmation given to the leader of an earlier view counts."""
     return lambda self, peer, message: False

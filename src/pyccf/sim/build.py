@@ -138,6 +138,7 @@ def _plan(shell: Shell, setup: Setup) -> NodePlan:
         raft=RaftSettings(
             message_timeout=setup.message_timeout,
             election_timeout=setup.election_timeout,
+            election_ticks=setup.election_ticks,
             pre_vote=setup.pre_vote,
             batch_entries=setup.batch_entries,
             window=setup.window,

@@ -57,6 +57,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     batch_entries: int = 20
     window: int = 1000
     pre_vote: bool = True
+    election_ticks: int = 4
+    """1: who stood still takes the others for dead (`RaftSettings.election_ticks`)."""
     snapshot_tx_count: int = 10_000
     decay: float = 0.1
     """Of how many snapshots a bit is flipped on the disk."""

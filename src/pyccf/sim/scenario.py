@@ -47,6 +47,7 @@ from pyccf.types import NodeId, SeqNo
 SETTINGS = RaftSettings(
     message_timeout=10,
     election_timeout=100,
+    election_ticks=1,
     pre_vote=False,
     batch_bytes=20_000,
     batch_entries=20,

@@ -463,6 +463,7 @@ def generate(seed: int, steps: int, nodes: int | None = None, theme: str | None 
         window=chance.choice((4, 20, 1000)),
         pre_vote=pre_vote,
         # Chosen apart, so that the schedules of seeds known to meet something stay what they are.
+        election_ticks=Random(f"ticks {seed}").choice((1, 4)),
         snapshot_tx_count=Random(f"snapshots {seed}").choice((3, 10, 30, 100)),
         fetch=Random(f"fetch {seed}").random() < 0.7,
     )

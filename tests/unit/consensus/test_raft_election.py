@@ -75,6 +75,26 @@ def test_a_follower_stands_when_nobody_leads() -> None:
     assert role(node.raft) is Leadership.CANDIDATE
 
 
+def test_a_node_that_stood_still_hears_what_came_meanwhile_before_it_stands() -> None:
+    """Whether others were silent, a late tick cannot say; several of them can."""
+    node = follower(rules=settings(election_ticks=4))
+    node.raft.elapsed = 0
+    for _ in range(3):
+        node.raft.tick(50 * ELECTION_TIMEOUT)
+        assert role(node.raft) is Leadership.FOLLOWER
+    node.raft.tick(50 * ELECTION_TIMEOUT)
+    assert role(node.raft) is Leadership.CANDIDATE
+
+
+def test_a_leader_that_stood_still_reads_answers_before_it_stops_leading() -> None:
+    node = leader("a b", settings(election_ticks=4))
+    for _ in range(3):
+        node.raft.tick(50 * ELECTION_TIMEOUT)
+        assert role(node.raft) is Leadership.LEADER
+    node.raft.tick(50 * ELECTION_TIMEOUT)
+    assert role(node.raft) is Leadership.FOLLOWER
+
+
 def test_a_node_that_is_in_no_configuration_does_not_stand() -> None:
     node = replica()
     node.raft.join(2, 0, [])

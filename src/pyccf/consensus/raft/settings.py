@@ -14,6 +14,9 @@ class RaftSettings(msgspec.Struct, frozen=True):
     """How often a leader says that it is alive."""
     election_timeout: Millis = 5000
     """How long a follower waits for a leader, and a leader for its quorum."""
+    election_ticks: int = 4
+    """How many ticks at least an election timeout takes. One that comes later than that says that
+    this node stood still, not that the others did: what they sent meanwhile waits to be read."""
     pre_vote: bool = True
     """Whether a node asks if it would win before it starts a new view."""
 
