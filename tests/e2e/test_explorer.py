@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 HOSTILE = "<script>document.title='broken out'</script><img src=x onerror=alert(1)>"
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Iterator[
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     with chromium(tmp_path_factory.mktemp("profile")) as opened:
+        opened.set_script_timeout(PATIENCE_S)
         yield opened
 
 
@@ -88,14 +89,13 @@ def click(browser: Chrome, selector: str) -> None:
 def test_overview_tells_that_it_is_valid(browser: Chrome, url: str, service: Service) -> None:
     show(browser, url)
     proven = f"verified up to {service.view}.{service.signed}"
-    text = wait(browser, lambda shown: proven in shown and "Transactions" in shown)
-    assert "ledger_1" in text
-    assert "Open" in text
+    wait(browser, lambda shown: all(text in shown for text in (proven, "ledger_1", "Open")))
 
 
 def test_walking_through_the_entries(browser: Chrome, url: str, service: Service) -> None:
     show(browser, url + "#/entries")
-    wait(browser, lambda shown: f"{service.view}.{service.last}" in shown)
+    # The last entry is named in the head of each page, too.
+    wait(browser, lambda shown: f"{service.view}.{service.last}" in shown and "Older" in shown)
     click(browser, "#older")
     wait(browser, lambda shown: f"{service.view}.1\n" in shown or f"{service.view}.1\t" in shown)
     show(browser, url + "#/maps")
@@ -153,7 +153,7 @@ def test_a_hostile_ledger_stays_text(browser: Chrome, url: str, service: Service
     pages = ("", "entries", f"entry/{service.signed - 1}", "maps", "governance", "people")
     for page in pages:
         show(browser, f"{url}#/{page}")
-        wait(browser, lambda shown: len(shown) > 200)
+        wait(browser, lambda shown: bool(browser.find_elements("css selector", "main h1")))
         assert browser.title == "Ledger"
         assert browser.find_elements("css selector", "main script, main img") == []
     show(browser, f"{url}#/entry/{service.signed - 1}")

@@ -5,6 +5,7 @@ import { picture } from "./proof.js";
 
 const page = document.getElementById("page");
 const PAGE = 50;
+const LOOK_MS = 700;
 
 const query = (values) => new URLSearchParams(Object.entries(values).filter(([, v]) => v !== null && v !== "" && v !== undefined)).toString();
 const txid = (entry) => link(`/entry/${entry.seqno}`, `${entry.view}.${entry.seqno}`);
@@ -18,7 +19,9 @@ function certificate(found) {
 }
 
 async function overview() {
+  const turn = shown;
   const o = await ask("api/overview");
+  if (!o.complete) setTimeout(() => { if (turn === shown) show(); }, LOOK_MS);
   const files = o.files.map((f) => h("tr", null, h("td", { class: "mono" }, f.file), h("td", { class: "number" }, count(f.first)),
     h("td", { class: "number" }, f.last === null ? "open" : count(f.last)), h("td", null, f.committed ? "committed" : "not committed")));
   const figure = (name, shown) => h("div", null, h("dt", null, name), h("dd", null, shown));
@@ -157,8 +160,7 @@ async function watch() {
       verdict.className = "bad";
       verdict.replaceChildren("NOT VALID: ", v.fault_seqno ? link(`/entry/${v.fault_seqno}`, `entry ${v.fault_seqno}`) : "", ` ${v.fault}`);
     } else verdict.textContent = o.complete ? `verifying: ${count(v.seqno)}` : `reading: ${count(o.last)}`;
-    if (!o.complete && location.hash.replace(/^#\/?/, "") === "") show();
-    if (v.state !== "valid" && v.state !== "invalid") setTimeout(watch, 700);
+    if (v.state !== "valid" && v.state !== "invalid") setTimeout(watch, LOOK_MS);
   } catch {
     verdict.className = "bad";
     verdict.textContent = "the explorer has ended";
