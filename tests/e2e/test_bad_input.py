@@ -20,11 +20,11 @@ from pyccf.codec import cose
 from pyccf.crypto import cosesign
 from support.transcripts import load
 from support.vectors import find_vectors
-from support.wire import TXID, VERSION, World, encode_header, request
+from support.wire import ANSWER_S, TXID, VERSION, World, encode_header, request
 
 MB = 1 << 20
 KB = 1 << 10
-TIME_LIMIT_MS = 300
+TIME_LIMIT_MS = 1000
 HEAP_LIMIT = 20 * MB
 
 PROBE = """
@@ -235,7 +235,7 @@ def test_recorded_bytes_get_the_recorded_answer(unharmed: World, exchange: dict[
             # Another app answers; that the request is one is what counts.
             assert answer.status in (200, 405, 413, 500)
         if "connection_closed" in wanted:
-            assert (not wire.silent()) == wanted["connection_closed"]
+            assert wire.closes() if wanted["connection_closed"] else wire.silent()
 
 
 def recorded_body(wanted: dict[str, Any]) -> bytes:
@@ -267,7 +267,7 @@ def test_unfinished_requests_get_no_answer(unharmed: World, name: str) -> None:
 def test_plain_http_to_a_tls_port_is_not_answered(unharmed: World) -> None:
     import socket
 
-    with socket.create_connection(unharmed.node.address(), timeout=5) as plain:
+    with socket.create_connection(unharmed.node.address(), timeout=ANSWER_S) as plain:
         plain.sendall(b"GET /app/good HTTP/1.1\r\n\r\n")
         assert not plain.recv(100).startswith(b"HTTP")
 
@@ -653,6 +653,8 @@ def test_badly_signed_requests_change_nothing(unharmed: World, name: str) -> Non
 
 THREW = "Exception thrown while executing."
 SLOW = "Operation took too long to complete."
+STOPPED_S = 20
+"""What loops is stopped within its limit; so long after, if the machine has much else to do."""
 
 HOSTILE: dict[str, tuple[str, str]] = {
     # loops
@@ -792,7 +794,7 @@ def test_hostile_scripts_fail_alone(unharmed: World, name: str) -> None:
     message = json.loads(answer.body)["error"]["message"]
     assert says in message
     if says == SLOW:
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < STOPPED_S
 
 
 SLOW_RESULTS = {

@@ -28,7 +28,7 @@ from support.process import NodeProcess, make_config
 
 MEMBERS = {"alice": "p384", "bob": "p256", "carol": "p521"}
 SHARE_SIZE = 44
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class Consortium:

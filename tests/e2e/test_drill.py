@@ -33,7 +33,7 @@ from support.recovery_commands import bring_back, client, until
 WITHOUT_BEGINNING = 0.4
 """How often nobody kept the ledger before the newest snapshot."""
 DRILLS = int(os.environ.get("PYCCF_DRILLS", "1"))
-SETTINGS = Settings(chunk_size="15KB")
+SETTINGS = Settings(chunk_size="15KB", election_ms=6000, forwarding_ms=20_000)
 WRITES = 40
 
 

@@ -53,7 +53,7 @@ def feed(ctx: AppContext) -> None:
     """Tell users what is written"""
 '''
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")

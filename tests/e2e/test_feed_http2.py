@@ -14,9 +14,9 @@ import pytest
 
 from pyccf.client.types import Action
 from pyccf.types import Json
-from support.network import Network, NetworkNode
+from support.network import CALM, Network, NetworkNode
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 MODULE = """
 export function write(request) {
@@ -66,7 +66,7 @@ class Http2Network(Network):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    with Http2Network(tmp_path_factory.mktemp("network"), 2) as network:
+    with Http2Network(tmp_path_factory.mktemp("network"), 2, settings=CALM) as network:
         network.govern(Action("set_js_app", {"bundle": BUNDLE, "disable_bytecode_cache": False}))
         yield network
 

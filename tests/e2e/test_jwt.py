@@ -29,7 +29,7 @@ def note(ctx: AppContext) -> None:
     notes(ctx).set("last", ctx.caller.jwt.payload["sub"])
 """
 
-PATIENCE_S = 15
+PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")

@@ -15,20 +15,20 @@ from pyccf.cli.governing import decide
 from pyccf.client import ServiceError
 from pyccf.client.types import Action
 from pyccf.crypto import certs, chains
-from support.network import Network, NetworkNode
+from support.network import CALM, PATIENCE_S, Network, NetworkNode
 
 YEAR = 366
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    with Network(tmp_path_factory.mktemp("life"), 2) as network:
+    with Network(tmp_path_factory.mktemp("life"), 2, settings=CALM) as network:
         yield network
 
 
 def shown(node: NetworkNode) -> str:
     """The certificate a node presents to clients."""
-    return ssl.get_server_certificate(node.address(), timeout=5)
+    return ssl.get_server_certificate(node.address(), timeout=PATIENCE_S)
 
 
 def self_signed(node: NetworkNode) -> str:

@@ -24,7 +24,7 @@ from support.samples import SAMPLES
 from support.sandbox import Sandbox
 
 TXID_HEADER = "x-ms-ccf-transaction-id"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 POLL_S = 0.05
 MSG = "proven to everybody"
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 from pathlib import Path
 
 import pytest
 
 from pyccf.audit.verify import verify
-from support.process import Member, NodeProcess, make_config
+from support.process import STOP_TIMEOUT_S, Member, NodeProcess, make_config
+
+
+def used_s() -> float:
+    """Seconds that processes used which were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_starts_quickly_answers_and_stops_cleanly(tmp_path: Path) -> None:
     make_config(tmp_path)
+    before = used_s()
     with NodeProcess(tmp_path) as node:
-        assert node.wait_for("nodecert.pem") < 5
         node.wait_ready()
         assert (tmp_path / "node.pid").read_text() == str(node.process.pid)
         status, body = node.get("/node/network")
@@ -24,6 +31,8 @@ def test_starts_quickly_answers_and_stops_cleanly(tmp_path: Path) -> None:
         assert network["service_status"] == "Opening"
         assert network["service_certificate"] == (tmp_path / "service_cert.pem").read_text()
         assert node.stop() == 0
+    # Of its whole life; how long that takes, the machine's other work decides.
+    assert used_s() - before < 5
     assert node.err.read_text() == ""
     report = verify([tmp_path / "ledger"])
     assert report.ok
@@ -65,14 +74,14 @@ def test_logs_json_when_asked(tmp_path: Path) -> None:
 def test_check_only_reads_the_configuration(tmp_path: Path) -> None:
     make_config(tmp_path)
     with NodeProcess(tmp_path, "--check") as node:
-        assert node.process.wait(10) == 0
+        assert node.process.wait(STOP_TIMEOUT_S) == 0
     assert not (tmp_path / "node.pid").exists()
 
 
 def test_check_refuses_what_could_not_start(tmp_path: Path) -> None:
     make_config(tmp_path, node_certificate={"subject_name": "nobody"})
     with NodeProcess(tmp_path, "--check") as node:
-        assert node.process.wait(10) == 1
+        assert node.process.wait(STOP_TIMEOUT_S) == 1
     assert "node_certificate.subject_name" in node.err.read_text()
 
 
@@ -80,7 +89,7 @@ def test_an_existing_pid_file_is_refused(tmp_path: Path) -> None:
     make_config(tmp_path)
     (tmp_path / "node.pid").write_text("1")
     with NodeProcess(tmp_path) as node:
-        assert node.process.wait(10) == 103
+        assert node.process.wait(STOP_TIMEOUT_S) == 103
     assert "PID file node.pid already exists. Exiting." in node.out.read_text()
     assert not (tmp_path / "ledger").exists()
 
@@ -90,7 +99,7 @@ def test_a_used_ledger_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ledger").mkdir()
     (tmp_path / "ledger" / "ledger_1").write_bytes(b"something")
     with NodeProcess(tmp_path) as node:
-        assert node.process.wait(10) == 105
+        assert node.process.wait(STOP_TIMEOUT_S) == 105
     assert "On start, ledger directory should not exist or be empty (" in node.out.read_text()
     assert (tmp_path / "ledger" / "ledger_1").read_bytes() == b"something"
 
@@ -108,7 +117,7 @@ def test_bad_configurations_name_the_key(
 ) -> None:
     make_config(tmp_path, **changes)
     with NodeProcess(tmp_path) as node:
-        assert node.process.wait(10) != 0
+        assert node.process.wait(STOP_TIMEOUT_S) != 0
     assert words in node.err.read_text()
     assert "Traceback" not in node.err.read_text()
 
@@ -130,7 +139,7 @@ def test_a_full_disk_stops_the_node_and_nothing_committed_is_lost(tmp_path: Path
                 )
                 assert status == 200
                 committed = int(headers["x-ms-ccf-transaction-id"].split(".")[1])
-        assert node.process.wait(10) == 1
+        assert node.process.wait(STOP_TIMEOUT_S) == 1
     assert "ledger_1: write failed" in node.err.read_text()
     assert "Traceback" not in node.err.read_text()
     report = verify([tmp_path / "ledger"])

@@ -20,7 +20,7 @@ from support.sandbox import Sandbox
 
 ROOT = "/app/custom_endpoints"
 COSE = {"content-type": "application/cose"}
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 POLL_S = 0.05
 MODULE = """
 export function greet(request) {

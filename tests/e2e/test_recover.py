@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 
 MODULE = """
 const tables = () => [ccf.kv["records"], ccf.kv["public:records"]];

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,6 @@ def test_an_original_service(tmp_path: Path, name: str) -> None:
                     done = member0.vote(done.proposal_id, signer=voter)
             assert done.proposal_state == "Accepted", done
             assert member0.service_info().status == "Open"
-        time.sleep(0.2)
         assert node.stop() == 0
     report = verify(tmp_path / "ledger")
     assert report.ok, report.error

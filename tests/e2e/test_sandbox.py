@@ -157,19 +157,19 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_a_good_ledger(tmp_path: Path) 
                 [*shlex.split(line), "--silent", "--show-error", "--fail-with-body"],
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=60,
             )
             assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
         clients = [line for line in lines if "pyccf.client" in line or "node.js" in line]
         assert len(clients) == 2
         for line in clients:
-            ran = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=30)
+            ran = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=60)
             assert (ran.returncode, ran.stdout.strip()) == (0, "true"), (line, ran.stderr)
         receipts = [line for line in lines if " receipt get " in line or " receipt verify " in line]
         assert len(receipts) == 2
         for line in receipts:
             ran = subprocess.run(
-                shlex.split(line), cwd=tmp_path, capture_output=True, text=True, timeout=30
+                shlex.split(line), cwd=tmp_path, capture_output=True, text=True, timeout=60
             )
             assert ran.returncode == 0, (line, ran.stderr)
     finally:
@@ -179,7 +179,7 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_a_good_ledger(tmp_path: Path) 
     assert (one.workspace / "node0" / "err").read_text() == ""
     (command,) = [x for x in one.out.read_text().splitlines() if "ledger verify" in x]
     ran = subprocess.run(
-        shlex.split(command), cwd=tmp_path, capture_output=True, text=True, timeout=30
+        shlex.split(command), cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert ran.returncode == 0, ran.stderr
     assert "The ledger is valid." in ran.stdout

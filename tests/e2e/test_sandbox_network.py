@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pyccf.cli.network_view import NetworkView
 from support.programs import program
 from support.sandbox_program import PROGRAM, STOP_S, Sandbox, run, run_line
 
-ELECTION_S = 30
+ELECTION_S = 60
 """Patience with an election, on a machine that has much else to do."""
 WRITE = ("call", "/app/log/public", "-d", '{"id":7,"msg":"m"}', "--patience", str(ELECTION_S))
 
@@ -68,9 +69,9 @@ def test_what_is_printed_works_also_without_the_primary(tmp_path: Path) -> None:
         for line in commands:
             ran = run_line(line, tmp_path, *(["--count", "2"] if "--watch" in line else []))
             assert ran.returncode == 0, (line, ran.stderr)
-        said_of_nodes = run("network", "status", *where, cwd=tmp_path).stdout
-        assert "primary node0, 3 of 3 trusted nodes answer" in said_of_nodes
-        assert run("network", "wait", "--nodes", "3", *where, cwd=tmp_path).returncode == 0
+        ran = run("network", "wait", "--nodes", "3", *where, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        assert re.search("primary node[0-2], 3 of 3 trusted nodes answer", ran.stdout), ran.stdout
 
         (kill,) = [line for line in lines if line.startswith("kill -9 ")]
         subprocess.run(["sh", "-c", kill], check=True)
@@ -134,7 +135,8 @@ def test_a_node_comes_and_others_go(tmp_path: Path) -> None:
         gone = status(one).find("node2")
         assert gone is not None
         assert gone.removable
-        done("call", "-X", "DELETE", f"/node/network/nodes/{gone.node_id}", "--patience", "10")
+        entry = f"/node/network/nodes/{gone.node_id}"
+        done("call", "-X", "DELETE", entry, "--patience", str(ELECTION_S))
         os.kill(pids[2], signal.SIGTERM)
         one.wait_for_error("node2 ended with exit code 0")
         assert len([node for node in status(one).nodes if node.status == "Trusted"]) == 3

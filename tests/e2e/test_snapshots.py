@@ -18,7 +18,7 @@ from pyccf.client.types import Action
 from pyccf.ledger import chunk, snapshot
 from pyccf.types import Json
 from support.linear_load import Connection, context_of
-from support.network import Network, NetworkNode
+from support.network import CALM, PATIENCE_S, Network, NetworkNode
 
 TX_COUNT = 30
 FETCH = {"fetch_recent_snapshot": True}
@@ -43,14 +43,14 @@ class SmallSnapshots(Network):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallSnapshots]:
-    made = SmallSnapshots(tmp_path_factory.mktemp("network"), 1)
+    made = SmallSnapshots(tmp_path_factory.mktemp("network"), 1, settings=CALM)
     made.joining = FETCH
     with made:
         yield made
 
 
 def write(node: NetworkNode, network: Network, count: int, first: int = 0) -> None:
-    connection = Connection(node.address(), context_of(str(network.service_cert)), 5.0)
+    connection = Connection(node.address(), context_of(str(network.service_cert)), PATIENCE_S)
     for value in range(first, first + count):
         body: Json = {"register": f"r{value}", "value": value}
         answer = connection.ask("POST", "/app/registers", body)
@@ -59,7 +59,7 @@ def write(node: NetworkNode, network: Network, count: int, first: int = 0) -> No
 
 
 def read(node: NetworkNode, network: Network, value: int) -> Any:
-    connection = Connection(node.address(), context_of(str(network.service_cert)), 5.0)
+    connection = Connection(node.address(), context_of(str(network.service_cert)), PATIENCE_S)
     found = connection.ask("GET", f"/app/registers?register=r{value}").body
     connection.close()
     return found
@@ -151,6 +151,7 @@ def test_a_node_joins_from_a_snapshot_and_takes_over(network: SmallSnapshots) ->
 
 def test_local_snapshots_a_damaged_one_and_none(network: SmallSnapshots, tmp_path: Path) -> None:
     leader = network.primary()
+    network.wait(lambda: at_rest(leader), "the last snapshot to be written")
     good, newest = snapshots(leader)[-2:]
     for name in (good, newest):
         file = f"snapshot_{name.seqno}_{name.evidence}.committed"

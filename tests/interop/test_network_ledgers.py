@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-SETTINGS = Settings(chunk_size="20KB")
+SETTINGS = Settings(chunk_size="20KB", election_ms=2000)
 WRITES = 20
 """Committed writes between any two changes."""
 

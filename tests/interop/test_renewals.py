@@ -39,7 +39,7 @@ pytestmark = [
 WRITES = 15
 """Committed writes between any two changes."""
 DAYS = 30
-SETTINGS = Settings(chunk_size="50KB", election_ms=5000)
+SETTINGS = Settings(chunk_size="50KB", election_ms=5000, forwarding_ms=20_000)
 """A patient network: who is elected here, was elected because of a change."""
 
 
@@ -109,7 +109,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
     folder = tmp_path_factory.mktemp("renewals")
     with Network(folder, 3, settings=SETTINGS) as network:
         old_cert = network.service_cert.read_text()
-        with network.load(Plan(clients=4, pause_s=0.005, waits=0.5, seed=31)) as load:
+        with network.load(Plan(clients=4, pause_s=0.005, waits=0.5, timeout_s=60, seed=31)) as load:
             story = _Story(network, load)
             view = network.primary().consensus()["current_view"]
             story.proceed("nothing")

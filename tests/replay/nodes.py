@@ -27,7 +27,7 @@ SIGNATURE_MS = 100
 HEARTBEAT_MS = 100
 ELECTION_MS = (20_000, 10_000, 20_000)
 """By node number: when the first is suspended, the second is elected, as was recorded."""
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 POLL_S = 0.02
 CERTIFICATE_DAYS = 30
 SERVICE_DAYS = 60

@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 CHUNK = 64 * 1024
 BUFFER = 16
 """Chunks that wait on one way of one connection before its sender has to wait."""
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 T = TypeVar("T")
 Way = tuple[int, int]

@@ -88,8 +88,8 @@ BUNDLE: dict[str, Json] = {
 """The application, as `set_js_app` takes it."""
 
 LOG_PAGE = 2000
-REQUEST_TIMEOUT_S = 3.0
-END_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 60.0
 POLL_S = 0.05
 STATUS_SAMPLE = 200
 """Committed transactions whose status is asked of every node in the end; of the others, all."""

@@ -23,7 +23,7 @@ from pyccf.http.message import Request, encode_response
 from pyccf.http.session import Deliver, Session
 from pyccf.shell.listen import Listener, split_address
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 """How long a test waits for what must come."""
 
 

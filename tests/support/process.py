@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from pyccf.crypto import certs, cosesign
 from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
 from pyccf.shell.hardware import SystemEntropy
 
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 20
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 60
+REQUEST_TIMEOUT_S = 60
 
 
 def make_config(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -136,12 +138,11 @@ class NodeProcess:
         self.wait_for("service_cert.pem")
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
-            try:
+            with suppress(OSError):
                 if self.get("/node/ready/gov")[0] == 204:
                     return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
+            assert self.process.poll() is None, f"ended: {self.err.read_text()}"
+            assert time.monotonic() < deadline, "governance was never served"
             time.sleep(0.02)
 
     def address(self, interface: str = "main") -> tuple[str, int]:
@@ -155,7 +156,7 @@ class NodeProcess:
         """One exchange on a connection of its own, the service's certificate checked."""
         context = ssl.create_default_context(cafile=str(self.folder / "service_cert.pem"))
         host, port = self.address()
-        connection = HTTPSConnection(host, port, timeout=10, context=context)
+        connection = HTTPSConnection(host, port, timeout=REQUEST_TIMEOUT_S, context=context)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()

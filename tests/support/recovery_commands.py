@@ -13,7 +13,7 @@ from typing import Any
 from pyccf.client import Client
 from support.process import NodeProcess
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 
 
 def client(node: NodeProcess, keys: Path) -> Client:

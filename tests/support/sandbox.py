@@ -16,7 +16,7 @@ from pyccf.client import Client, Identity
 from pyccf.client.types import Action
 from pyccf.types import Json
 
-STOP_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 60
 
 
 class Sandbox:

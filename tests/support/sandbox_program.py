@@ -63,12 +63,12 @@ class Sandbox:
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROGRAM, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60
+        [*PROGRAM, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
     )
 
 
 def run_line(line: str, cwd: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run a printed line as it stands (and with further arguments)."""
     return subprocess.run(
-        [*shlex.split(line), *more], cwd=cwd, capture_output=True, text=True, timeout=60
+        [*shlex.split(line), *more], cwd=cwd, capture_output=True, text=True, timeout=120
     )

@@ -15,7 +15,7 @@ from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.shell.hardware import SystemEntropy
 from support.process import NodeProcess, make_config
 
-ANSWER_S = 20
+ANSWER_S = 60
 """An answer must come within this time."""
 SILENCE_S = 0.3
 """For this long nothing may come where no answer is expected."""

@@ -16,7 +16,7 @@ from pyccf.cli.bundle import JsBundle, PythonApp
 from pyccf.cli.local_node import LocalNode
 
 APP = JsBundle({"endpoints": {}}, [])
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 def started(
