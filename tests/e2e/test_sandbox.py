@@ -16,9 +16,11 @@ import pytest
 
 from pyccf.cli.examples import EXAMPLES_MAX
 from pyccf.client import Client, CommitTimeout, ServiceError
+from pyccf.client.types import Action
 from pyccf.ledger.receipt import verify_json_receipt
 from support.programs import program
 from support.sandbox_program import READY_S, STOP_S, Sandbox, run
+from support.tokens import Issuer, bearer
 
 PYTHON_APP = """\
 from pyccf.apps.python import App, AppContext
@@ -225,6 +227,60 @@ def test_a_python_application(tmp_path: Path) -> None:
         info = one.info
         with Client(info["nodes"][0]["url"], str(info["service_cert"])) as client:
             assert client.get("/app/hello").check().json() == "hello"
+    finally:
+        assert one.stop() == 0, one.err.read_text()
+
+
+CALLER = "export function caller(request) { return { body: request.caller.jwt.payload.sub }; }"
+GREET = """
+const greetings = "public:ccf.gov.greetings";
+actions.set(
+  "greet",
+  new Action(
+    (args) => checkType(args.text, "string", "text"),
+    (args) => ccf.kv[greetings].set(getSingletonKvKey(), ccf.strToBuf(args.text)),
+  ),
+);
+"""
+
+
+def test_as_scripts_for_the_original_start_it(tmp_path: Path) -> None:
+    """An application, a consortium with actions of its own, and an issuer of tokens."""
+    app, issuer = tmp_path / "dist", Issuer("https://issuer.test", ec=True)
+    endpoint = {
+        "js_module": "caller.js",
+        "js_function": "caller",
+        "forwarding_required": "never",
+        "authn_policies": ["jwt"],
+        "mode": "readonly",
+        "openapi": {},
+    }
+    (app / "src").mkdir(parents=True)
+    (app / "src" / "caller.js").write_text(CALLER)
+    (app / "app.json").write_text(json.dumps({"endpoints": {"/caller": {"get": endpoint}}}))
+    (tmp_path / "greet.js").write_text(GREET)
+    key_set = issuer.jwks("https://issuer.test")
+    (tmp_path / "issuer.json").write_text(json.dumps({"issuer": issuer.name, "jwks": key_set}))
+    one = Sandbox(
+        tmp_path,
+        "--json",
+        *("--js-app-bundle", "dist", "--initial-member-count", "2", "--initial-user-count", "1"),
+        *("--constitution", "greet.js", "--jwt-issuer", "issuer.json"),
+    )
+    try:
+        url, folder = one.info["nodes"][0]["url"], one.workspace
+        with Client(
+            url,
+            folder / "service_cert.pem",
+            cert=folder / "member1_cert.pem",
+            key=folder / "member1_privk.pem",
+        ) as client:
+            answer = client.get("/app/caller", headers=bearer(issuer.token(sub="alice")))
+            assert answer.check().text() == "alice"
+            greeted = client.submit([Action("greet", {"text": "hello"})])
+            assert greeted.proposal_state == "Accepted"
+        assert (folder / "member1_enc_privk.pem").exists()
+        assert (folder / "user0_privk.pem").exists()
     finally:
         assert one.stop() == 0, one.err.read_text()
 

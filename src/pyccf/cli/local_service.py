@@ -61,6 +61,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Port of the first node; the others take the ports after it. 0 is any free one for each."""
     nodes: int = 1
     constitution: Parts = msgspec.field(default_factory=sandbox_constitution)
+    jwt_issuers: tuple[dict[str, Json], ...] = ()
+    """Arguments of `set_jwt_issuer`, one for each."""
 
 
 class Cancelled(Exception):
@@ -337,6 +339,9 @@ class LocalService:
         for i, user in enumerate(self.users):
             cert = Path(user.cert).read_text(encoding="utf-8")
             self._propose(client, identities, f"set_user (user{i})", "set_user", {"cert": cert})
+        for issuer in self.plan.jwt_issuers:
+            title = f"set_jwt_issuer ({issuer.get('issuer')})"
+            self._propose(client, identities, title, "set_jwt_issuer", issuer)
         if isinstance(self.plan.app, JsBundle):
             args: dict[str, Json] = {
                 "bundle": self.plan.app.as_json(),

@@ -20,9 +20,11 @@ from pyccf.cli.examples import Example, curl, examples, node_line, python_line
 from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
 from pyccf.cli.output import Output, pyccf_line
+from pyccf.cli.reading import parse_json, read_text
 from pyccf.cli.scripts import sandbox_constitution
 from pyccf.client import Client
 from pyccf.errors import LocalError
+from pyccf.types import Json
 
 NODES_MAX = 9
 """More nodes than this would only be in each other's way on one machine."""
@@ -43,6 +45,7 @@ CHECK_S = 0.2
 )
 @click.option(
     "--members",
+    "--initial-member-count",
     type=click.IntRange(1, PARTIES_MAX),
     default=1,
     show_default=True,
@@ -50,6 +53,7 @@ CHECK_S = 0.2
 )
 @click.option(
     "--users",
+    "--initial-user-count",
     type=click.IntRange(1, PARTIES_MAX),
     default=1,
     show_default=True,
@@ -70,12 +74,21 @@ CHECK_S = 0.2
 )
 @click.option(
     "--constitution",
+    "--constitution-dir",
     metavar="PATH",
     multiple=True,
     help="A folder: the whole constitution, instead of one that accepts everything at once. A file:"
     " further actions. May be repeated.",
 )
-@click.option("--verbose", is_flag=True, help="Tell every step of governance.")
+@click.option(
+    "--jwt-issuer",
+    "jwt_issuers",
+    metavar="FILE",
+    multiple=True,
+    help="Trust an issuer of tokens: JSON as set_jwt_issuer takes it. May be repeated.",
+)
+@click.option("--js-app-bundle", metavar="DIR", help="The same as APP_DIR.")
+@click.option("--verbose", "-v", is_flag=True, help="Tell every step of governance.")
 @json_option
 def command(
     app_dir: str | None,
@@ -85,6 +98,8 @@ def command(
     port: int,
     workspace: str,
     constitution: tuple[str, ...],
+    jwt_issuers: tuple[str, ...],
+    js_app_bundle: str | None,
     verbose: bool,
     out: Output,
 ) -> None:
@@ -96,15 +111,26 @@ def command(
     The first node starts the service, the others join it. A node that ends is told of on standard
     error; the sandbox ends when those left are no majority of the nodes that the service trusts.
 
-    All members vote for what it takes to open the service. Keys have the names that CCF's scripts
-    expect: member0_privk.pem, member0_enc_privk.pem, user0_privk.pem.
+    All members vote for what it takes to open the service. Options and keys may be called as in
+    scripts for CCF's sandbox: member0_privk.pem, member0_enc_privk.pem, user0_privk.pem.
     """
     stop = _stop_on_signals()
-    folder = default_app() if app_dir is None else Path(app_dir)
+    if app_dir is not None and js_app_bundle is not None:
+        raise click.UsageError("Give APP_DIR or --js-app-bundle, not both.")
+    given = app_dir or js_app_bundle
+    folder = default_app() if given is None else Path(given)
     if port and port + nodes - 1 > PORT_MAX:
         raise click.UsageError(f"There are no {nodes} ports from {port} on.")
-    rules = sandbox_constitution(constitution)
-    plan = Plan(runnable_app(folder), Path(workspace), members, users, port, nodes, rules)
+    plan = Plan(
+        runnable_app(folder),
+        Path(workspace),
+        members,
+        users,
+        port,
+        nodes,
+        sandbox_constitution(constitution),
+        tuple(map(_issuer, jwt_issuers)),
+    )
     service = LocalService(plan, out.line if verbose else lambda _: None, stop.is_set)
     out.line(f"Starting a service with the application in {folder} …")
     codes: dict[str, int] = {}
@@ -132,6 +158,14 @@ def command(
     out.line("Stopped. The ledger stays; check it with:")
     for node in service.nodes:
         out.line("  " + pyccf_line("ledger", "verify", str(node.ledger)))
+
+
+def _issuer(file: str) -> dict[str, Json]:
+    """Arguments of `set_jwt_issuer` in a file. Raises LocalError."""
+    value = parse_json(read_text(file), file)
+    if not isinstance(value, dict) or not isinstance(value.get("issuer"), str):
+        raise LocalError(f'{file} names no issuer: {{"issuer": "https://…", "jwks": …}}')
+    return value
 
 
 def _stop_on_signals() -> threading.Event:

@@ -52,6 +52,38 @@ def test_a_folder_without_application(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "ws").exists()
 
 
+def test_an_application_given_twice(run: Run, tmp_path: Path) -> None:
+    ran = run("sandbox", tmp_path, "--js-app-bundle", tmp_path, "--workspace", tmp_path / "ws")
+    assert ran.code == 2
+    assert "APP_DIR or --js-app-bundle, not both" in ran.err
+
+
+def test_token_issuers_and_constitutions_are_read_before_anything_starts(
+    run: Run, tmp_path: Path
+) -> None:
+    app = write_app(tmp_path / "app")
+    issuer = tmp_path / "issuer.json"
+    for text, words in (
+        ("[", "issuer.json is not JSON"),
+        ('{"jwks": {"keys": []}}', "issuer.json names no issuer"),
+    ):
+        issuer.write_text(text)
+        ran = run("sandbox", app, "--jwt-issuer", issuer, "--workspace", tmp_path / "ws")
+        assert (ran.code, words in ran.err) == (1, True)
+    more = tmp_path / "more.js"
+    more.write_text("actions.set(;")
+    ran = run("sandbox", app, "--constitution", more, "--workspace", tmp_path / "ws")
+    assert (ran.code, "more.js:1: SyntaxError" in ran.err) == (1, True)
+    assert not (tmp_path / "ws").exists()
+
+
+def write_app(folder: Path) -> Path:
+    (folder / "src").mkdir(parents=True)
+    (folder / "src" / "a.js").write_text("export const f = () => ({});")
+    (folder / "app.json").write_text('{"endpoints": {}}')
+    return folder
+
+
 def test_the_default_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pyccf, "__file__", str(tmp_path / "a" / "b" / "c" / "__init__.py"))
