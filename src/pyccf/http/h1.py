@@ -164,6 +164,7 @@ class Parser:
         llhttp ends such a request after its head; if it announces a body, the body is read in
         its place behind a head made for it.
         """
+        rest = memoryview(data)[offset:]  # no copies: there may be many such requests
         while True:
             request = self._done[-1]
             length = request.headers.get("content-length", "0").strip()
@@ -179,14 +180,14 @@ class Parser:
                         else ("transfer-encoding", encoding)
                     )
                     self._http.feed_data(f"POST * HTTP/1.1\r\n{name}: {value}\r\n\r\n".encode())
-                self._http.feed_data(data[offset:])
+                self._http.feed_data(rest)
             except HttpParserUpgrade as upgrade:
                 upgraded = upgrade.args[0]
             except HttpParserError as error:
                 raise self._failure(error, data, was_open) from None
             if upgraded is None:
                 return
-            offset += upgraded
+            rest = rest[upgraded:]
 
     def _judge_header(self, name: bytes, value: bytes) -> None:
         """A header, or trailer, that is too large or one too many. Raises ParseFailure."""
@@ -279,8 +280,8 @@ def _fields_of(request: Request) -> list[bytes]:
 
 
 # httptools tells llhttp's reason but neither its constant nor the place. The constant follows from
-# the reason; the place is the shortest piece of the fragment that llhttp refuses, found by
-# bisection. llhttp stands either on the offending byte or, for these reasons, behind it.
+# the reason; the place is the byte at which llhttp refuses, found by parsing once more in ever
+# smaller pieces. llhttp stands either on the offending byte or, for these reasons, behind it.
 _BEHIND = "behind"
 
 _CONSTANTS: dict[str, tuple[str, str]] = {
@@ -363,17 +364,34 @@ class _Silent:
     def on_message_complete(self) -> None: ...
 
 
-def _fails(data: bytes) -> str | None:
-    parser = HttpRequestParser(_Silent())
+PIECE_BYTES = 1024
+"""Pieces in which a refused fragment is gone through before the one that fails is, by bytes."""
+
+
+def _refuses(parser: HttpRequestParser, data: bytes) -> str | None:
+    """Why a parser refuses what comes next; None if it does not."""
+    rest = memoryview(data)
     while True:
         try:
-            parser.feed_data(data)
+            parser.feed_data(rest)
         except HttpParserUpgrade as upgrade:
-            data = data[upgrade.args[0] :]
+            rest = rest[upgrade.args[0] :]
         except HttpParserError as error:
             return str(error)
         else:
             return None
+
+
+def _first_refused(start: bytes, data: bytes, step: int) -> tuple[str, int] | None:
+    """Why and in which piece, of `step` bytes, `data` is refused after `start`; None if not."""
+    parser = HttpRequestParser(_Silent())
+    if _refuses(parser, start) is not None:
+        return None
+    for at in range(0, len(data), step):
+        why = _refuses(parser, data[at : at + step])
+        if why is not None:
+            return why, at
+    return None
 
 
 def _locate(reason: str, prefixes: tuple[bytes, ...], data: bytes) -> tuple[str, int]:
@@ -383,17 +401,16 @@ def _locate(reason: str, prefixes: tuple[bytes, ...], data: bytes) -> tuple[str,
     """
     name, where = _CONSTANTS.get(reason, ("HPE_UNKNOWN", ""))
     for prefix in prefixes:
-        if _fails(prefix + data) == reason and _fails(prefix) is None:
+        found = _first_refused(prefix, data, PIECE_BYTES)
+        if found is not None and found[0] == reason:
             break
     else:
         return name, 0
-    passes, fails = 0, len(data)
-    while fails - passes > 1:
-        middle = (passes + fails) // 2
-        if _fails(prefix + data[:middle]) is None:
-            passes = middle
-        else:
-            fails = middle
+    piece = found[1]
+    exact = _first_refused(prefix + data[:piece], data[piece : piece + PIECE_BYTES], 1)
+    if exact is None:
+        return name, piece
+    fails = piece + exact[1] + 1
     offending = data[fails - 1 : fails]
     if where == _BEHIND or offending in _BEHIND_BYTES.get(reason, ()):
         return name, fails

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pyccf.http.h1 import BODY_PARTS_MAX, ParseFailure, Parser
@@ -318,6 +320,16 @@ def test_whichever_byte_is_damaged_all_of_them_are_quoted() -> None:
             failure = refused(bad)
             assert (failure.status, failure.metric) == (400, "parsing")
             assert bad in failure.body
+
+
+def test_finding_the_bad_byte_takes_no_longer_the_more_stands_before_it() -> None:
+    """A client that sends nonsense must cost about what one costs that sends requests."""
+    data = b"CONNECT a:1 HTTP/1.1\r\n\r\n" * 40_000
+    began = time.monotonic()
+    failure = refused(data + b"nonsense")
+    assert len(failure.requests) == 40_000
+    assert b"around byte %d\n" % len(data) in failure.body
+    assert time.monotonic() - began < 5, "copying what is left for each request took 30 s"
 
 
 def test_requests_before_the_bad_one_are_kept() -> None:
