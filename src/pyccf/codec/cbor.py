@@ -5,8 +5,9 @@ have a fixed entry order that no canonical sorting gives (merkle-and-receipts.md
 They always emit definite lengths in the shortest form.
 
 The decoder accepts every well-formed data item (indefinite lengths and longer-than-needed heads
-included) and refuses: trailing or missing bytes, reserved heads, nesting beyond `NESTING_MAX`,
-duplicate map keys, keys other than integers, texts and byte strings, and text that is not UTF-8.
+included) and refuses: trailing or missing bytes, reserved heads, nesting beyond `NESTING_MAX`, more
+items than `HEADS_MAX`, duplicate map keys, keys other than integers, texts and byte strings, and
+text that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import NamedTuple, TypeAlias
 
 NESTING_MAX = 32
 """Deepest nesting of arrays, maps and tags that is read."""
+HEADS_MAX = 10_000
+"""Items, and pieces of texts, that are read at once: signed messages and proofs have some dozens,
+and anybody may send a million that are taken apart before the signature is looked at."""
 
 
 class Tag(NamedTuple):
@@ -124,11 +128,12 @@ _INDEFINITE = -1
 class Reader:
     """A cursor over CBOR bytes, for callers that must know where an item starts and ends."""
 
-    __slots__ = ("data", "pos")
+    __slots__ = ("_heads", "data", "pos")
 
     def __init__(self, data: bytes, pos: int = 0) -> None:
         self.data = data
         self.pos = pos
+        self._heads = 0
 
     @property
     def done(self) -> bool:
@@ -149,6 +154,9 @@ class Reader:
 
         The argument is -1 for an indefinite length and, for major type 7, the raw bits.
         """
+        self._heads += 1
+        if self._heads > HEADS_MAX:
+            raise CborError(f"CBOR of more than {HEADS_MAX} items")
         first = self.take(1)[0]
         major, info = first >> 5, first & 31
         if info < 24:

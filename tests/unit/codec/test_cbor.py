@@ -121,6 +121,20 @@ def test_nesting_has_a_limit() -> None:
             cbor.decode(opener * (cbor.NESTING_MAX + 1) + b"\x00")
 
 
+def test_the_number_of_items_has_a_limit() -> None:
+    most = cbor.HEADS_MAX
+    assert cbor.decode(cbor.array([b"\x00"] * (most - 1))) == [0] * (most - 1)
+    for item in (
+        cbor.array([b"\x00"] * most),
+        b"\x9f" + b"\x00" * most,
+        b"\x7f" + b"\x60" * most + b"\xff",
+        cbor.mapping([(cbor.integer(i), b"\x00") for i in range(most // 2)]),
+        cbor.array([b"\xc1" * 20 + b"\x00"] * (most // 20)),
+    ):
+        with pytest.raises(CborError, match="more than"):
+            cbor.decode(item)
+
+
 def test_sign_is_our_promise() -> None:
     with pytest.raises(AssertionError):
         cbor.uint(-1)

@@ -109,6 +109,15 @@ def test_required_parameters_in_order() -> None:
     assert message(rules=cose.GENERIC) == "Failed to decode COSE_Sign1"
 
 
+def test_headers_with_a_million_items_are_not_taken_apart() -> None:
+    """Anybody may send one, and it is read before the signature is looked at."""
+    many = (cbor.tstr("x"), cbor.array([b"\x00"] * 1_000_000))
+    with pytest.raises(CoseError, match="protected header"):
+        cose.parse_sign1(envelope(gov(CREATED, many)), rules=cose.MEMBER)
+    with pytest.raises(CoseError, match="Failed to decode COSE_Sign1"):
+        cose.parse_sign1(envelope(gov(CREATED), unprotected=header(many)), rules=cose.MEMBER)
+
+
 def test_users_choose_their_header_names() -> None:
     rules = cose.user_rules("app.type", "app.time")
     bad = envelope(gov((cbor.tstr("app.time"), cbor.tstr("now"))))
