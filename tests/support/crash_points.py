@@ -158,13 +158,16 @@ def _judge(run: Run, service: Service) -> int:
     return lost
 
 
-def table(outcomes: list[Outcome]) -> str:
+def table(outcomes: list[Outcome], ways: tuple[str, ...] = WAYS) -> str:
     """The outcomes by call, as Markdown."""
     rows = Counter((o.call, o.way) for o in outcomes)
-    lines = ["| call | " + " | ".join(WAYS) + " | opened again through |", "| --- |" + " --- |" * 4]
+    lines = [
+        "| call | " + " | ".join(ways) + " | opened again through |",
+        "| --- |" + " --- |" * (len(ways) + 1),
+    ]
     for call in sorted({o.call for o in outcomes}):
         faults = sum(o.reopened for o in outcomes if o.call == call)
-        counts = " | ".join(str(rows[call, way] or "–") for way in WAYS)
+        counts = " | ".join(str(rows[call, way] or "–") for way in ways)
         lines.append(f"| `{call}` | {counts} | {faults} faults |")
     return "\n".join(lines)
 
@@ -173,8 +176,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         outcomes = list(survey(Path(folder)))
     print(table(outcomes))
-    print(f"\n{len(outcomes)} points, {sum(o.reopened for o in outcomes)} faults while opening")
+    print(f"\n{summary(outcomes)}")
     return 0
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    return f"{len(outcomes)} points, {sum(o.reopened for o in outcomes)} faults while opening"
 
 
 if __name__ == "__main__":

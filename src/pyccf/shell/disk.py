@@ -143,9 +143,10 @@ class LedgerDisk:
 
     def _complete(self, current: OpenChunk) -> None:
         """End a chunk; what a file of before holds beyond that is not lost."""
-        if current.replay:
-            self._replay.ends(current)
-        current.complete()
+        if current.replay and self._replay.ends(current):
+            current.completed, current.replay = True, False
+        else:
+            current.complete()
 
     def _start(self, first: SeqNo) -> OpenChunk:
         """A file for the chunk that begins at `first`."""

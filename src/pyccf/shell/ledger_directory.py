@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from pyccf.errors import StorageError
 from pyccf.ledger.chunk import FIRST_OFFSET, ChunkName
+from pyccf.ledger.entry import FORCE_CHUNK_BEFORE
 from pyccf.shell.chunk_files import chunk_files
 from pyccf.shell.files import Files
 
@@ -89,9 +90,9 @@ class LedgerDirectory:
             with self.guard(self.path_of(file), "fsync"):
                 self.files.sync(fd)
 
-    def sync_names(self) -> None:
+    def sync_names(self, *, always: bool = False) -> None:
         """Have the disk take which files there are, where that is wanted."""
-        if self._fsync:
+        if self._fsync or always:
             with self.guard(self.path, "fsync"):
                 self.files.sync_directory(self.path)
 
@@ -104,6 +105,17 @@ class LedgerDirectory:
                 return any(self.files.read(fd, 0, FIRST_OFFSET))
             finally:
                 self.files.close(fd)
+
+    def begins_service(self, file: str) -> bool:
+        """Whether a chunk begins with the first entry of a recovered service."""
+        path = self.path_of(file)
+        with self.guard(path, "open"):
+            fd = self.files.open_to_read(path)
+            try:
+                start = self.files.read(fd, FIRST_OFFSET, 2)
+            finally:
+                self.files.close(fd)
+        return len(start) == 2 and bool(start[1] & FORCE_CHUNK_BEFORE)
 
     # --- failing --------------------------------------------------------------------------------
 

@@ -60,11 +60,12 @@ class RecoveryFiles:
         """
         self._refuse_read_only_beyond(seqno, reason)
         self._committed.close()
-        for current in opened:
+        # From the end, so that what a crash leaves has no gap.
+        for current in reversed(opened):
             if current.last > seqno:
                 self._shorten(current, seqno, reason)
         kept = [current for current in opened if current.last <= seqno]
-        for file, name in self._home.chunks():
+        for file, name in reversed(self._home.chunks()):
             if name.committed and not name.set_aside and (name.last or 0) > seqno:
                 kept += self._shorten_committed(file, name, seqno, reason)
         return kept
@@ -74,11 +75,15 @@ class RecoveryFiles:
         kept: list[OpenChunk] = []
         for current in opened:
             if current.is_of_recovery:
+                current.sync(always=True)
+        for current in opened:
+            if current.is_of_recovery:
                 current.rename(current.file.removesuffix(chunk.RECOVERY))
             if current.committed:
                 current.close()
             else:
                 kept.append(current)
+        self._home.sync_names(always=True)
         for file, reason in self._left:
             self._aside.rename(file, reason)
         self._left.clear()
@@ -126,5 +131,6 @@ class RecoveryFiles:
             made.append(opened)
             opened.write(0, chunk.encode_header(0) + kept)
             opened.sync(always=True)
+            self._home.sync_names(always=True)
         self._aside.rename(file, f"entries after {seqno} do not count: {reason}")
         return made

@@ -70,16 +70,21 @@ class ReplayFiles:
         current.positions.append(current.end)
         current.end += len(data)
 
-    def ends(self, current: OpenChunk) -> None:
-        """A chunk ends here; a file that goes on, or ended elsewhere, is another chunk's."""
-        home = self._home
-        header = chunk.encode_header(current.end)
+    def ends(self, current: OpenChunk) -> bool:
+        """A chunk ends here; whether the file is that of before, with nothing to be written.
+
+        One that goes on, or ended elsewhere, is another chunk's.
+        """
+        home, files = self._home, self._home.files
+        header, table = chunk.encode_header(current.end), chunk.encode_table(current.positions)
         with home.guard(home.path_of(current.file), "read"):
-            same = home.files.read(current.fd, 0, len(header)) == header
+            same = files.read(current.fd, 0, len(header)) == header
+            table_same = files.read(current.fd, current.end, len(table) + 1) == table
         if current.whole and not same:
             self.keep_whole(current)
             self._in_use = False
             self._remove_after(current.last)
+        return same and table_same
 
     def keep_whole(self, current: OpenChunk) -> None:
         """Copy a chunk that was complete before the rest of it is given up."""

@@ -70,6 +70,11 @@ class Resuming:
 
     def _look_into_main(self) -> None:
         candidates: list[tuple[str, ChunkName]] = []
+        if self._was_completing():
+            for file, name in self._home.chunks():
+                if name.recovery and not name.ignored:
+                    self._home.rename(file, file.removesuffix(chunk.RECOVERY))
+            self._home.sync_names(always=True)
         for file, name in self._home.chunks():
             if name.set_aside:
                 if not name.ignored:
@@ -84,6 +89,24 @@ class Resuming:
             else:
                 self._open(file, name)
         self.opened.sort(key=lambda c: c.last)
+
+    def _was_completing(self) -> bool:
+        """Whether a recovery was complete, and only its last files are still named as its own.
+
+        They lose that in order, and the first one begins with the entry that forces a chunk.
+        """
+        chunks = self._home.chunks()
+        left = [(file, name) for file, name in chunks if name.recovery and not name.ignored]
+        if not left:
+            return False
+        file, first = left[0][0], left[0][1].first
+        before = [(f, n) for f, n in chunks if n.committed and not n.set_aside and n.first < first]
+        follows = any(name.last == first - 1 for _, name in before)
+        return (
+            follows
+            and not self._home.begins_service(file)
+            and any(self._home.begins_service(f) for f, _ in before)
+        )
 
     def _note_committed(self, name: ChunkName) -> None:
         if name.committed and name.last is not None:

@@ -1,7 +1,8 @@
 """Ledger files that are taken out of use: nothing of them is lost, and each says why.
 
 A file is renamed to `….ignored`, or copied there before it is cut; a name that is taken is never
-overwritten. Beside it `why_….ignored` holds the reason, named so that tools which pass over
+overwritten. Copy and new name are on the disk, whatever becomes of the machine, before anything
+else is done. Beside it `why_….ignored` holds the reason, named so that tools which pass over
 `.ignored` files pass over both. (spec: ledger.md §2, §10)
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from pyccf.ledger import chunk
 from pyccf.shell.files import Files
@@ -40,6 +41,7 @@ class SetAside:
         target = self._free_name(file)
         with self._guard(path, "rename"):
             self._files.rename(path, os.path.join(self._directory, target))
+            self._files.sync_directory(self._directory)
         self.renamed.append(file)
         self._explain(target, reason)
 
@@ -51,14 +53,23 @@ class SetAside:
         with self._guard(copy, "copy"):
             source = self._files.open_to_read(path)
             try:
-                made = self._files.create(copy)
-                try:
-                    self._pour(source, made)
-                finally:
-                    self._files.close(made)
+                self._make(copy, source)
             finally:
                 self._files.close(source)
+            self._files.sync_directory(self._directory)
         self._explain(target, reason)
+
+    def _make(self, copy: str, source: int) -> None:
+        made = self._files.create(copy)
+        try:
+            self._pour(source, made)
+        except OSError:
+            # Half a copy is worth nothing, and the disk may be full.
+            with suppress(OSError):
+                self._files.remove(copy)
+            raise
+        finally:
+            self._files.close(made)
 
     def _pour(self, source: int, target: int) -> None:
         at = 0

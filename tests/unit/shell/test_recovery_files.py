@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def why(directory: Path, name: str) -> str:
     return (directory / f"why_{name}").read_text()
 
 
-def go_on(disk: LedgerDisk, service: Service, at: int) -> None:
+def go_on(disk: LedgerDisk, service: Service, at: int, records: int = 0) -> None:
     """A new service begins after `at`."""
     other = Service(chunk_size=CHUNK)
     other.genesis()
@@ -64,6 +65,9 @@ def go_on(disk: LedgerDisk, service: Service, at: int) -> None:
     begins = len(other.entries)
     other.recover("second")
     other.sign()
+    for i in range(records):
+        other.record(b"w" * 900 + bytes([i]))
+        other.sign()
     disk.append(other.entries[begins:])
 
 
@@ -229,3 +233,38 @@ def test_a_reason_whose_file_was_removed_is_in_nobodys_way(
     disk.close()
     assert left.read_text() == "of a file that somebody took away"
     assert "its last 4 bytes" in why(directory, f"{tail.name}.1.ignored")
+
+
+@pytest.mark.parametrize("renamed", range(4))
+def test_a_recovery_that_was_complete_but_for_names_is_completed(
+    directory: Path, service: Service, renamed: int
+) -> None:
+    """None renamed: that it was complete is not known. Otherwise the last names are lost."""
+    end = signatures(service.entries)[-2]
+    disk = LedgerDisk(directory, keep=True)
+    disk.begin_recovery(end, "for a reason")
+    go_on(disk, service, end, records=9)
+    last = disk.last
+    disk.commit(last)
+    left = sorted(name for name in names(directory) if name.endswith(".recovery"))
+    assert len(left) > 3
+    disk.close()
+    for name in sorted(left, key=lambda name: int(re.findall("[0-9]+", name)[0]))[:renamed]:
+        (directory / name).rename(directory / name.removesuffix(".recovery"))
+    again = LedgerDisk(directory)
+    assert again.last == (last if renamed else end)
+    assert not any("recovery" in name for name in names(directory))
+    assert len(again.set_aside) == (0 if renamed else len(left))
+    again.close()
+
+
+def test_half_a_copy_does_not_stay_on_a_full_disk(directory: Path, service: Service) -> None:
+    (tail,) = (f for f in directory.iterdir() if not f.name.endswith("committed"))
+    with tail.open("ab") as file:
+        file.write(b"torn")
+    before = contents(directory)
+    files = Failing("write", errno.ENOSPC)
+    files.armed = True
+    with pytest.raises(StorageError, match=r"ignored: copy failed: No space left on device"):
+        LedgerDisk(directory, keep=True, files=files)
+    assert contents(directory) == before
