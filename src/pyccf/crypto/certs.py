@@ -19,7 +19,6 @@ import binascii
 import hashlib
 import ipaddress
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TypeAlias
@@ -129,13 +128,9 @@ def load(certificate: Certificate) -> x509.Certificate:
     """The certificate as the cryptography library holds it; ValueError when it is none."""
     der = pem_to_der(certificate)
     try:
-        with warnings.catch_warnings():
-            # Of numbers that are 0, as those of processors, and of odd names: whoever can send a
-            # certificate could fill the log.
-            warnings.simplefilter("ignore")
-            loaded = x509.load_der_x509_certificate(der)
-            # The library reads names when they are asked for, and has other errors for odd ones.
-            _ = loaded.subject, loaded.issuer
+        loaded = x509.load_der_x509_certificate(der)
+        # The library reads names when they are asked for, and has other errors for odd ones.
+        _ = loaded.subject, loaded.issuer
     except (ValueError, TypeError, x509.InvalidVersion):
         raise ValueError("not a certificate") from None
     return loaded

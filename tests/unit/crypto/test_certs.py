@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -365,11 +367,26 @@ def test_chains_in_one_order() -> None:
 
 
 def test_what_is_odd_about_a_certificate_does_not_fill_the_log() -> None:
-    """Processors number theirs 0; warnings are errors here."""
+    """Processors number theirs 0, and a country has two letters. In threads, which share what is
+    filtered; in a process of their own, since pytest filters anew for each test."""
     der = Authority("root").cert
     numbered = der.replace(b"\xa0\x03\x02\x01\x02\x02\x01\x05", b"\xa0\x03\x02\x01\x02\x02\x01\x00")
     assert numbered != der
     assert certs.load(numbered).signature == certs.load(der).signature
+    # The last letter of its attribute: the one for a country instead of the common name.
+    country = numbered.replace(b"\x06\x03\x55\x04\x03", b"\x06\x03\x55\x04\x06")
+    program = (
+        "import threading, warnings; from pyccf.crypto import certs\n"
+        f"def load(): [certs.load({country!r}) for _ in range(50)]\n"
+        "threads = [threading.Thread(target=load) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "try: warnings.warn('another one', stacklevel=1)\n"
+        "except UserWarning: print('an error')\n"
+    )
+    words = [sys.executable, "-W", "error", "-c", program]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("an error\n", "")
 
 
 def test_a_text_that_never_becomes_a_certificate_is_read_once() -> None:
