@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pyccf.apps.context import Context
 from pyccf.apps.js.engine import Limits
 from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.host.row import Scope
 from pyccf.apps.js.pool import TEMPLATES_MAX, Template
+from pyccf.apps.js.registry import JsApp
 from pyccf.kv.maps import AccessContext
 from pyccf.types import Json
 from support.js_app import JsBench
@@ -198,6 +200,59 @@ def test_an_old_request_object_keeps_what_was_copied() -> None:
     bench.call("POST", "/f/1", b"one", {"x-n": "1", "host": "h1"})
     later = bench.call("POST", "/f/2", b"two", {"x-n": "2", "host": "h2"})
     assert later.json() == ["1", "/app/f/1", "h1", "two", False]
+
+
+def test_an_old_request_object_keeps_what_nobody_looked_at() -> None:
+    bench = JsBench()
+    source = """
+    const kept = [];
+    export function f(request) {
+      if (kept.length < 3)
+        kept.push(request);
+      return {body: request.path};
+    }
+    export function g() {
+      return {body: kept.map((r) => [r.headers["x-n"], r.hostname, r.caller.policy])};
+    }
+    """
+    rows: dict[str, Json] = {
+        f"GET /{name}": {"js_module": "a.js", "js_function": name, "interpreter_reuse": {"key": "k"}}
+        for name in "fg"
+    }
+    bench.install({"a.js": source}, rows)  # type: ignore[arg-type]
+    for i in range(4):
+        bench.call("GET", "/f", b"", {"x-n": f"{i}", "host": f"h{i}"})
+    assert bench.call("GET", "/g").json() == [[f"{i}", f"h{i}", "no_auth"] for i in range(3)]
+
+
+def test_what_nobody_looks_at_is_not_made() -> None:
+    made: list[str] = []
+
+    class Watched(Host):
+        def headers_object(self, ctx: Context) -> dict[str, str]:
+            made.append("headers")
+            return super().headers_object(ctx)
+
+        def caller_object(self, ctx: Context) -> object:
+            made.append("caller")
+            return super().caller_object(ctx)
+
+    bench = JsBench()
+    bench.app = JsApp(make_host=Watched)
+    source = """
+    const ID = /([0-9]+)/;
+    export const f = (request) => {
+      const [, id] = ID.exec(request.query) ?? [];
+      return {body: [id, request.body.text(), request.path]};
+    };
+    export const g = (request) => ({body: request.headers});
+    """
+    bench.install({"a.js": source}, {"POST /f": "a.js:f", "POST /g": "a.js:g"})
+    for i in range(3):
+        assert bench.receive("POST", f"/app/f?{i}", [], b"x").json()[0] == f"{i}"
+    assert made == []
+    bench.call("POST", "/g")
+    assert made == ["headers"]
 
 
 def test_a_timeout_while_loading_is_told() -> None:

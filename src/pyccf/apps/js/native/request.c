@@ -192,11 +192,30 @@ static JSValue new_request(Vm *vm)
     return request;
 }
 
+/* How many references an object has: this engine keeps that in the 32 bits before it. */
+static int32_t references(JSValue object)
+{
+    return ((int32_t *)object.u.ptr)[-1];
+}
+
+/* Whether the engine counts where `references` looks. */
+static bool counts_as_expected(JSContext *ctx)
+{
+    JSValue object = JS_NewObject(ctx);
+    if (is_exception(object))
+        return false;
+    bool expected = references(object) == 1;
+    JSValue other = JS_DupValue(ctx, object);
+    expected = expected && references(object) == 2;
+    JS_FreeValue(ctx, other);
+    JS_FreeValue(ctx, object);
+    return expected;
+}
+
 /* A script may have kept its request object: then what was lazy must stay what it was. */
 static void settle_request(Vm *vm, JSValue request)
 {
-    /* Counted objects begin with their number of references (32 bits). */
-    if (is_object(request) && *(int32_t *)request.u.ptr > 1)
+    if (is_object(request) && references(request) > 1)
         for (int which = 0; which < 3; which++)
             JS_FreeValue(vm->ctx,
                          OPEN(vm, JS_GetProperty(vm->ctx, request, vm->atom[lazy_atom[which]])));

@@ -1169,6 +1169,11 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(vm);
         return PyErr_NoMemory();
     }
+    if (!counts_as_expected(vm->ctx)) {
+        Py_DECREF(vm);
+        PyErr_SetString(PyExc_RuntimeError, "the JavaScript engine is not the expected one");
+        return NULL;
+    }
     JS_SetContextOpaque(vm->ctx, vm);
     JS_SetInterruptHandler(vm->rt, interrupt, vm);
     JS_SetModuleLoaderFunc(vm->rt, normalize, load_module, vm);
