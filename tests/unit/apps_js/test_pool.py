@@ -215,11 +215,12 @@ def test_an_old_request_object_keeps_what_nobody_looked_at() -> None:
       return {body: kept.map((r) => [r.headers["x-n"], r.hostname, r.caller.policy])};
     }
     """
-    rows: dict[str, Json] = {
-        f"GET /{name}": {"js_module": "a.js", "js_function": name, "interpreter_reuse": {"key": "k"}}
+    reuse: Json = {"key": "k"}
+    rows: dict[str, dict[str, Json]] = {
+        f"GET /{name}": {"js_module": "a.js", "js_function": name, "interpreter_reuse": reuse}
         for name in "fg"
     }
-    bench.install({"a.js": source}, rows)  # type: ignore[arg-type]
+    bench.install({"a.js": source}, rows)
     for i in range(4):
         bench.call("GET", "/f", b"", {"x-n": f"{i}", "host": f"h{i}"})
     assert bench.call("GET", "/g").json() == [[f"{i}", f"h{i}", "no_auth"] for i in range(3)]
