@@ -26,6 +26,7 @@ HOT = (
     "src/pyccf/http/message.py",  # requests, and responses to bytes
     "src/pyccf/http/session.py",  # looked at by the frontend for each request
     "src/pyccf/node/frontend.py",  # the way of a request
+    "src/pyccf/node/node.py",  # between frontends, store, ledger and consensus
     "src/pyccf/apps/context.py",  # what a handler is given
     "src/pyccf/apps/auth/__init__.py",  # who calls
     "src/pyccf/apps/auth/combined.py",

@@ -53,5 +53,9 @@ class TxID(NamedTuple):
         return cls(v, s)
 
 
+new_tuple = tuple.__new__
+"""Makes a named tuple without a call of Python code: `new_tuple(TxID, (view, seqno))`."""
+
+
 def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 64

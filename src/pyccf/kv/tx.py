@@ -27,13 +27,18 @@ from pyccf.errors import CompactedVersion, Conflict, LocalError
 from pyccf.kv.changes import Changes, MapChanges
 from pyccf.kv.pairs import Pair
 from pyccf.kv.state import MapState, State
-from pyccf.types import SeqNo, TxID, View
+from pyccf.types import SeqNo, TxID, View, new_tuple
 
 _STALE = -1
 """An epoch no state ever has."""
 
 _NO_DATA: dict[bytes, Pair] = {}
 """Content of a map that does not exist. Never written."""
+
+
+def new_txid(view: View, seqno: SeqNo) -> TxID:
+    """`TxID(view, seqno)` for hot paths: the constructor of a named tuple is Python code."""
+    return new_tuple(TxID, (view, seqno))
 
 
 class Tx:
@@ -91,7 +96,7 @@ class Tx:
     @property
     def read_txid(self) -> TxID | None:
         """The transaction whose state is read; None until the first handle is taken."""
-        return None if self.version < 0 else TxID(self.read_view, self.version)
+        return None if self.version < 0 else new_txid(self.read_view, self.version)
 
     def close(self) -> None:
         """The transaction is over: let go of its handles.

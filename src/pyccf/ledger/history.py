@@ -15,7 +15,7 @@ import struct
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
 from pyccf.ledger.entry import PREFIX_SIZE, PUBLIC_HEADER, VIEW_MASK, Z32, Entry, ParsedEntry, parse
-from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.ledger.secrets import EntryCipher, LedgerSecrets
 from pyccf.merkle.tree import Tree
 from pyccf.types import SeqNo, TxID
 
@@ -47,12 +47,16 @@ class ReplayedEntry:
 class History:
     """Secrets and tree of one ledger."""
 
-    __slots__ = ("_append_leaf", "_cipher_at", "secrets", "tree")
+    __slots__ = ("_append_leaf", "_changes", "_cipher", "_since", "_until", "secrets", "tree")
 
     def __init__(self, secrets: LedgerSecrets, tree: Tree | None = None) -> None:
         self.secrets = secrets
         self.tree = Tree() if tree is None else tree
-        self._cipher_at = secrets.cipher_at
+        self._cipher: EntryCipher | None = None
+        """The cipher of entries from `_since` to before `_until`, as of `_changes` of secrets."""
+        self._since: SeqNo = 0
+        self._until: SeqNo = 0
+        self._changes = 0
         self._append_leaf = self.tree.append
 
     @property
@@ -78,7 +82,13 @@ class History:
         view, seqno = txid
         assert view <= VIEW_MASK, "a view has 31 bits"
         assert len(claims) == 32, "a claims digest has 32 bytes"
-        cipher = self._cipher_at(seqno)
+        cipher = self._cipher
+        if (
+            cipher is None
+            or not self._since <= seqno < self._until
+            or self._changes != self.secrets.changes
+        ):
+            cipher = self._look_up(seqno)
         name = b"%d.%d" % (view, seqno)
         nonce = _sha256(cipher.outer + _sha256(cipher.inner + name).digest()).hexdigest()
         evidence = _sha256(b"ce:%b:%b" % (name, nonce.encode())).digest()
@@ -96,6 +106,13 @@ class History:
         assert seqno == self.tree.size, "entries are appended without gaps"
         self._append_leaf(leaf)
         return Entry(view, seqno, data, committable, leaf)
+
+    def _look_up(self, seqno: SeqNo) -> EntryCipher:
+        """The cipher of an entry, remembered for those after it."""
+        cipher, until = self.secrets.span_at(seqno)
+        self._cipher = cipher
+        self._since, self._until, self._changes = seqno, until, self.secrets.changes
+        return cipher
 
     def replay(self, data: bytes) -> ReplayedEntry:
         """Take over the next entry as somebody wrote it.
@@ -136,7 +153,7 @@ class History:
 
     def evidence(self, txid: TxID) -> str:
         """Commit evidence of a transaction; to be revealed only once it is committed."""
-        return self._cipher_at(txid.seqno).evidence(txid.view, txid.seqno)
+        return self.secrets.cipher_at(txid.seqno).evidence(txid.view, txid.seqno)
 
     def root(self) -> bytes:
         """Merkle root over everything so far."""

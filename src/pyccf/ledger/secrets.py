@@ -82,18 +82,21 @@ class LedgerSecret:
         return f"LedgerSecret(version={self.version}, key=...)"
 
 
-_NEVER = 1 << 64
+_NEVER = (1 << 62) - 1
+"""Beyond all seqnos there will be; compiled code still compares it as a machine word."""
 
 
 class LedgerSecrets:
     """All secrets of a ledger that are known here, in order of version."""
 
-    __slots__ = ("_cipher", "_high", "_low", "_protected", "_secrets")
+    __slots__ = ("_cipher", "_high", "_low", "_protected", "_secrets", "changes")
 
     def __init__(self, secrets: Iterable[LedgerSecret] = ()) -> None:
         self._secrets: list[LedgerSecret] = []
         self._cipher: EntryCipher | None = None
         self._low = self._high = 0
+        self.changes = 0
+        """How often secrets were learnt or forgotten: what was looked up before may be wrong."""
         for secret in secrets:
             self.add(secret)
         self._protected = self._secrets[-1].version if self._secrets else 0
@@ -146,7 +149,7 @@ class LedgerSecrets:
                 raise LocalError(f"Two different ledger secrets for version {secret.version}.")
             return
         insort(self._secrets, secret, key=_version)
-        self._cipher = None
+        self._changed()
 
     def rollback(self, seqno: SeqNo) -> None:
         """Forget secrets that transactions after `seqno` told.
@@ -157,7 +160,11 @@ class LedgerSecrets:
         secrets = self._secrets
         while len(secrets) > 1 and secrets[-1].version > max(seqno + 1, self._protected):
             secrets.pop()
+        self._changed()
+
+    def _changed(self) -> None:
         self._cipher = None
+        self.changes += 1
 
     def open(self, seqno: SeqNo, iv: bytes, tag: bytes, ciphertext: bytes, public: bytes) -> bytes:
         """The private domain of an entry. InvalidLedger when it does not authenticate."""

@@ -44,6 +44,7 @@ from pyccf.types import Json, SeqNo, TxID, UnixSeconds
 
 if TYPE_CHECKING:
     from pyccf.node.frontend import App
+    from pyccf.node.join import Joiner
 
 LEDGER_SECRET_BYTES = 32
 
@@ -151,7 +152,8 @@ class Parts(msgspec.Struct):
     """The node's own certificate; renewed together with the endorsed one."""
     private: PrivateRecovery | None = None
     """Of a node that recovers, or may have joined one that does."""
-
+    joiner: Joiner | None = None
+    """Of a node that has still to be let in."""
     sealed: Mapping[SeqNo, bytes] = {}
     """Secrets of the service that is recovered which this machine kept, by version."""
     whole_ledger: bool = False
@@ -172,7 +174,6 @@ def assemble(
     started: UnixSeconds,
     app: App | None,
     install: Callable[[Parts], None],
-    kind: type[Node] = Node,
 ) -> Parts:
     """Make a node that has an empty ledger and belongs to nothing yet.
 
@@ -180,7 +181,7 @@ def assemble(
     """
     store = Store(view=genesis.CREATE_TXID.view)
     signer = Signer(store, identity, service)
-    node = kind(
+    node = Node(
         node_id=identity.node_id,
         store=store,
         history=History(secrets),

@@ -199,7 +199,7 @@ class Forwarder:
                 "RequestBodyTooLarge",
                 f"Request is too large to be forwarded (max size allowed: {MESSAGE_MAX})",
             )
-        if not node.send_to(primary, Channel.FORWARD, ForwardMessage(data)):
+        if not self._carry(primary, data):
             return refusal(
                 503, "InternalError", "Unable to establish channel to forward to primary."
             )
@@ -211,6 +211,9 @@ class Forwarder:
         )
         heappush(self._deadlines, (node.now + timeout, command))
         return None
+
+    def _carry(self, primary: NodeId, data: bytes) -> bool:
+        return self._node.send_to(primary, Channel.FORWARD, ForwardMessage(data))
 
     def _bring_back(self, sender: NodeId, answer: Answered) -> None:
         """The answer to a request of a client of ours."""

@@ -170,7 +170,7 @@ class Frontend:
             )
             if target is not None:
                 return Outcome(307, {"location": f"https://{target}{request.target}"}, b"")
-        elif not node.consensus.can_replicate and _is_for_primary(session, endpoint):
+        elif _is_for_primary(session, endpoint) and not node.consensus.can_replicate:
             raise ForPrimary
         ctx = Context(request, session, tx, node, endpoint)
         ctx.params = params

@@ -29,7 +29,6 @@ from pyccf.ledger.secrets import KEY_SIZE, LedgerSecret
 from pyccf.ledger.snapshot import check_evidence
 from pyccf.node.create import NodePlan, Parts, assemble
 from pyccf.node.fetch_snapshot import Fetched, FetchPlan, SnapshotFetch
-from pyccf.node.node import Node
 from pyccf.node.outputs import Answer, Begin, Call, CallFailed, SaveSnapshot, Stop
 from pyccf.node.private import PrivateRecovery
 from pyccf.node.restore import Restorable, restore_from_snapshot
@@ -49,6 +48,7 @@ from pyccf.types import Json, Millis, SeqNo, UnixSeconds
 if TYPE_CHECKING:
     from pyccf.crypto.entropy import Entropy
     from pyccf.node.frontend import App
+    from pyccf.node.node import Node
 
 PATH = "/node/join"
 CALL_TIMEOUT: Millis = 5000
@@ -96,17 +96,6 @@ class Hopeless(LocalError):
     """An answer that asking again will not change."""
 
 
-class JoiningNode(Node):
-    """A node that has still to be let in."""
-
-    joiner: Joiner
-
-    def tick(self, now: Millis, unix: UnixSeconds) -> None:
-        """Time passed, for the conversation too."""
-        super().tick(now, unix)
-        self.joiner.tick(now)
-
-
 def join_service(
     plan: NodePlan,
     target: JoinTarget,
@@ -141,12 +130,11 @@ def join_service(
         started=started,
         app=app,
         install=install,
-        kind=JoiningNode,
     )
     node = parts.node
-    assert isinstance(node, JoiningNode)
     parts.private = PrivateRecovery(parts)
-    node.joiner = Joiner(node, parts, secrets, target, snapshot)
+    parts.joiner = Joiner(node, parts, secrets, target, snapshot)
+    node.conversations.append(parts.joiner.tick)
     node.state = PENDING
     return parts
 
@@ -156,7 +144,7 @@ class Joiner:
 
     def __init__(
         self,
-        node: JoiningNode,
+        node: Node,
         parts: Parts,
         secrets: NodeSecrets,
         target: JoinTarget,

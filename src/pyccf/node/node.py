@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from pyccf.apps.context import (
     AnswerFollows,
     Context,
@@ -30,10 +28,12 @@ from pyccf.errors import PyccfError, RpcError
 from pyccf.http.message import Request, encode_response
 from pyccf.kv import wire
 from pyccf.kv.store import Store, ViewChanged
+from pyccf.kv.tx import new_txid
 from pyccf.ledger.chunker import Chunker
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, Entry
 from pyccf.ledger.history import History
 from pyccf.node import historical as hist
+from pyccf.node import status
 from pyccf.node.answers import Answers
 from pyccf.node.feeds import Feeds
 from pyccf.node.forward import ANYWHERE, Forwarder
@@ -46,6 +46,7 @@ from pyccf.node.frontend import (
 )
 from pyccf.node.index import DeclaredIndexes, Indexer, Spill
 from pyccf.node.later import run_later
+from pyccf.node.limits import Limits as Limits
 from pyccf.node.membership import Membership
 from pyccf.node.outputs import (
     Append,
@@ -64,14 +65,10 @@ from pyccf.node.outputs import (
     Truncate,
 )
 from pyccf.node.replica import Replica
-from pyccf.node.snapshots import TX_COUNT as SNAPSHOT_TX_COUNT
 from pyccf.node.snapshots import Snapshotter
 from pyccf.node.states import INITIALIZED, PART_OF_NETWORK, READING_PUBLIC_LEDGER
 from pyccf.node.states import TAKES_PART as TAKES_PART
-from pyccf.node.waiting import (
-    Wish,
-    parse_wish,
-)
+from pyccf.node.waiting import WAIT_HEADER_RAW, Wish, parse_wish
 from pyccf.service.operations import Flag, TransactionFlags
 from pyccf.types import Millis, NodeId, SeqNo, TxID, UnixSeconds, View
 
@@ -83,29 +80,11 @@ if TYPE_CHECKING:
 
 Z32 = bytes(32)
 
-SIGNATURE_TX_COUNT = 5000
-SIGNATURE_DELAY_MS = 1000
-UNCOMMITTED_MAX = 10_000
-KEY_REFRESH_INTERVAL: Millis = 30 * 60 * 1000
 FLUSH_MS: Millis = 25
 """How long entries wait at most for the next signature, or a message's worth of them, before peers
 are sent them: few large messages cost a peer far less than many small ones."""
 HAND_OVER_MS = 1000
 """How long a primary that asked another node to stand orders nothing."""
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Numbers of the configuration that the node itself obeys."""
-
-    signature_tx_count: int = SIGNATURE_TX_COUNT
-    signature_delay_ms: Millis = SIGNATURE_DELAY_MS
-    uncommitted_max: int = UNCOMMITTED_MAX
-    """0: no limit."""
-    historical_bytes_max: int = hist.CACHE_BYTES_MAX
-    key_refresh_interval: Millis = KEY_REFRESH_INTERVAL
-    snapshot_tx_count: int = SNAPSHOT_TX_COUNT
-    snapshot_interval_ms: Millis | None = None
-    """None: snapshots are taken by count and at governance's demand only."""
 
 
 class Reader(Protocol):
@@ -218,8 +197,8 @@ class Node:
         """Execute one request. The answer's bytes, or None when it is given later."""
         wish: Wish | None = None
         try:
-            wish = parse_wish(request)
-            if wish is not None:
+            if request.has_header(WAIT_HEADER_RAW):
+                wish = parse_wish(request)
                 self.answers.check_room()
             outcome = self._execute(session, request)
         except NeedsHistory as need:
@@ -356,21 +335,22 @@ class Node:
         or CompactedVersion, and ViewChanged when it wrote something and this node is not the
         primary.
         """
-        if not self.can_order and tx.writes:
+        if tx.writes and not self.can_order:
             raise ViewChanged("This node is not the primary: it cannot order transactions.")
         written = self.store.commit(tx)
         if written is None:
             return tx.read_txid
         seqno = written.version
-        txid = TxID(self.store.view, seqno)
+        txid = new_txid(self.store.view, seqno)
         public, private = wire.encode(written.maps)
         entry = self.history.append(txid, public, private, claims=claims or Z32, flags=flags)
         self._order(entry, flags)
-        for flag in self.flags.take(tx):
-            if flag is Flag.CHUNK:
-                self.chunker.force(seqno)
-            else:
-                self.snapshots.request()
+        if self.flags.raised:
+            for flag in self.flags.take(tx):
+                if flag is Flag.CHUNK:
+                    self.chunker.force(seqno)
+                else:
+                    self.snapshots.request()
         if seqno - self._last_signed >= self.limits.signature_tx_count:
             self.sign()
         return txid
@@ -665,15 +645,7 @@ class Node:
 
     def tx_status(self, txid: TxID) -> TxStatus:
         """What is known of a transaction id (spec: http-api.md §8.2)."""
-        local = self.consensus.view_of(txid.seqno) or 0
-        committed = self.consensus.committed
-        if committed >= txid.seqno:
-            return TxStatus.COMMITTED if local == txid.view else TxStatus.INVALID
-        if local == txid.view:
-            return TxStatus.PENDING
-        if (self.consensus.view_of(committed) or 0) > txid.view:
-            return TxStatus.INVALID
-        return TxStatus.UNKNOWN
+        return status.tx_status(self.consensus, txid)
 
     def unix_time(self) -> UnixSeconds:
         return self.unix

@@ -28,7 +28,7 @@ class NodeSecrets(LedgerSecrets):
         told = max(last, self._protected)
         later = [s for s in self._secrets if s.version > told]
         self._secrets = [*handed_over, *later]
-        self._cipher = None
+        self._changed()
         self._protected = last
 
     def add(self, secret: LedgerSecret) -> None:
@@ -47,7 +47,7 @@ class NodeSecrets(LedgerSecrets):
             [*self._secrets, *(s for s in former if s.version not in known)],
             key=lambda secret: secret.version,
         )
-        self._cipher = None
+        self._changed()
 
     def stored(self, version: SeqNo, seqno: SeqNo) -> None:
         """The secret before that of `version` was stored in the ledger at `seqno`."""

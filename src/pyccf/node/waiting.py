@@ -23,7 +23,7 @@ from pyccf.http.message import Request
 from pyccf.types import Millis, SeqNo, TxID, View
 
 WAIT_HEADER = "x-pyccf-wait"
-_WAIT_HEADER = WAIT_HEADER.encode()
+WAIT_HEADER_RAW = WAIT_HEADER.encode()
 TIMEOUT_HEADER = "x-pyccf-wait-timeout-ms"
 RECEIPT_HEADER = "x-pyccf-receipt"
 
@@ -54,13 +54,11 @@ class Held(msgspec.Struct):
     done: bool = False
 
 
-def parse_wish(request: Request) -> Wish | None:
-    """What the request wants to wait for, None if nothing.
+def parse_wish(request: Request) -> Wish:
+    """What a request that has WAIT_HEADER wants to wait for.
 
     Raises RpcError 400 InvalidHeaderValue.
     """
-    if not request.has_header(_WAIT_HEADER):
-        return None
     kind = request.headers[WAIT_HEADER]
     if kind not in ("commit", "receipt"):
         raise RpcError(

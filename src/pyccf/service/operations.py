@@ -46,11 +46,13 @@ class TransactionFlags:
     as soon as another transaction raises or takes flags.
     """
 
-    __slots__ = ("_flags", "_tx")
+    __slots__ = ("_flags", "_tx", "raised")
 
     def __init__(self) -> None:
         self._tx: Tx | None = None
         self._flags: set[Flag] = set()
+        self.raised = False
+        """Whether there may be any."""
 
     def raise_(self, tx: Tx, flag: Flag) -> None:
         """Note a flag for this transaction."""
@@ -58,12 +60,14 @@ class TransactionFlags:
             self._tx = tx
             self._flags = set()
         self._flags.add(flag)
+        self.raised = True
 
     def take(self, tx: Tx) -> frozenset[Flag]:
         """The flags of a transaction that now commits; all flags are forgotten."""
         found = frozenset(self._flags) if self._tx is tx else frozenset()
         self._tx = None
         self._flags = set()
+        self.raised = False
         return found
 
 

@@ -21,10 +21,9 @@ from pyccf.consensus.raft.state import Configuration, Peer
 from pyccf.ledger import snapshot
 from pyccf.ledger.cut import Cut
 from pyccf.ledger.secrets import LedgerSecrets
-from pyccf.node import create, fetch_snapshot
+from pyccf.node import create, fetch_snapshot, status
 from pyccf.node.answers import Answers
-from pyccf.node.node import Node
-from pyccf.node.outputs import Channel
+from pyccf.node.forward import Forwarder
 from pyccf.node.restore import Restorable
 from pyccf.node.snapshots import Snapshotter
 from pyccf.service import tables
@@ -32,7 +31,7 @@ from pyccf.sim.schedule import Schedule, generate
 from pyccf.types import NodeId, SeqNo, TxID, View
 
 if TYPE_CHECKING:
-    from pyccf.consensus.api import PeerMessage
+    from pyccf.consensus.api import Engine
     from pyccf.kv.tx import Tx
     from pyccf.ledger.entry import Entry
 
@@ -490,16 +489,15 @@ def _answer_early(right: Method) -> Method:
     return release
 
 
-@_bug("forwarded-twice", Node, "send_to", "elections", "partitions")
+@_bug("forwarded-twice", Forwarder, "_carry", "elections", "partitions")
 def _forwarded_twice(right: Method) -> Method:
     """A request that is carried to the primary is sent twice."""
 
-    def send_to(self: Node, peer: NodeId, channel: Channel, message: PeerMessage) -> bool:
-        if channel is Channel.FORWARD and not self.can_replicate:
-            right(self, peer, channel, message)
-        return bool(right(self, peer, channel, message))
+    def carry(self: Forwarder, primary: NodeId, data: bytes) -> bool:
+        right(self, primary, data)
+        return bool(right(self, primary, data))
 
-    return send_to
+    return carry
 
 
 @_bug("retirement-recorded-early", create, "record_retired_committed", "retirement")
@@ -550,13 +548,13 @@ def _not_verified(right: Method) -> Method:
     return lambda data, name, service_cert: Restorable(snapshot.parse(data))
 
 
-@_bug("status-by-seqno", Node, "tx_status", "elections", "partitions")
+@_bug("status-by-seqno", status, "tx_status", "elections", "partitions")
 def _by_seqno(right: Method) -> Method:
     """A transaction is called committed when its seqno is, whatever its view."""
 
-    def tx_status(self: Node, txid: TxID) -> TxStatus:
-        if self.consensus.committed >= txid.seqno:
+    def tx_status(consensus: Engine, txid: TxID) -> TxStatus:
+        if consensus.committed >= txid.seqno:
             return TxStatus.COMMITTED
-        return right(self, txid)  # type: ignore[no-any-return]
+        return right(consensus, txid)  # type: ignore[no-any-return]
 
     return tx_status

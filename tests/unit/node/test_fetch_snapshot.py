@@ -297,7 +297,7 @@ def test_nobody_else_vouches_for_one(service: Service, told: Answer | CallFailed
 def test_a_snapshot_that_its_secret_does_not_open_ends_it(service: Service) -> None:
     joiner = joining(service)
     fetch(service, joiner)
-    restorable = joiner.node.joiner._snapshot  # type: ignore[attr-defined]
+    restorable = joiner.parts.joiner._snapshot
     assert restorable is not None
     restorable.snapshot._body = memoryview(bytearray(restorable.snapshot._body))
     restorable.snapshot._body[-1] ^= 1

@@ -185,20 +185,20 @@ def test_a_ledger_that_is_not_there_is_asked_for_now_and_then() -> None:
     s = service()
     write(s, 1, "x")
     asked: list[tuple[int, int]] = []
-    deliver = s.node.fetched
+    deliver = s.node.historical.fetched
 
     def fetched(first: int, last: int, entries: list[bytes], damage: None = None) -> None:
         asked.append((first, last))
         deliver(first, last, [] if first < 3 else entries, damage)
 
-    s.node.fetched = fetched  # type: ignore[method-assign]
+    s.node.historical.fetched = fetched  # type: ignore[method-assign]
     s.tick()
     index(s, 50)
     assert len(asked) <= 3
     assert [log.text for log in s.logs if log.tag == "index"] == [
         "Indexing waits at transaction 1: Entry 1 is not in the ledger directories of this node."
     ]
-    s.node.fetched = deliver  # type: ignore[method-assign]
+    s.node.historical.fetched = deliver  # type: ignore[method-assign]
     s.tick(AGAIN_MS + 1000)
     index(s)
     assert s.call("GET", "/app/writes/1").status == 200
@@ -324,19 +324,19 @@ def test_entries_too_large_for_the_cache_are_indexed_in_smaller_batches() -> Non
 def test_a_file_that_cannot_be_read_holds_up_indexes_but_not_the_node() -> None:
     s = service()
     write(s, 1, "x")
-    deliver = s.node.fetched
+    deliver = s.node.historical.fetched
 
     def fetched(first: int, last: int, entries: list[bytes], damage: None = None) -> None:
         deliver(first, last, [], StorageError("Ledger file /secret/ledger_1: read failed: EIO."))
 
-    s.node.fetched = fetched  # type: ignore[method-assign]
+    s.node.historical.fetched = fetched  # type: ignore[method-assign]
     s.tick()
     index(s, 20)
     receipt = s.call("GET", "/node/receipt?transaction_id=2.1")
     assert receipt.status == 500
     assert b"/secret" not in receipt.body
     assert any("/secret/ledger_1: read failed" in log.text for log in s.logs)
-    s.node.fetched = deliver  # type: ignore[method-assign]
+    s.node.historical.fetched = deliver  # type: ignore[method-assign]
     s.tick(AGAIN_MS + 1000)
     index(s)
     assert s.call("GET", "/app/writes/1").status == 200

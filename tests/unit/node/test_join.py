@@ -361,7 +361,7 @@ def test_of_a_service_under_recovery_the_public_part_is_joined(
     exchange(service, joiner)
     assert joiner.ledger == service.ledger
     assert "private" not in joiner.node.store.maps
-    assert not joiner.node.joiner.done  # its secrets may come with a later answer
+    assert not joiner.parts.joiner.done  # its secrets may come with a later answer
 
 
 @pytest.mark.parametrize("name", ["public_only", "last_recovered_signed_idx"])

@@ -16,10 +16,6 @@ def held(seqno: int, deadline: int, view: int = 2) -> Held:
     return Held(TxID(view, seqno), Wish(False, 10), deadline, lambda b: None, b"", False)
 
 
-def test_no_header_no_wish() -> None:
-    assert parse_wish(request()) is None
-
-
 def test_wishes() -> None:
     assert parse_wish(request(x_pyccf_wait="commit")) == Wish(False, 10_000)
     wish = parse_wish(request(x_pyccf_wait="receipt", x_pyccf_wait_timeout_ms="250"))

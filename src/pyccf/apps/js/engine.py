@@ -177,21 +177,20 @@ class Interpreter:
     without, they are made once (for interpreters that are restored anyway).
     """
 
-    __slots__ = ("_limits", "host", "modules", "vm")
+    __slots__ = ("host", "limits", "modules", "vm")
 
     def __init__(self, host: Host, rows: tuple[object, ...], per_request: bool = False) -> None:
         self.host = host
         self.vm = _native.Vm(host, rows, per_request)
         self.modules: dict[str, int] = {}
         """Modules evaluated by name, see `load`."""
-        self._limits: Limits | None = None
+        self.limits: Limits | None = None
+        """Those in force."""
         self.limit(Limits())
 
     def limit(self, limits: Limits) -> None:
-        """Bound all further calls. Cheap when nothing changes."""
-        if limits is self._limits:
-            return
-        self._limits = limits
+        """Bound all further calls."""
+        self.limits = limits
         outside = limits.raised()
         self.vm.limits(
             limits.heap_bytes,

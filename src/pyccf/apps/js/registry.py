@@ -386,7 +386,8 @@ class Handler:
             options.limits,
         )
         interpreter = template.interpreter
-        interpreter.limit(options.limits)
+        if interpreter.limits is not options.limits:
+            interpreter.limit(options.limits)
         host = interpreter.host
         host.access = self._access
         host.ctx = ctx
@@ -419,7 +420,8 @@ class Handler:
             options.max_cached_interpreters,
         )
         interpreter = shared.interpreter
-        interpreter.limit(options.limits)
+        if interpreter.limits is not options.limits:
+            interpreter.limit(options.limits)
         host = interpreter.host
         host.ctx = ctx
         host.tx = tx

@@ -30,6 +30,7 @@ from pyccf.consensus.raft.messages import (
     decode,
 )
 from pyccf.consensus.raft.progress import Progress
+from pyccf.consensus.raft.state import Phase
 from pyccf.errors import RemoteError
 from pyccf.types import Json, Millis, NodeId, SeqNo, TxID, View
 
@@ -94,7 +95,7 @@ class Raft(Progress):
     @property
     def can_replicate(self) -> bool:
         """Whether this node may order entries now."""
-        return self.leadership is Leadership.LEADER and not self._is_retired_committed()
+        return self.leadership is Leadership.LEADER and self.phase is not Phase.RETIRED_COMMITTED
 
     # --- messages -------------------------------------------------------------------------------
 

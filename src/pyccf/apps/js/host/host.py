@@ -90,7 +90,7 @@ class Host:
         A reserved name ends the request (RpcError); a name that is no Unicode text throws.
         """
         try:
-            granted = maps.access(name, self.access).value
+            granted = maps.rights(name, self.access)
             if space is not None:
                 # The past cannot be written.
                 return space.tx.map(name), granted and Access.READ.value
