@@ -2,12 +2,13 @@
 
 Values are invented from the schemas so that a record written by one line is the one read by the
 next: every integer is 42, every text "hello". Endpoints that need a bearer token or a signed body
-are left out, since curl alone cannot make those.
+are left out, since curl alone cannot make those, and so are those for members only.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -26,7 +27,8 @@ SCHEMA_DEPTH_MAX = 8
 
 _BUILT_IN = frozenset({"/api", "/commit", "/tx", "/receipt"})
 _VERBS = ("post", "put", "get")
-_BY_HAND = ("jwt", "cose")
+_BY_HAND = ("jwt", "cose", "member")
+_UNTOLD = re.compile(r"\{([^{}]*)\}")
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -134,9 +136,8 @@ def _example(
             path = path.replace("{" + name + "}", quote(_plain(value), safe=""))
         elif parameter.get("in") == "query" and parameter.get("required") is True:
             query[name] = _plain(value)
-    path = path.replace("{id}", str(INTEGER))
-    if "{" in path:
-        return None
+    # Many applications do not describe the parameters of their paths.
+    path = _UNTOLD.sub(lambda found: str(INTEGER) if found[1] == "id" else TEXT, path)
     full = path if path.startswith("/app/") else f"/app{path}"
     if query:
         full += "?" + urlencode(query)
@@ -147,7 +148,7 @@ def _example(
 
 
 def _needs_more_than_curl(security: Json) -> bool:
-    """Whether every way to authenticate is a token or a signature."""
+    """Whether every way to authenticate is a token, a signature, or a member's certificate."""
     if not isinstance(security, list) or not security:
         return False
     ways = [name for entry in security if isinstance(entry, dict) for name in entry or [""]]

@@ -23,10 +23,15 @@ MESSAGE_TIMEOUT = "100ms"
 ELECTION_TIMEOUT = "2000ms"
 JOIN_RETRY_TIMEOUT = "100ms"
 CERTIFICATE_DAYS = 90
+MAX_BODY_SIZE = 1 << 20
+"""Of a request, in bytes, if no other limit is wanted."""
 
 
 def start_config(
-    port: int, constitution: Sequence[str], members: Sequence[KeyFiles]
+    port: int,
+    constitution: Sequence[str],
+    members: Sequence[KeyFiles],
+    max_body_size: int = MAX_BODY_SIZE,
 ) -> dict[str, Json]:
     """The first node: it starts a service with these members. Port 0 is any free one."""
     start: dict[str, Json] = {
@@ -44,14 +49,18 @@ def start_config(
     }
     return _config(
         port,
+        max_body_size,
         {"type": "Start", "service_certificate_file": SERVICE_CERT_FILE, "start": start},
     )
 
 
-def join_config(port: int, target: str, service_cert: Path) -> dict[str, Json]:
+def join_config(
+    port: int, target: str, service_cert: Path, max_body_size: int = MAX_BODY_SIZE
+) -> dict[str, Json]:
     """A further node: it joins the service through the node at `target` (host:port)."""
     return _config(
         port,
+        max_body_size,
         {
             "type": "Join",
             "service_certificate_file": str(service_cert),
@@ -60,11 +69,15 @@ def join_config(port: int, target: str, service_cert: Path) -> dict[str, Json]:
     )
 
 
-def _config(port: int, command: dict[str, Json]) -> dict[str, Json]:
+def _config(port: int, max_body_size: int, command: dict[str, Json]) -> dict[str, Json]:
+    interface: Json = {
+        "bind_address": f"127.0.0.1:{port}",
+        "http_configuration": {"max_body_size": str(max_body_size)},
+    }
     return {
         "network": {
             "node_to_node_interface": {"bind_address": "127.0.0.1:0"},
-            "rpc_interfaces": {INTERFACE: {"bind_address": f"127.0.0.1:{port}"}},
+            "rpc_interfaces": {INTERFACE: interface},
         },
         "node_certificate": {
             "subject_alt_names": ["iPAddress:127.0.0.1", "dNSName:localhost"],

@@ -25,7 +25,7 @@ import msgspec
 from pyccf.cli.bundle import JsBundle, PythonApp
 from pyccf.cli.governing import decide
 from pyccf.cli.keys import KeyFiles, make_identity
-from pyccf.cli.local_config import SERVICE_CERT_FILE, join_config, start_config
+from pyccf.cli.local_config import MAX_BODY_SIZE, SERVICE_CERT_FILE, join_config, start_config
 from pyccf.cli.local_node import LocalNode
 from pyccf.cli.network_view import TRUSTED, NetworkView, look
 from pyccf.cli.options import Party, SandboxInfo, SandboxNode, Target
@@ -63,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True):
     constitution: Parts = msgspec.field(default_factory=sandbox_constitution)
     jwt_issuers: tuple[dict[str, Json], ...] = ()
     """Arguments of `set_jwt_issuer`, one for each."""
+    max_body_size: int = MAX_BODY_SIZE
 
 
 class Cancelled(Exception):
@@ -280,7 +281,9 @@ class LocalService:
     def _start_first(self) -> None:
         node = self.nodes[0]
         names = self._write_constitution(node.folder)
-        node.start(start_config(self.plan.port, names, self.members), self.plan.app)
+        plan = self.plan
+        config = start_config(plan.port, names, self.members, plan.max_body_size)
+        node.start(config, plan.app)
         written = node.folder / SERVICE_CERT_FILE
         self._wait(
             "the node to start", lambda: written.exists() and node.listens(), START_TIMEOUT_S, node
@@ -292,7 +295,8 @@ class LocalService:
     def _start_further(self, number: int) -> None:
         target = self.nodes[0].url.removeprefix("https://")
         port = self.plan.port + number if self.plan.port else 0
-        self.nodes[number].start(join_config(port, target, self.service_cert), self.plan.app)
+        config = join_config(port, target, self.service_cert, self.plan.max_body_size)
+        self.nodes[number].start(config, self.plan.app)
 
     def _await_further(self, node: LocalNode) -> None:
         self._wait(f"{node.title} to start", node.listens, START_TIMEOUT_S, node)

@@ -17,6 +17,7 @@ import click
 import pyccf
 from pyccf.cli.bundle import runnable_app
 from pyccf.cli.examples import Example, curl, examples, node_line, python_line
+from pyccf.cli.local_config import MAX_BODY_SIZE
 from pyccf.cli.local_service import Cancelled, LocalService, Plan
 from pyccf.cli.options import WORKSPACE, SandboxInfo, json_option
 from pyccf.cli.output import Output, pyccf_line
@@ -87,6 +88,14 @@ CHECK_S = 0.2
     multiple=True,
     help="Trust an issuer of tokens: JSON as set_jwt_issuer takes it. May be repeated.",
 )
+@click.option(
+    "--max-http-body-size",
+    type=click.IntRange(1),
+    metavar="BYTES",
+    default=MAX_BODY_SIZE,
+    show_default=True,
+    help="The largest body of a request; an application is proposed in one.",
+)
 @click.option("--js-app-bundle", metavar="DIR", help="The same as APP_DIR.")
 @click.option("--verbose", "-v", is_flag=True, help="Tell every step of governance.")
 @json_option
@@ -99,6 +108,7 @@ def command(
     workspace: str,
     constitution: tuple[str, ...],
     jwt_issuers: tuple[str, ...],
+    max_http_body_size: int,
     js_app_bundle: str | None,
     verbose: bool,
     out: Output,
@@ -130,6 +140,7 @@ def command(
         nodes,
         sandbox_constitution(constitution),
         tuple(map(_issuer, jwt_issuers)),
+        max_http_body_size,
     )
     service = LocalService(plan, out.line if verbose else lambda _: None, stop.is_set)
     out.line(f"Starting a service with the application in {folder} …")
@@ -215,7 +226,8 @@ def _tell(out: Output, info: SandboxInfo) -> None:
         latest = client.last_committed()
     addresses = [one.url for one in info.nodes]
     out.line(f"\nThe service is open at {' '.join(addresses)}\n")
-    out.line("Try (paste into another terminal):\n")
+    if lines:
+        out.line("Try (paste into another terminal):\n")
     for example in lines:
         out.line("  " + curl(example, node.url, files))
     wrote = next((example for example in lines if example.method == "POST"), None)

@@ -29,6 +29,7 @@ _HINTS = {
     "AuthorizationFailed": "This caller may not do that.",
     "ResourceNotFound": "Check the path, and that the service has an app that serves it.",
     "UnsupportedHttpVerb": "The path exists, but not for this HTTP method.",
+    "RequestBodyTooLarge": "The interface's limit is http_configuration.max_body_size.",
     "ProposalNotFound": "List proposals with: pyccf proposal list.",
     "ProposalFailedToValidate": "The constitution refused the actions; nothing was recorded.",
     "ProposalNotOpen": "Only open proposals take votes and withdrawals.",

@@ -79,9 +79,9 @@ def test_pairs_of_write_and_read_are_preferred() -> None:
 def test_paths_without_prefix_and_with_parameters() -> None:
     parameter: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
     found = examples(
-        {"paths": {"/x/{id}": {"get": {"parameters": [parameter]}}, "/y/{name}": {"get": {}}}}
+        {"paths": {"/x/{id}": {"get": {"parameters": [parameter]}}, "/y/{name}/{id}": {"get": {}}}}
     )
-    assert found == [Example("GET", "/app/x/hello")]
+    assert found == [Example("GET", "/app/x/hello"), Example("GET", "/app/y/hello/42")]
 
 
 def test_built_in_endpoints_and_those_curl_cannot_call_are_left_out() -> None:
@@ -95,6 +95,7 @@ def test_built_in_endpoints_and_those_curl_cannot_call_are_left_out() -> None:
             _app_a={"post": signed, "get": token},
             _app_b={"get": either},
             _app_c={"get": {"security": []}},
+            _app_d={"get": {"security": [{"member_cert": []}]}},
         )
     )
     assert found == [Example("GET", "/app/b"), Example("GET", "/app/c")]

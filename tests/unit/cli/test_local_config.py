@@ -14,12 +14,13 @@ def test_the_first_node() -> None:
     members = [
         KeyFiles("id", "/w/m_cert.pem", "/w/m_privk.pem", "/w/m_enc_privk.pem", "/w/m_enc_pubk.pem")
     ] * 3
-    config = parse_config(json.dumps(start_config(8123, ["c/1.js"], members)))
+    config = parse_config(json.dumps(start_config(8123, ["c/1.js"], members, 2 << 20)))
     interface = config.network.rpc_interfaces["primary_rpc_interface"]
     assert str(interface.bind_address) == "127.0.0.1:8123"
     assert interface.authority is Authority.SERVICE
     start = config.command.start
     assert start is not None
+    assert interface.http_configuration.max_body_size_bytes == 2 << 20
     assert start.constitution_files == ("c/1.js",)
     assert effective_recovery_threshold(start) == 3
     assert start.members[0].effective_role is RecoveryRole.PARTICIPANT
