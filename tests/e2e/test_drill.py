@@ -154,7 +154,8 @@ def test_drill(tmp_path: Path, number: int) -> None:
         until(lambda: node.request("POST", "/app/registers", body)[0] < 500, "a write")
         assert node.stop() == 0
     beginning = SnapshotAudit([new / "snapshots"]).beginning(find_chunks(new / "ledger").chunks)
-    assert (beginning is not None) == (begin > 0)
+    # Entries may also be missing that only torn files held.
+    assert beginning is not None or not begin
     auditor = None if beginning is None else beginning.auditor
     report_after = verify(new / "ledger", beginning=auditor)
     assert report_after.ok, report_after.error

@@ -9,19 +9,17 @@ the refusals are CCF's (spec: node-lifecycle.md §6.3, http-api.md §9.5). Each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from pyccf.api import primary
 from pyccf.api.logged import one_line
+from pyccf.api.trust import TableTrust
 from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Redirection
 from pyccf.attest import policy
 from pyccf.attest.evidence import Format, QuoteInfo
-from pyccf.attest.tcb import CPUID_SIZE, CpuId
-from pyccf.attest.uvm import Endorsed
 from pyccf.codec.text import b64, dump_json, unb64
 from pyccf.crypto import certs
 from pyccf.crypto.keys import PublicKey
@@ -270,48 +268,6 @@ def _caller(ctx: Context) -> Caller:
 # --- adding a node --------------------------------------------------------------------------------
 
 
-class _TableTrust:
-    """What the members trust, as the transaction sees it."""
-
-    def __init__(self, tx: Tx) -> None:
-        self._tx = tx
-
-    def host_data(self, platform: Format, digest: str) -> bool:
-        table = tables.SNP_HOST_DATA if platform is Format.SNP else tables.VIRTUAL_HOST_DATA
-        return self._tx.map(table).has(digest.encode())
-
-    def measurement(self, platform: Format, measurement: bytes) -> bool:
-        if platform is Format.SNP:
-            return self._tx.map(tables.SNP_MEASUREMENTS).has(measurement.hex().encode())
-        return self._tx.map(tables.VIRTUAL_MEASUREMENTS).has(measurement)
-
-    def uvm_roots(self) -> Iterator[Endorsed]:
-        for did, feeds in tables.objects(self._tx, tables.SNP_UVM_ENDORSEMENTS):
-            for feed, data in feeds.items():
-                svn = data.get("svn") if isinstance(data, dict) else None
-                if isinstance(svn, str):
-                    yield Endorsed(did, feed, svn)
-
-    def tcb_minimum(self, cpuid: CpuId) -> dict[str, int] | None:
-        for key, row in tables.objects(self._tx, tables.SNP_TCB_VERSIONS):
-            if _is_cpuid(key, cpuid):
-                return {
-                    name: value
-                    for name, value in row.items()
-                    if name != "hexstring" and type(value) is int
-                }
-        return None
-
-
-def _is_cpuid(text: str, cpuid: CpuId) -> bool:
-    """Whether the key of a row names this processor; one that names none was written by hand."""
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        return False
-    return len(raw) == CPUID_SIZE and CpuId.from_bytes(raw) == cpuid
-
-
 def _add(
     parts: Parts, ctx: Context, request: JoinRequest, caller: Caller, standing: NodeStatus
 ) -> None:
@@ -328,7 +284,7 @@ def _add(
         )
     try:
         now = ctx.services.unix_time()
-        claims = policy.judge(request.evidence, _TableTrust(tx), caller.key.der, now)
+        claims = policy.judge(request.evidence, TableTrust(tx), caller.key.der, now)
     except InvalidEvidence as e:
         if e.hint:
             ctx.services.log("info", "", f"Evidence of node {caller.id}: {one_line(e.hint)}")

@@ -77,9 +77,9 @@ class SnapshotAudit:
         return [self._judge(path, identities, begin) for path in self._files]
 
     def beginning(self, chunks: Sequence[ChunkFile]) -> Beginning | None:
-        """What a ledger that lacks its first entries begins with: the earliest sound snapshot that
-        it goes on after. None for one that lacks none, or when there is no such snapshot."""
-        first = chunks[0].name.first if chunks else 1
+        """What a ledger that lacks entries begins with: the earliest sound snapshot that it goes on
+        after. None for one that lacks none, or when there is no such snapshot."""
+        first = _goes_on_at(chunks)
         names = [(name, path) for path in self._files if (name := snapshot.parse_name(path.name))]
         for name, path in sorted(names, key=lambda one: one[0].seqno):
             if first > 1 and name.committed and name.seqno >= first - 1:
@@ -114,6 +114,17 @@ class SnapshotAudit:
         if self._recorded.get(evidence) != snapshot.record_of(found.digest, found.seqno):
             return f"transaction {evidence} of the ledger does not record it"
         return ""
+
+
+def _goes_on_at(chunks: Sequence[ChunkFile]) -> SeqNo:
+    """The first entry after everything that is missing, as far as names of files tell."""
+    first: SeqNo = 1
+    covered: SeqNo | None = 0
+    for one in chunks:
+        if covered is not None and one.name.first > covered + 1:
+            first = one.name.first
+        covered = one.name.last
+    return first
 
 
 def vouch(

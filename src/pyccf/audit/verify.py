@@ -52,6 +52,10 @@ class VerifyError(msgspec.Struct, frozen=True):
     reason: str
 
 
+MISSING = "Missing from the ledger"
+"""How the reason begins where files do not follow each other."""
+
+
 class VerifyReport(msgspec.Struct, frozen=True):
     """What `verify` found.
 
@@ -188,7 +192,7 @@ class _Run:
         if first > expected:
             missing = f"{expected} to {first - 1}" if first - 1 > expected else f"{expected}"
             raise InvalidLedger(
-                f"Missing from the ledger: {missing}. The next file begins with {first}.",
+                f"{MISSING}: {missing}. The next file begins with {first}.",
                 seqno=expected,
                 file=one.path.name,
             )

@@ -152,19 +152,21 @@ def verify(
 
     Checks the Merkle tree, every signature, the chain of service identities and the layout of the
     files. Then the governance: every proposal and ballot is judged again under the constitution of
-    its time, and no governance table may change without one. The exit code is 0 only if all of it
+    its time, the evidence of every node that was let in by what members trusted then, and no
+    governance table may change without a proposal. The exit code is 0 only if all of it
     holds; otherwise the first bad entry is named.
 
-    A node that began with a snapshot has no ledger before that. Give its snapshots: then entries
+    A node that began with a snapshot may lack entries before that. Give its snapshots: then entries
     are checked from there on, but no governance, which is judged from the first entry on.
     """
     pem = None if service_cert is None else _pem(service_cert)
     taken = SnapshotAudit(snapshots)
-    beginning = taken.beginning(find_chunks(directories).chunks)
+    chunks = find_chunks(directories).chunks
+    beginning = taken.beginning(chunks)
     begin = 0 if beginning is None else beginning.auditor.entries
     if beginning is not None and enc_keys:
         raise LocalError(
-            "The ledger lacks its first entries, so that its secrets cannot be found",
+            "The ledger lacks entries, so that its secrets cannot be found",
             hint="Leave out --enc-key.",
         )
     secrets = _secrets(directories, enc_keys)
@@ -193,6 +195,7 @@ def verify(
             **msgspec.to_builtins(report),
             "last_valid": _text(report.last_valid),
             "last": _text(report.last),
+            "begins_after": begin,
             "governance": judged,
             "snapshots": found,
         }
@@ -201,8 +204,8 @@ def verify(
         error = report.error
         where = f" in {error.file}" if error.file else ""
         proven = "nothing" if report.last_valid is None else f"all up to {report.last_valid}"
-        if not report.entries and not snapshots:
-            proven += ". If it begins after a snapshot, give --snapshots"
+        if not snapshots and error.reason.startswith(audit.MISSING):
+            proven += ". If the ledger goes on after a snapshot, give --snapshots"
         raise InvalidLedger(
             f"Entry {error.seqno}{where} is bad: {error.reason}",
             seqno=error.seqno,
@@ -212,9 +215,11 @@ def verify(
     if judged is not None and not judged.ok:
         _tell_findings(out, judged)
         first = judged.findings[0]
+        what = "does not follow from the constitution of its time"
+        if first.what == "evidence":
+            what = f"lets node {first.subject} in, whose evidence members did not trust then"
         raise InvalidLedger(
-            f"Entry {first.seqno} does not follow from the constitution of its time:"
-            f" {first.reason}",
+            f"Entry {first.seqno} {what}: {first.reason}",
             seqno=first.seqno,
             hint="Hashes and signatures hold: the nodes themselves wrote this.",
         )
@@ -230,6 +235,11 @@ def verify(
     _tell(out, report)
     if begin:
         out.line(f"It begins after the snapshot at {begin}: governance was not judged.")
+        if chunks[0].name.first <= begin:
+            out.line(
+                f"What is there of the time before was not looked at. Copy its files, from"
+                f" {chunks[0].path.name} on, to a folder of their own, and verify that."
+            )
     if judged is not None:
         _tell_findings(out, judged)
 
@@ -242,13 +252,17 @@ def _review() -> Review:
 
 
 def _tell_findings(out: Output, judged: Summary) -> None:
-    out.line(f"Governance: {judged.judged} signed requests judged again.")
+    out.line(
+        f"Governance: {judged.judged} signed requests judged again, and the evidence of"
+        f" {judged.evidence_judged} node(s)."
+    )
     for finding in judged.findings:
         out.line(f"  {finding.seqno}  {finding.what} {finding.subject}: {finding.reason}")
     if judged.findings_count > len(judged.findings):
         out.line(f"  … and {judged.findings_count - len(judged.findings)} more")
-    for reason, count in Counter(one.reason for one in judged.not_judged).items():
-        out.line(f"  Not judged, {count} request(s): {reason}")
+    of = Counter((one.what == "evidence", one.reason) for one in judged.not_judged)
+    for (is_evidence, reason), count in of.items():
+        out.line(f"  Not judged, {count} {'node' if is_evidence else 'request'}(s): {reason}")
 
 
 def _tell(out: Output, report: audit.VerifyReport) -> None:

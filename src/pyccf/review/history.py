@@ -5,7 +5,8 @@ before each. Where a member proposed, voted, withdrew or acknowledged, it takes 
 out of the ledger, checks the signature against the certificate the member had then, runs the
 constitution of that time, and compares what the ledger records with what follows: the outcome, and
 every row written to governance tables. What is written there without a signed request must be
-something nodes do by themselves (`rules`).
+something nodes do by themselves (`rules`). Of every node that was let in the evidence is judged, by
+what members trusted then (`evidence`).
 
 `Finding`s tell where the record does not follow. What this build cannot run again is told apart as
 `not_judged`, with the reason: requests of old versions that were signed as HTTP messages, and
@@ -27,14 +28,16 @@ from pyccf.audit.trees import Hill
 from pyccf.codec import cose
 from pyccf.codec.cose import Sign1, parse_sign1
 from pyccf.codec.text import load_json, unb64
-from pyccf.crypto import cosesign
+from pyccf.crypto import certs, cosesign
 from pyccf.crypto.keys import PublicKey
-from pyccf.errors import LocalError, RpcError
+from pyccf.errors import InvalidEvidence, InvalidLedger, LocalError, RpcError
 from pyccf.kv.changes import Changes
 from pyccf.kv.store import Store
 from pyccf.kv.tx import Tx
 from pyccf.ledger.entry import Z32, ParsedEntry
-from pyccf.review.rules import GOVERNANCE, TOKEN_KEYS, Rows, by_itself
+from pyccf.ledger.signature import CWT_IAT
+from pyccf.review import evidence
+from pyccf.review.rules import GOVERNANCE, TOKEN_KEYS, Rows, begins_service, by_itself
 from pyccf.service import info, jwt, proposals, tables
 from pyccf.service.info import ServiceStatus
 from pyccf.service.operations import set_signing_keys
@@ -76,9 +79,9 @@ class Finding(msgspec.Struct, frozen=True):
 
     seqno: SeqNo
     what: str
-    """proposal, ballot, withdrawal, ack, or change."""
+    """proposal, ballot, withdrawal, ack, evidence, or change."""
     subject: str
-    """Id of the proposal or member; empty for a change nobody signed."""
+    """Id of the proposal, member or node; empty for a change nobody signed."""
     reason: str
 
 
@@ -86,6 +89,9 @@ class Summary(msgspec.Struct, frozen=True):
     """What a review found by now."""
 
     judged: int
+    """Signed requests."""
+    evidence_judged: int
+    """Nodes whose evidence was."""
     findings: list[Finding]
     findings_count: int
     not_judged: list[Finding]
@@ -178,6 +184,9 @@ class Review:
         self._hill.append(Z32)
         self._states: deque[tuple[int, list[bytes]]] = deque(maxlen=ROOTS_BACK_MAX)
         self._judged = 0
+        self._evidence_judged = 0
+        self._signed_at: bytes | None = None
+        """The last COSE signature, which tells a date."""
         self._findings: list[Finding] = []
         self._findings_count = 0
         self._not_judged: list[Finding] = []
@@ -194,8 +203,12 @@ class Review:
                 kept[name] = governance[name] = rows
             elif name == tables.SIGNATURES:
                 kept[name] = rows  # new members are to acknowledge the root that was signed last
+            elif name == tables.COSE_SIGNATURES:
+                self._signed_at = rows.get(tables.UNIT)
         if governance:
             self._judge(entry, governance)
+        if tables.NODES_INFO in governance:
+            self._judge_evidence(entry.seqno, governance)
         self._store.apply(entry.seqno, kept)
         if kept:
             self._store.compact(entry.seqno)
@@ -205,6 +218,7 @@ class Review:
         """What was found."""
         return Summary(
             self._judged,
+            self._evidence_judged,
             self._findings.copy(),
             self._findings_count,
             self._not_judged.copy(),
@@ -234,13 +248,19 @@ class Review:
                 return
             self._judged += 1
         except _Unfounded as e:
-            self._findings_count += 1
-            if len(self._findings) < FINDINGS_MAX:
-                self._findings.append(Finding(entry.seqno, what, subject, str(e)))
+            self._found(Finding(entry.seqno, what, subject, str(e)))
         except _NotJudged as e:
-            self._not_judged_count += 1
-            if len(self._not_judged) < FINDINGS_MAX:
-                self._not_judged.append(Finding(entry.seqno, what, subject, str(e)))
+            self._left_out(Finding(entry.seqno, what, subject, str(e)))
+
+    def _found(self, finding: Finding) -> None:
+        self._findings_count += 1
+        if len(self._findings) < FINDINGS_MAX:
+            self._findings.append(finding)
+
+    def _left_out(self, finding: Finding) -> None:
+        self._not_judged_count += 1
+        if len(self._not_judged) < FINDINGS_MAX:
+            self._not_judged.append(finding)
 
     def _envelope(self, writes: Changes) -> tuple[Sign1, MemberId]:
         """The signed message of an entry, its signature checked."""
@@ -345,6 +365,50 @@ class Review:
         if proposal.state is not proposals.State.OPEN:
             raise _Unfounded(f"proposal {ident} was {proposal.state.value}, not Open")
         return ident, proposal
+
+    # --- nodes ----------------------------------------------------------------------------------
+
+    def _judge_evidence(self, seqno: SeqNo, writes: Changes) -> None:
+        """Of each node that is new, or comes with another piece of evidence."""
+        tx = self._store.tx()
+        known = tx.map(tables.NODES_INFO)
+        new = [
+            (key, now)
+            for key, now in (
+                (key, _json_object(raw)) for key, raw in writes[tables.NODES_INFO].items() if raw
+            )
+            if now.get("quote_info") != _json_object(known.get(key)).get("quote_info", ...)
+        ]
+        if begins_service(tx, writes):
+            # Its first node brings what is trusted from then on.
+            for name, rows in writes.items():
+                for row_key, value in rows.items():
+                    if value is not None:
+                        tx.map(name).set(row_key, value)
+        for key, row in new:
+            node = key.decode(errors="replace")
+            try:
+                evidence.check(tx, node, row, self._date(tx))
+                self._evidence_judged += 1
+            except (InvalidEvidence, InvalidLedger) as e:
+                self._found(Finding(seqno, "evidence", node, e.message))
+            except evidence.Unjudged as e:
+                self._left_out(Finding(seqno, "evidence", node, str(e)))
+
+    def _date(self, tx: Tx) -> UnixSeconds:
+        """The latest date that is known: of the last COSE signature, or of the service."""
+        cert = (tables.get_object(tx, tables.SERVICE_INFO, tables.UNIT) or {}).get("cert")
+        try:
+            begin = certs.validity(str(cert))[0]
+        except ValueError:
+            begin = 0
+        try:
+            headers = parse_sign1(_base64(self._signed_at)).headers
+        except (_Unfounded, cose.CoseError):
+            return begin
+        claims = headers.get(cose.CWT_CLAIMS)
+        date = claims.get(CWT_IAT) if isinstance(claims, dict) else None
+        return max(begin, date) if isinstance(date, int) else begin
 
     # --- acknowledgements -----------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def by_itself(tx: Tx, writes: Mapping[str, Rows]) -> str:
 
     `writes` are an entry's writes to governance tables, `tx` reads the state before it.
     """
-    begins = _begins_service(tx, writes)
+    begins = begins_service(tx, writes)
     for name, rows in writes.items():
         if begins:
             continue
@@ -46,7 +46,7 @@ def by_itself(tx: Tx, writes: Mapping[str, Rows]) -> str:
     return ""
 
 
-def _begins_service(tx: Tx, writes: Mapping[str, Rows]) -> bool:
+def begins_service(tx: Tx, writes: Mapping[str, Rows]) -> bool:
     """Whether this is the transaction that creates a service, or recovers one.
 
     That takes a new service identity; whether it may be here at all, the auditor judges by that.

@@ -160,7 +160,7 @@ def test_export(run: Run, ledger: Path, tmp_path: Path) -> None:
 
 def test_governance_is_judged_again(run: Run, ledger: Path) -> None:
     ran = run("ledger", "verify", ledger)
-    assert "Governance: 6 signed requests judged again." in ran.out
+    assert "Governance: 6 signed requests judged again, and the evidence of 3 node(s)." in ran.out
     assert run("ledger", "verify", ledger, "--json").json["governance"]["judged"] == 6
     ran = run("ledger", "verify", ledger, "--no-governance")
     assert "Governance" not in ran.out
@@ -177,8 +177,9 @@ def test_governance_that_does_not_follow(run: Run, tmp_path: Path) -> None:
     disk.close()
     ran = run("ledger", "verify", tmp_path / "ledger")
     assert ran.code == 1
-    assert "Entry 3 does not follow from the constitution of its time" in ran.err
-    assert "the service was changed without a proposal" in ran.err
+    assert "Entry 1 lets node" in ran.err
+    assert "whose evidence members did not trust then: Quote information is not" in ran.err
+    assert "  3  change : the service was changed without a proposal" in ran.out
     assert f"  {made.signed - 1}  change : public:ccf.gov.constitution was changed" in ran.out
     assert run("ledger", "verify", tmp_path / "ledger", "--no-governance").code == 0
 
@@ -207,6 +208,13 @@ def test_a_ledger_may_begin_after_a_snapshot(run: Run, tmp_path: Path) -> None:
     assert without.code == 1
     assert f"Missing from the ledger: 1 to {at}" in without.err
     assert "give --snapshots" in without.err
+    # Nor need the beginning be lost with what is missing.
+    (tmp_path / "ledger" / "ledger_1-2.committed").write_bytes(b"anything")
+    gap = run("ledger", "verify", tmp_path / "ledger", "--snapshots", folder)
+    assert gap.code == 0, gap.err
+    assert "What is there of the time before was not looked at. Copy its files, from" in gap.out
+    assert run("ledger", "verify", tmp_path / "ledger").code == 1
+    (tmp_path / "ledger" / "ledger_1-2.committed").unlink()
     (chunk,) = (f for f in (tmp_path / "ledger").iterdir() if f"_{at + 1}" in f.name)
     bad = bytearray(chunk.read_bytes())
     bad[100] ^= 1

@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 
+from pyccf.attest import amd, virtual
+from pyccf.attest.evidence import Format, QuoteInfo
+from pyccf.attest.tcb import Product
 from pyccf.audit.read import parsed_entries
 from pyccf.codec import cbor
 from pyccf.codec.text import b64, dump_json, load_json, unb64
 from pyccf.constitutions import text
 from pyccf.crypto import cosesign
+from pyccf.crypto.entropy import SeededEntropy
+from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.kv.changes import UNIT
 from pyccf.ledger.entry import ParsedEntry, parse
 from pyccf.review.history import Review, Summary
 from pyccf.service import tables
+from pyccf.types import Json
+from support import snp
 from support.node import STARTED, Person, Service
 from support.transcripts import make_service
 from support.vectors import vectors_dir
@@ -164,15 +171,19 @@ def test_an_honest_history_follows(story: Consortium) -> None:
 
 def test_nothing_is_found_in_recorded_ledgers() -> None:
     """Governed by other versions, under their constitutions of the time."""
-    judged = 0
+    judged = evidence = 0
     for folder in sorted((vectors_dir() / "ccf" / "ledgers").iterdir()):
         found = review([entry for _, entry in parsed_entries(folder / "ledger")])
         assert found.findings == [], folder.name
         assert {f.reason for f in found.not_judged} <= {
-            "signed as an HTTP request, as versions before 4 did"
+            "signed as an HTTP request, as versions before 4 did",
+            "evidence of SGX is not verified any more",
+            "the version that let it in recorded no evidence",
         }
         judged += found.judged
+        evidence += found.evidence_judged
     assert judged > 100
+    assert evidence == 10
 
 
 def finding(found: Summary) -> tuple[str, str]:
@@ -310,7 +321,7 @@ def test_nodes_live_without_proposals(story: Consortium) -> None:
     mine = load_json(rows[node] or b"")
     assert isinstance(mine, dict)
     cases: list[tuple[bytes, bytes | None, str]] = [
-        (b"n" * 64, dump_json({**mine, "status": "Pending"}), ""),
+        (*newcomer(story, status="Pending"), ""),
         (node, dump_json({**mine, "retired_committed": True}), ""),
         (node, dump_json({**mine, "public_key": "another"}), "changed without a proposal"),
         (node, dump_json({**mine, "status": "Retired"}), "retired without a proposal"),
@@ -321,6 +332,100 @@ def test_nodes_live_without_proposals(story: Consortium) -> None:
         assert found.ok == (not why)
         if why:
             assert finding(found)[1].endswith(why)
+
+
+def newcomer(story: Consortium, **changed: Any) -> tuple[bytes, bytes]:
+    """The row of a node that asks to join, with what members trust."""
+    key = PrivateKey.generate(Curve.P384, SeededEntropy("newcomer")).public
+    first = parse(story.service.ledger[0]).public_maps()
+    (host_data,) = first[tables.VIRTUAL_HOST_DATA]
+    row = {
+        "status": "Trusted",
+        "public_key": key.pem(),
+        "quote_info": virtual.make(host_data.decode(), key.der).to_json(),
+    }
+    return key.id.encode(), dump_json({**row, **changed})
+
+
+def quote(**changed: str) -> dict[str, Json]:
+    """Virtual evidence that says something else."""
+    made = load_json(virtual.make("cd" * 32, b"another key").quote)
+    assert isinstance(made, dict)
+    return QuoteInfo(Format.VIRTUAL, dump_json({**made, **changed})).to_json()
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"quote_info": quote()}, "Quote host data is not authorised"),
+        ({"quote_info": None}, "Quote information is not an object"),
+        ({"quote_info": {"format": "Insecure_Virtual"}}, "Member quote of quote information"),
+        ({"quote_info": {**quote(), "quote": "e30="}}, "Quote could not be verified (Virtual"),
+        ({"public_key": "none"}, "its row has no key that can be read"),
+        ({"public_key": None}, "its row has no key that can be read"),
+    ],
+)
+def test_a_node_whose_evidence_nobody_trusted(
+    story: Consortium, changed: dict[str, Json], why: str
+) -> None:
+    """Let in by nodes that did not look, or by one that lied."""
+    key, value = newcomer(story, status="Pending", **changed)
+    found = forged_at_the_end(story, tables.NODES_INFO, key, value)
+    (one,) = found.findings
+    assert (one.what, one.subject) == ("evidence", key.decode())
+    assert one.reason.startswith(why)
+    assert found.evidence_judged == 1, "that of the first node"
+
+
+def test_evidence_for_another_key_or_another_program(story: Consortium) -> None:
+    (host_data,) = parse(story.service.ledger[0]).public_maps()[tables.VIRTUAL_HOST_DATA]
+    for changed, why in (
+        ({"host_data": host_data.decode()}, "Quote report data does not contain node's public key"),
+        ({"host_data": host_data.decode(), "measurement": "x"}, "Quote does not contain known"),
+    ):
+        key, value = newcomer(story, status="Pending", quote_info=quote(**changed))
+        (one,) = forged_at_the_end(story, tables.NODES_INFO, key, value).findings
+        assert one.reason.startswith(why)
+    _, value = newcomer(story, status="Pending")
+    (one,) = forged_at_the_end(story, tables.NODES_INFO, b"n" * 64, value).findings
+    assert one.reason == "the key in its row is not that of its id"
+
+
+def test_evidence_of_real_hardware(story: Consortium, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What members trust is in the tables; when none says a least version, that is told."""
+    for product, pem in snp.roots().items():
+        monkeypatch.setitem(amd.ROOT_KEYS, product, pem)
+    key = PrivateKey.generate(Curve.P384, SeededEntropy("newcomer")).public
+    evidence = snp.evidence(key_der=key.der)
+    trusted: Maps = {
+        tables.SNP_HOST_DATA: {snp.HOST_DATA.encode(): b'"me"'},
+        tables.SNP_MEASUREMENTS: {snp.MEASUREMENT.encode(): b'"AllowedToJoin"'},
+    }
+    row = {"status": "Trusted", "public_key": key.pem(), "quote_info": evidence.to_json()}
+
+    def joins(maps: Maps, row: dict[str, Json]) -> Summary:
+        """With a first node on that hardware, which brings what is trusted."""
+
+        def on_hardware(first: Maps) -> None:
+            first.update(maps)
+            first[tables.NODES_INFO] = {key.id.encode(): dump_json(row)}
+
+        return forged(story, lambda maps: tables.SERVICE_INFO in maps, on_hardware)
+
+    found = joins(trusted, row)
+    assert found.evidence_judged == 0
+    assert [(f.what, f.reason) for f in found.not_judged if f.what == "evidence"] == [
+        ("evidence", "members of its time set no minimum TCB version")
+    ]
+    cpuid = snp.CPUID_HEX[Product.MILAN].encode()
+    levels = {tables.SNP_TCB_VERSIONS: {cpuid: dump_json(dict(snp.levels(Product.MILAN)))}}
+    assert joins({**trusted, **levels}, row).evidence_judged == 1
+    bad = bytearray(evidence.quote)
+    bad[0x90] ^= 1
+    changed = QuoteInfo(Format.SNP, bytes(bad), evidence.endorsements).to_json()
+    found = joins({**trusted, **levels}, {**row, "quote_info": changed})
+    (why,) = [f.reason for f in found.findings if f.what == "evidence"]
+    assert why.startswith("Quote could not be verified (")
 
 
 def test_acknowledgements(story: Consortium) -> None:
