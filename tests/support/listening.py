@@ -25,6 +25,8 @@ from pyccf.shell.listen import Listener, split_address
 
 PATIENCE_S = 60.0
 """How long a test waits for what must come."""
+IDLE_S = 1.0
+"""After which a connection is idle where one is to be: a request comes sooner on slow machines."""
 
 
 @cache
@@ -225,6 +227,16 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not happen"
         await asyncio.sleep(0.005)
+
+
+async def stays(value: Callable[[], int]) -> int:
+    """Wait until a value changes no more: the loop turned often enough, however slow it is."""
+    last, looks = value(), 0
+    while looks < 15:
+        await asyncio.sleep(0.02)
+        looks = looks + 1 if value() == last else 0
+        last = value()
+    return last
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

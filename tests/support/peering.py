@@ -184,7 +184,7 @@ async def post(
 ) -> AsyncIterator[Post]:
     """A started node, closed afterwards."""
     made = Post(who, ledger if ledger is not None else MemoryLedger())
-    settings: dict[str, Any] = {"connect_timeout_s": 2.0, "idle_timeout_s": 20.0, **options}
+    settings: dict[str, Any] = {"connect_timeout_s": 60.0, "idle_timeout_s": 60.0, **options}
     made.peers = Peers(
         ledger=made.ledger,
         receive=made.receive,

@@ -112,7 +112,7 @@ def call(address: str, *, timeout: int = 5000, body: bytes = b"{}", ca: str = ""
 
 
 def ask(
-    server: Server, *, timeout: int = 5000, ca: str = "", port: str = "", now: int = NOW + 5
+    server: Server, *, timeout: int = 60_000, ca: str = "", port: str = "", now: int = NOW + 5
 ) -> Answer | CallFailed:
     async def run() -> Answer | CallFailed:
         async with serving(server):

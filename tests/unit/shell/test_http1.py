@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +11,17 @@ from pyccf.http.room import Room
 from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX
 from pyccf.shell import listen, wire
 from pyccf.shell.http1 import BUSY
-from support.listening import Script, answer, ask, connect, half_closing, listening, run, until
+from support.listening import (
+    Script,
+    answer,
+    ask,
+    connect,
+    half_closing,
+    listening,
+    run,
+    stays,
+    until,
+)
 from support.streaming import Tap, Well
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -119,14 +128,6 @@ def test_a_source_waits_for_a_slow_reader(tls: bool, monkeypatch: pytest.MonkeyP
             await client.close()
 
     run(test())
-
-
-async def stays(value: Callable[[], int]) -> None:
-    """Wait until a value changes no more."""
-    previous = -1
-    while previous != value():
-        previous = value()
-        await asyncio.sleep(0.1)
 
 
 @both_kinds
@@ -265,7 +266,7 @@ def test_a_client_that_stops_reading_a_stream_is_closed(monkeypatch: pytest.Monk
             client.reader._transport.pause_reading()  # type: ignore[attr-defined]
             client.send(ask("/well"))
             await until(lambda: well.gone_times == 1)
-            assert listener.metrics()["active"] == 0
+            await until(lambda: listener.metrics()["active"] == 0)
 
     run(test())
 
@@ -282,11 +283,8 @@ def test_answers_that_wait_behind_a_stream_are_bounded(tls: bool) -> None:
             await until(lambda: bool(tap.flows))
             tap.begin()
             await client.expect(HEAD)
-            await asyncio.sleep(0.1)
-            turns = handler.turns
+            await stays(lambda: handler.turns)  # nothing is tried again and again meanwhile
             assert handler.handled.count("/large") <= ANSWERS_WAITING_MAX // 100_000 + 1
-            await asyncio.sleep(0.1)
-            assert handler.turns == turns, "nothing is tried again and again meanwhile"
             tap.flow.end()
             await client.expect(END + large * 100)
             client.send(ask("/after"))

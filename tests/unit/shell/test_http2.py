@@ -15,6 +15,7 @@ from pyccf.shell import listen, wire
 from pyccf.shell.listen import Listener
 from support.h2_client import H2Client, head
 from support.listening import (
+    IDLE_S,
     Script,
     answer,
     ask,
@@ -181,7 +182,7 @@ def test_closing_lets_owed_answers_out_and_says_goodbye() -> None:
 
 def test_idle_connections_are_closed_with_a_word() -> None:
     async def test() -> None:
-        async with listening(Script(), http2=True, idle_timeout_s=0.2) as listener:
+        async with listening(Script(), http2=True, idle_timeout_s=IDLE_S) as listener:
             client = await speak(listener)
             assert (await client.ask()).status == 200
             await client.end()
@@ -201,7 +202,7 @@ def test_a_client_that_never_opens_its_windows_is_closed() -> None:
             client.flush()
             await client.end()
             assert len(handler.handled) < 10, "requests wait while answers do"
-            assert listener.metrics()["active"] == 0
+            await until(lambda: listener.metrics()["active"] == 0)
 
     run(test())
 

@@ -19,6 +19,8 @@ from pyccf.http.session import Session
 from pyccf.shell import http1, listen, wire
 from pyccf.shell.listen import Listener, join_address, split_address
 from support.listening import (
+    IDLE_S,
+    PATIENCE_S,
     Script,
     answer,
     ask,
@@ -30,6 +32,7 @@ from support.listening import (
     listening,
     present,
     run,
+    stays,
     until,
 )
 
@@ -326,7 +329,7 @@ def test_http_text_to_a_tls_interface_gets_no_answer() -> None:
             reader, writer = await connect_raw(listener)
             writer.write(ask("/"))
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-                await asyncio.wait_for(reader.readexactly(1), 5)
+                await asyncio.wait_for(reader.readexactly(1), PATIENCE_S)
             writer.close()
             await until(lambda: listener.metrics()["active"] == 0)
             assert handler.sessions == []
@@ -393,7 +396,7 @@ def negotiated(address: str, group: str) -> str | None:
     """The group of a handshake in which the client offers only this one."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     assert lib.SSL_CTX_set1_curves_list(context._context, group.encode()) == 1
-    with socket.create_connection(split_address(address), timeout=10) as sock:
+    with socket.create_connection(split_address(address), timeout=PATIENCE_S) as sock:
         sock.settimeout(None)
         connection = SSL.Connection(context, sock)
         connection.set_connect_state()
@@ -460,7 +463,7 @@ def resumed(address: str, context: ssl.SSLContext) -> bool:
     session = None
     for _ in range(2):
         with (
-            socket.create_connection(split_address(address), timeout=10) as sock,
+            socket.create_connection(split_address(address), timeout=PATIENCE_S) as sock,
             context.wrap_socket(sock, session=session) as tls,
         ):
             session = tls.session
@@ -557,9 +560,10 @@ def test_session_caps(tls: bool) -> None:
 def test_idle_connections_are_closed_but_not_those_owed_an_answer(tls: bool) -> None:
     async def test() -> None:
         handler = Script()
-        async with listening(handler, tls=tls, idle_timeout_s=0.2) as listener:
+        async with listening(handler, tls=tls, idle_timeout_s=IDLE_S) as listener:
             waiting = await connect(listener)
             waiting.send(ask("/later"))
+            await until(lambda: "/later" in handler.deferred)
             idle = await connect(listener)
             idle.send(ask("/"))
             await idle.expect(answer("/"))
@@ -607,7 +611,7 @@ def test_half_open_handshakes_are_closed(monkeypatch: pytest.MonkeyPatch) -> Non
                 writer.write(byte)
                 await asyncio.sleep(0.05)
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-                await asyncio.wait_for(reader.readexactly(1), 5)
+                await asyncio.wait_for(reader.readexactly(1), PATIENCE_S)
             writer.close()
             await until(lambda: listener.metrics()["active"] == 0)
 
@@ -624,7 +628,7 @@ def test_a_client_that_does_not_close_its_side_is_closed(
         async with listening(Script(), tls=False, idle_timeout_s=None) as listener:
             reader, writer = await connect_raw(listener)
             writer.write(b"nonsense\r\n\r\n")
-            await asyncio.wait_for(reader.read(-1), 5)
+            await asyncio.wait_for(reader.read(-1), PATIENCE_S)
             while listener.metrics()["active"] and not writer.is_closing():
                 writer.write(b"more")  # goes on sending
                 await asyncio.sleep(0.01)
@@ -649,11 +653,8 @@ def test_a_client_that_does_not_read_is_not_read(
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             for _ in range(total):
                 client.send(ask("/big"))
-            last = -1
-            while len(handler.handled) != last:
-                last = len(handler.handled)
-                await asyncio.sleep(0.3)
-            assert 0 < last < total
+            await until(lambda: bool(handler.handled))
+            assert await stays(lambda: len(handler.handled)) < total
             (connection,) = listener.connections
             transport = connection._transport
             assert transport is not None
@@ -699,11 +700,8 @@ def test_only_so_many_requests_wait_for_their_answers(tls: bool) -> None:
             paths = [f"/later{number}" for number in range(total)]
             for path in paths:
                 client.send(ask(path))
-            last = -1
-            while len(handler.handled) != last:
-                last = len(handler.handled)
-                await asyncio.sleep(0.1)
-            assert last == PIPELINE_MAX
+            await until(lambda: len(handler.handled) >= PIPELINE_MAX)
+            assert await stays(lambda: len(handler.handled)) == PIPELINE_MAX
             for number, path in enumerate(paths):
                 await until(lambda path=path: path in handler.deferred)  # type: ignore[misc]
                 assert len(handler.handled) <= number + PIPELINE_MAX

@@ -25,7 +25,7 @@ from pyccf.shell.peer_way import (
     Way,
 )
 from pyccf.types import SeqNo
-from support.listening import run, until
+from support.listening import run, stays, until
 from support.peering import (
     Heard,
     MemoryLedger,
@@ -158,7 +158,6 @@ def test_dialling_slows_down_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -
                 await asyncio.sleep(0.005)
         gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
         assert min(gaps[-3:]) > 0.09
-        assert sum(gaps) < 10
         assert BACKOFF_MAX_S <= 1.0, "after a partition heals messages flow within two seconds"
 
     run(test())
@@ -302,7 +301,7 @@ def test_a_peer_that_does_not_read_costs_no_memory(
                 a.peers.send(B.id, slow.address, Channel.CONSENSUS, Note("all", 1, 4_000))
                 a.peers.turn_done()
                 await until(lambda: int(str(route.metrics()["buffered_bytes"])) >= OUTPUT_HIGH)
-                await asyncio.sleep(0.2)
+                await stays(lambda: int(str(route.metrics()["buffered_bytes"])))
                 assert a.congestion == [(B.id, True)]
                 kept = 0
                 for _ in range(2 * QUEUE_MAX):

@@ -50,7 +50,7 @@ class Running:
             while not hasattr(self.program, "_node") or not self.program._node.gov_open:
                 await asyncio.sleep(0.01)
             await act(self.program)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 return await running
 
         return asyncio.run(both())
