@@ -111,14 +111,12 @@ def test_a_disk_that_fails_ends_it(
     assert "The disk is full" in capsys.readouterr().err
 
 
-def test_a_mistake_of_ours_ends_it(
-    running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mistake_of_ours_ends_it(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
     async def break_down(program: Program) -> None:
-        def tick(now: int, unix: int) -> None:
+        def passes(now: int) -> None:
             raise AssertionError("two primaries in one view")
 
-        monkeypatch.setattr(program._node, "tick", tick)
+        program._node.conversations.append(passes)
 
     assert running.run(break_down) == ExitCode.FAILED
     assert "This node cannot go on: AssertionError: two primaries in one view" in running.log
