@@ -10,11 +10,16 @@ import pytest
 from support.wire import TXID, World, request
 
 APP = """
+import itertools
+import re
+import threading
+import time
+
 import msgspec
 from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.errors import LocalError
 
-app = App(title="bad", version="1.0.0")
+app = App(title="bad", version="1.0.0", max_execution_time_ms=600)
 rows = Table("public:bad", key=int, value=str)
 
 
@@ -74,6 +79,49 @@ FAILURES = {
 def fail(ctx: AppContext, path: dict[str, str]) -> object:
     rows(ctx).set(1, "written")
     return FAILURES[path["kind"].replace("%20", " ")]()
+
+
+def endless():
+    while True:
+        pass
+
+
+def stubborn():
+    while True:
+        try:
+            endless()
+        except Exception:
+            continue
+
+
+def again_and_again():
+    while True:
+        rows(CTX[0]).set(2, "written")
+
+
+ENDLESS = {
+    "loop": endless,
+    "loop that goes on after errors": stubborn,
+    "loop over tables": again_and_again,
+    "sleep": lambda: time.sleep(1000),
+    "pattern": lambda: re.match("(a*)*b", "a" * 100),
+    "generator": lambda: sum(1 for _ in itertools.count()),
+    "lock": lambda: [lock.acquire() for lock in [threading.Lock()] for _ in range(2)],
+}
+CTX = [None]
+
+
+@app.post("/endless/{kind}")
+def never(ctx: AppContext, path: dict[str, str]) -> None:
+    CTX[0] = ctx
+    rows(ctx).set(1, "written")
+    ENDLESS[path["kind"].replace("%20", " ")]()
+
+
+@app.post("/ordered")
+def ordered(ctx: AppContext) -> None:
+    rows(ctx).set(3, "written")
+    ctx.when_ordered(lambda txid: endless())
 
 
 @app.post("/governed")
@@ -159,6 +207,32 @@ def test_bodies_that_do_not_fit_are_refused(unharmed: World, name: str) -> None:
 def test_parameters_that_do_not_fit_are_refused(unharmed: World, target: str, code: str) -> None:
     answer = unharmed.get(target)
     assert (answer.status, answer.code) == (400, code), answer.body
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "loop",
+        "loop that goes on after errors",
+        "loop over tables",
+        "sleep",
+        "pattern",
+        "generator",
+        "lock",
+    ],
+)
+def test_a_handler_that_does_not_end_is_ended(unharmed: World, kind: str) -> None:
+    answer = unharmed.exchange(request("POST", f"/app/endless/{kind.replace(' ', '%20')}"))
+    assert (answer.status, answer.code) == (500, "InternalError"), answer.body
+    assert b"Internal error." in answer.body
+    told = unharmed.node.out.read_text()
+    assert "TookTooLong: It took longer than 600 ms" in told
+
+
+def test_what_is_told_last_ends_too(world: World) -> None:
+    answer = world.exchange(request("POST", "/app/ordered"))
+    assert (answer.status, answer.code) == (500, "InternalError"), answer.body
+    assert world.get("/app/good").status == 200
 
 
 @pytest.mark.parametrize("kind", FAILURES)

@@ -39,6 +39,18 @@ class HandlerFailed(Exception):
     """What an application's code did wrong, in words for the node's log."""
 
 
+class TookTooLong(BaseException):
+    """Raised in an application's code that does not come to an end, by who looks at the clock.
+
+    No Exception, so that code which goes on after all errors does not go on after this.
+    """
+
+
+def door(code: Callable[..., None], /, *args: object) -> None:
+    """Call application code whose errors the caller deals with, TookTooLong among them."""
+    code(*args)
+
+
 def run(code: Callable[..., object], /, *args: object, **named: object) -> object:
     """Run application code: nothing it throws gets further than its own request.
 

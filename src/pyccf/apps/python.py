@@ -60,6 +60,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 S = TypeVar("S", bound=Strategy)
 
+EXECUTION_MS = 5000
+"""How long a handler may run when the application does not say."""
 HISTORICAL_EXPIRY_S = 1800
 """How long states of the past are kept unused when a handler does not say."""
 
@@ -248,7 +250,10 @@ class App:
         title: str = "pyccf application",
         description: str = "",
         version: str = "0.0.1",
+        max_execution_time_ms: int = EXECUTION_MS,
     ) -> None:
+        """A call of its code that takes longer than `max_execution_time_ms` is ended with 500."""
+        self.max_execution_time_ms = max_execution_time_ms
         self.title = title
         self.description = description
         self.version = version

@@ -60,6 +60,7 @@ from pyccf.shell.hardware import SystemEntropy
 from pyccf.shell.install import install_endpoints
 from pyccf.shell.listen import Listener
 from pyccf.shell.making import Making
+from pyccf.shell.overtime import Overtime
 from pyccf.shell.peer_link import Link
 from pyccf.shell.peers import Peers
 from pyccf.shell.slow import SlowDisk
@@ -95,6 +96,8 @@ class Program:
         self._app = prepared.app
         # A line for each call costs a third of the call: only where somebody looks for it.
         self._app.js.log_calls = sink.enabled(Level.DEBUG)
+        python = prepared.app.python
+        self._overtime = None if python is None else Overtime(python.max_execution_time_ms)
         self._disk = prepared.disk
         self._spilled = SpillDirectory(lambda level, text: sink.log(level, "index", text))
         self._slow = SlowDisk(
@@ -137,6 +140,8 @@ class Program:
         loop.set_exception_handler(self._unhandled)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signalled, number)
+        if self._overtime is not None:
+            self._overtime.start()
         # What exists now lives for ever; the collector need not look at it again. What a request
         # leaves behind is freed by reference counts, so it may look seldom.
         gc.collect()
@@ -561,6 +566,8 @@ class Program:
         self.sink.log("info", "", "No other node took over in time")
 
     async def _close(self) -> None:
+        if self._overtime is not None:
+            self._overtime.stop()
         for task in list(self._calls):
             task.cancel()
         for listener in self.listeners.values():

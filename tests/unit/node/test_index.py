@@ -9,6 +9,7 @@ import pytest
 
 from pyccf.api import common
 from pyccf.api import node as node_api
+from pyccf.apps.handlers import TookTooLong
 from pyccf.apps.index import SeqnosByKey, SeqnosByKeyBucketed, VisitEachEntryInMap
 from pyccf.apps.index.buckets import BUCKETS_MAX
 from pyccf.apps.python import App, AppContext, Reply, Table
@@ -40,6 +41,8 @@ class Last(VisitEachEntryInMap):
     def visit(self, txid: TxID, key: bytes, value: bytes) -> None:
         if value == b'"bad"':
             raise RuntimeError("cannot take this")
+        if value == b'"endless"':
+            raise TookTooLong("longer than it may")
         self.values[key] = value
 
 
@@ -163,6 +166,16 @@ def test_an_index_that_fails_is_set_aside_and_the_others_go_on() -> None:
     assert [log.text for log in s.logs if log.tag == "index"] == [
         "Index Last public:records is set aside: RuntimeError: cannot take this"
     ]
+
+
+def test_an_index_that_was_ended_is_set_aside() -> None:
+    s = service()
+    write(s, 1, "endless")
+    s.tick()
+    index(s)
+    (described, _) = [d for d in s.node.indexes.describe() if isinstance(d, dict)]
+    assert described["failed"] == "TookTooLong"
+    assert len(s.call("GET", "/app/writes/1").json) == 1
 
 
 def test_a_damaged_ledger_holds_up_indexes_but_not_the_node() -> None:

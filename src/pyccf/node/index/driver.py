@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pyccf.apps.handlers import TookTooLong, door
 from pyccf.apps.index import Storage, Strategy
 from pyccf.errors import InvalidLedger, LocalError, PyccfError
 from pyccf.node.historical import Historical, State
@@ -140,13 +141,13 @@ class Indexer:
             try:
                 for state in states:
                     if strategy.next_requested() == state.txid.seqno:
-                        strategy.handle(state)
-            except Exception as e:
+                        door(strategy.handle, state)
+            except (Exception, TookTooLong) as e:
                 self._set_aside(name, e)
         self._historical.drop(_HANDLE)
         self._batch.ends(taken=True)
 
-    def _set_aside(self, name: str, error: Exception) -> None:
+    def _set_aside(self, name: str, error: BaseException) -> None:
         """An index failed: it is asked for nothing more, and the node goes on."""
         self._failed[name] = type(error).__name__
         self._tell(f"Index {name} is set aside: {type(error).__name__}: {error}")

@@ -1,0 +1,92 @@
+"""Ends an application's Python code that does not come to an end by itself.
+
+A timer of the process looks now and then at what is running. Where that is the same call of an
+application's code for longer than it may take, `TookTooLong` is raised in it, and again a little
+later as long as it goes on. It is raised in the application's own code and in what that calls,
+never while a function of this package runs: what that leaves behind is whole. Requests pay nothing.
+
+Code that Python does not come out of (`sum` over a huge range, extensions in C) ends when it does;
+what catches everything and begins anew may take some more blows.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Final
+
+from pyccf.apps.handlers import TookTooLong, door, run
+
+TICK_S: Final = 0.25
+AGAIN_S: Final = 0.01
+"""How soon a call that is over its time is looked at again."""
+
+_DOORS: Final = (run.__code__, door.__code__)
+"""Functions that call an application's code."""
+_ALONG: Final = frozenset(
+    {
+        "pyccf.apps.handlers",
+        "pyccf.apps.python",
+        "pyccf.apps.typed",
+        "pyccf.apps.auth.custom",
+        "pyccf.apps.index.strategy",
+    }
+)
+"""Modules of this package between a door and the application that keep nothing half done."""
+
+
+class Overtime:
+    """The timer. There can be one in a process, and it belongs to the main thread."""
+
+    def __init__(self, limit_ms: int) -> None:
+        self._limit_ms = limit_ms
+        self._ticks_max = limit_ms / 1000 / TICK_S
+        self._call: FrameType | None = None
+        """The call that was seen last."""
+        self._ticks = 0
+        """How often it was seen."""
+
+    def start(self) -> None:
+        """Begin to look."""
+        signal.signal(signal.SIGALRM, self._look)
+        self._every(TICK_S)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._every(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        self._call = None
+
+    def _every(self, seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        call, ours = _running(frame)
+        if call is not self._call:
+            if self._ticks > self._ticks_max:
+                self._every(TICK_S)
+            self._call, self._ticks = call, 0
+        if call is None:
+            return
+        self._ticks += 1
+        if self._ticks > self._ticks_max:
+            self._every(AGAIN_S)
+            if not ours:
+                raise TookTooLong(f"It took longer than {self._limit_ms} ms")
+
+
+def _running(frame: FrameType | None) -> tuple[FrameType | None, bool]:
+    """Which call of an application's code runs, and whether it is within a function of ours."""
+    innermost, nearest, call, child = frame, None, None, None
+    while frame is not None:
+        if nearest is None and _module(frame).startswith("pyccf."):
+            nearest = frame
+        if frame.f_code in _DOORS:
+            call = child
+        child, frame = frame, frame.f_back
+    ours = nearest is not None and (nearest is innermost or _module(nearest) not in _ALONG)
+    return call, ours
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))

@@ -1,0 +1,119 @@
+"""Application code in Python that does not end: when it is ended, and when it is not."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pyccf.apps.handlers import HandlerFailed, TookTooLong, door, run
+from pyccf.shell.overtime import TICK_S, Overtime
+
+LIMIT_MS = 300
+
+
+@pytest.fixture(autouse=True)
+def overtime() -> Iterator[Overtime]:
+    made = Overtime(LIMIT_MS)
+    made.start()
+    yield made
+    made.stop()
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def endless() -> None:
+    while True:
+        pass
+
+
+def of_ours(text: str) -> Callable[..., Any]:
+    """A function as if it stood in this package."""
+    space: dict[str, Any] = {"__name__": "pyccf.kv.made_up", "time": time}
+    exec(text, space)
+    found: Callable[..., Any] = space["f"]
+    return found
+
+
+def test_what_does_not_end_is_ended() -> None:
+    began = time.monotonic()
+    with pytest.raises(HandlerFailed, match=r"TookTooLong: It took longer than 300 ms .*overtime"):
+        run(endless)
+    assert time.monotonic() - began >= LIMIT_MS / 1000
+
+
+def test_each_call_has_the_whole_time() -> None:
+    end = time.monotonic() + 3 * LIMIT_MS / 1000 + 3 * TICK_S
+    while time.monotonic() < end:
+        assert run(time.sleep, 0.02) is None
+
+
+def test_one_call_after_another_is_ended() -> None:
+    for _ in range(2):
+        with pytest.raises(HandlerFailed, match="TookTooLong"):
+            run(endless)
+
+
+def test_who_catches_everything_gets_some_more_blows() -> None:
+    blows = 0
+
+    def stubborn() -> None:
+        nonlocal blows
+        while blows < 5:
+            try:
+                endless()
+            except BaseException:
+                blows += 1
+        endless()
+
+    with pytest.raises(HandlerFailed, match="TookTooLong"):
+        run(stubborn)
+    assert blows == 5
+
+
+def test_a_function_of_ours_is_not_left_in_the_middle() -> None:
+    steps: list[str] = []
+    ours = of_ours(
+        "def f(steps):\n"
+        "    steps.append('begun')\n"
+        "    end = time.monotonic() + 1.2\n"
+        "    while time.monotonic() < end: pass\n"
+        "    steps.append('done')\n"
+    )
+
+    def handler() -> None:
+        ours(steps)
+        endless()
+
+    with pytest.raises(HandlerFailed, match="TookTooLong"):
+        run(handler)
+    assert steps == ["begun", "done"]
+
+
+def test_nor_is_what_it_calls() -> None:
+    """Which might be of the standard library, and change what is ours."""
+    ours = of_ours("def f(step): step(); return 'whole'")
+    told = []
+
+    def handler() -> None:
+        end = time.monotonic() + 1.2
+        told.append(ours(lambda: [None for _ in iter(lambda: time.monotonic() < end, False)]))
+        endless()
+
+    with pytest.raises(HandlerFailed, match="TookTooLong"):
+        run(handler)
+    assert told == ["whole"]
+
+
+def test_what_is_not_an_applications_is_left_alone() -> None:
+    end = time.monotonic() + 3 * LIMIT_MS / 1000
+    while time.monotonic() < end:
+        pass
+
+
+def test_who_calls_by_the_door_gets_it_as_it_is() -> None:
+    with pytest.raises(TookTooLong):
+        door(endless)
