@@ -53,6 +53,7 @@ TXID_HEADER = "x-ms-ccf-transaction-id"
 WAIT_HEADER = "x-pyccf-wait"
 WAIT_TIMEOUT_HEADER = "x-pyccf-wait-timeout-ms"
 RECEIPT_HEADER = "x-pyccf-receipt"
+ADDRESS = "It looks like https://host:port."
 
 _REDIRECTS = frozenset({301, 302, 307, 308})
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -148,7 +149,7 @@ class Connection(Hands):
             raise LocalError("A client needs the address of at least one node")
         if (cert is None) != (key is None):
             raise LocalError("A certificate and its key must be given together")
-        self.urls = tuple(one if "://" in one else f"https://{one}" for one in given)
+        self.urls = tuple(_address(one) for one in given)
         self._asked = 0
         self.service_cert_pem = _pem(service_cert)
         self.identity = None if cert is None or key is None else Identity.load(cert, key)
@@ -349,6 +350,18 @@ def _not_now(reply: Reply) -> bool:
         return False
     error: ServiceError = service_error(reply.status, reply.body)
     return may_try_again(reply.status, error.code, error.text, TXID_HEADER in reply.headers)
+
+
+def _address(url: str) -> str:
+    """The address of a node, judged before anything is sent there. Raises LocalError."""
+    made = url if "://" in url else f"https://{url}"
+    try:
+        host = httpx2.URL(made).host
+    except httpx2.InvalidURL as error:
+        raise LocalError(f"{url} is no address of a node: {error}", hint=ADDRESS) from None
+    if not host:
+        raise LocalError(f"{url} is no address of a node: it names no host", hint=ADDRESS)
+    return made
 
 
 def _failure(method: str, url: httpx2.URL, error: Exception) -> Untrusted | Unreachable:

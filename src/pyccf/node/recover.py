@@ -201,7 +201,10 @@ class PublicRecovery:
         if signed.seqno == 0:
             self._give_up(
                 "There is no ledger to recover: " + (why or "no signature was found in it") + "."
-                " Check ledger.directory and ledger.read_only_directories."
+                " Check ledger.directory and ledger.read_only_directories; where first entries are"
+                " lost, snapshots.directory must hold a snapshot of the service from after them."
+                " What is left on all hosts together is worth, this says: pyccf recover inspect"
+                " DIR..."
             )
             return
         node.ends_at(signed.seqno, signed.view)
@@ -235,7 +238,10 @@ class PublicRecovery:
             return ""
         return (
             "The ledger is of another service than command.recover.previous_service_identity_file"
-            f" names. Nothing was changed. Its service has this certificate:\n{pem}"
+            " names. Nothing was changed. If the service of the ledger is the one you mean, give"
+            " its certificate in that file; if not, ledger.directory is another one's. (Where a"
+            " recovery was completed here, it is the one whose certificate was written to"
+            f" command.service_certificate_file.) This is its certificate:\n{pem}"
         )
 
     def _other_snapshot(self) -> str:

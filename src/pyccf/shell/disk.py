@@ -236,6 +236,13 @@ class LedgerDisk:
             self.committed = seqno
             self._go_on_after(seqno)
         if reason is not None and self.last > seqno:
+            if self.committed > seqno:
+                self.notes.append(
+                    f"There are complete files up to {self.committed}, of which the entries after"
+                    f" {seqno} do not count: {reason}. Nothing is final before members accept this"
+                    " service: if another host may have better copies, stop this node, and see"
+                    " what all files together are worth, as they were: pyccf recover inspect DIR..."
+                )
             self._reader.opened = self._recovery.cut(opened, seqno, reason)
             self.committed = min(self.committed, seqno)
             self.cuts += 1

@@ -71,6 +71,16 @@ def test_at_least_one_address(connect: Connect) -> None:
         connect(urls=())
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [("https://1:2:3", "Invalid port"), ("127.0.0.1:https", "Invalid port"), ("https://", "host")],
+)
+def test_an_address_that_is_none(connect: Connect, url: str, why: str) -> None:
+    with pytest.raises(LocalError, match=f"is no address of a node: .*{why}") as caught:
+        connect(urls=(URLS[0], url))
+    assert "https://host:port" in caught.value.explain()
+
+
 @pytest.mark.parametrize("trouble", [break_off, never_answer])
 @pytest.mark.parametrize("patience_s", [0.0, 5.0])
 def test_a_write_without_answer_is_not_sent_again(

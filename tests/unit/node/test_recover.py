@@ -168,8 +168,8 @@ def test_a_damaged_entry_ends_the_ledger_at_the_signature_before(at: int) -> Non
 def test_what_is_no_ledger_of_the_service_is_refused() -> None:
     other = Service(seed=9)
     for ledger, words in (
-        (other.ledger, "of another service than"),
-        ([], "There is no ledger to recover"),
+        (other.ledger, "give its certificate in that file; if not, ledger.directory is"),
+        ([], "pyccf recover inspect"),
         (former().ledger[:1], "no signature was found"),
         (former().ledger[1:], "There is no ledger to recover"),
     ):

@@ -76,8 +76,11 @@ def test_the_ledger_ends_anywhere(directory: Path, service: Service, back: int) 
     end = signatures(service.entries)[-1 - back]
     before = contents(directory)
     disk = LedgerDisk(directory, keep=True)
+    committed = disk.committed
     disk.begin_recovery(end, "for a reason")
     assert disk.last == end
+    # Complete files are not given up without saying what an operator can do.
+    assert any("pyccf recover inspect" in n for n in disk.notes) == (end < committed)
     assert disk.read(1, service.last) == [e.data for e in service.entries[:end]]
     # What does not count is there still, and says why.
     kept = {n.removesuffix(".ignored"): d for n, d in contents(directory).items() if "ignored" in n}
