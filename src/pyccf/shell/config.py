@@ -79,6 +79,13 @@ FRAME_MAX_BYTES = 16 * 1024 * 1024 - 1
 WINDOW_MAX_BYTES = 2**31 - 1
 DAYS_MAX = 2_900_000
 """Certificates cannot hold dates after the year 9999."""
+FORMER_KEYS = (
+    ("", "enclave"),
+    ("network", "acme"),
+    ("attestation", "environment"),
+    ("consensus", "type"),
+)
+"""Section and key of what configurations for CCF before 7.0 may hold."""
 SAN_FORMS = '"iPAddress:<address>" or "dNSName:<name>"'
 
 __all__ = [
@@ -173,7 +180,9 @@ def load_config(path: str | Path, timeout_us: int = 0) -> NodeConfig:
 def parse_config(text: str, name: str = "configuration") -> NodeConfig:
     """Read a configuration from JSON text; `name` stands for it in errors. Raises ConfigError."""
     ignored: list[str] = []
-    top = Reader(decode(text, name), "", True, ignored)
+    document = decode(text, name)
+    _refuse_former_keys(document)
+    top = Reader(document, "", True, ignored)
     network = _network(top.section("network", required=True))
     command = _command(top.section("command", required=True))
     config = NodeConfig(
@@ -204,6 +213,21 @@ def parse_config(text: str, name: str = "configuration") -> NodeConfig:
     )
     top.done()
     return msgspec.structs.replace(config, ignored_keys=tuple(ignored))
+
+
+def _refuse_former_keys(document: dict[str, Json]) -> None:
+    """Name at once all that a configuration written for an earlier version holds too much."""
+    found = [
+        f"{section}.{key}" if section else key
+        for section, key in FORMER_KEYS
+        if isinstance(within := document.get(section) if section else document, dict)
+        and key in within
+    ]
+    if found:
+        raise ConfigError(
+            f"{', '.join(found)}: unknown {'keys' if len(found) > 1 else 'key'}",
+            hint="Earlier versions of CCF had this; CCF 7 does not. Leave out what is named here.",
+        )
 
 
 def effective_recovery_threshold(start: StartCommand) -> int:

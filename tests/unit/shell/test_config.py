@@ -133,7 +133,6 @@ UNKNOWN = [
     "jwt.colour",
     "output_files.colour",
     "memory.colour",
-    "enclave",
 ]
 
 
@@ -153,6 +152,33 @@ def test_a_likely_misspelling_is_pointed_out() -> None:
     error = refused(put("consensus.election_timout", "1s"))
     assert "did you mean election_timeout?" in error.message
     assert error.explain().count("\n") == 1
+
+
+FORMER: dict[str, Json] = {
+    "enclave": {"file": "libapp.virtual.so", "type": "Virtual"},
+    "network.acme": {"configurations": {}},
+    "attestation.environment": {"security_policy": "POLICY"},
+    "consensus.type": "CFT",
+}
+
+
+@pytest.mark.parametrize("key", FORMER)
+def test_what_earlier_versions_had_is_to_be_left_out(key: str) -> None:
+    error = refused(put(key, FORMER[key]))
+    assert error.message == f"{key}: unknown key"
+    assert error.hint.startswith("Earlier versions of CCF had this")
+
+
+def test_all_that_earlier_versions_had_is_named_at_once() -> None:
+    document = MINIMAL
+    for key, value in FORMER.items():
+        document = json.loads(put(key, value, document))
+    assert refused(json.dumps(document)).message == f"{', '.join(FORMER)}: unknown keys"
+
+
+@pytest.mark.parametrize("section", ["network", "attestation", "consensus"])
+def test_a_section_of_the_wrong_type_is_refused_as_that(section: str) -> None:
+    assert refused(put(section, "type")).message.startswith(f"{section}: found")
 
 
 def test_where_the_schema_lets_unknown_keys_pass_they_are_listed() -> None:
