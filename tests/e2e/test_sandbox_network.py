@@ -152,7 +152,11 @@ def test_a_node_comes_and_others_go(tmp_path: Path) -> None:
 
         os.kill(pids[1], signal.SIGKILL)
         assert one.process.wait(STOP_S) == 1
-        assert "Too few nodes are left for a majority: node1 ended" in one.err.read_text()
+        told = one.err.read_text()
+        assert "Too few nodes are left for a majority: node1 ended" in told
+        way_back = told.partition("docs/recovery.md): pyccf ")[2].splitlines()[0]
+        assert "recoverable" in run(*way_back.split(), cwd=tmp_path).stdout
+        assert (tmp_path / "recovered" / "config.json").is_file()
     finally:
         one.stop()
         if extra is not None:

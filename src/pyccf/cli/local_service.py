@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TextIO
 
 import msgspec
@@ -141,10 +142,24 @@ class LocalService:
                 raise ended[0].explain_end()
             raise LocalError(
                 f"Too few nodes are left for a majority: {ended[0].explain_end().message}",
-                hint=f"Its log is {ended[0].folder / 'out'}",
+                hint=f"Its log is {ended[0].folder / 'out'}. {self._way_back()}",
             )
         count = f"{len(running)} of {len(self.nodes)} nodes run"
         return [f"{node.explain_end().message}; {count}" for node in ended]
+
+    def _way_back(self) -> str:
+        """What an operator does when a majority is gone for good."""
+        left = [
+            quote(str(node.folder / name))
+            for node in self.nodes
+            for name in ("ledger", "snapshots")
+            if (node.folder / name).is_dir()
+        ]
+        base = quote(str(self.nodes[0].folder / "config.json"))
+        return (
+            "To bring the service back from its files (docs/recovery.md): pyccf recover inspect"
+            f" {' '.join(left)} --base {base} --write recovered/config.json"
+        )
 
     def stop(self) -> dict[str, int]:
         """Stop all nodes and wait for them; the exit codes of those that ran.

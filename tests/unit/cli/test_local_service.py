@@ -168,8 +168,11 @@ def test_a_node_of_three_may_end_but_not_two(three: Sleepers) -> None:
     assert news == ["node1 ended with exit code -9: SIGKILL; 2 of 3 nodes run"]
     assert three.service.look_after() == []
     three.kill(0)
-    with pytest.raises(LocalError, match="Too few nodes are left for a majority: node0 ended"):
+    with pytest.raises(
+        LocalError, match="Too few nodes are left for a majority: node0 ended"
+    ) as caught:
         three.service.look_after()
+    assert "pyccf recover inspect " in caught.value.hint
     assert three.stop() == {"node2": -signal.SIGTERM}
 
 
