@@ -28,7 +28,7 @@ from support.tokens import Issuer
 TXID_HEADER = "x-ms-ccf-transaction-id"
 SCOPES = ("private", "public")
 ID_MAX = 2**53 - 1
-POLLS_MAX = 100
+POLLS_MAX = 1200
 POLL_S = 0.05
 
 

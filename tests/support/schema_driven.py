@@ -42,6 +42,9 @@ _OPERATIONS = re.compile(r"Tested: (\d+)")
 _REQUESTS = re.compile(r"([\d,]+) generated")
 
 
+REQUEST_TIMEOUT_S = 60
+
+
 class Target(NamedTuple):
     """A live service."""
 
@@ -76,6 +79,7 @@ def run(
                 *("--tls-verify", target.ca, "--request-cert", target.cert),
                 *("--request-cert-key", target.key, "--checks", ",".join(CHECKS)),
                 *("--max-examples", str(examples), "--seed", str(seed)),
+                *("--request-timeout", str(REQUEST_TIMEOUT_S)),
                 *("--phases", phases, "--suppress-health-check", "all"),
                 *("--continue-on-failure", "--no-color", "--warnings", "off"),
             ],

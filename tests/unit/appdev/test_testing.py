@@ -324,7 +324,7 @@ def test_only_skip_todo_each_and_names(folder: Path) -> None:
         ("throw new RangeError('far')", "RangeError: far", True),
         ("throw {a: 1}", '{"a":1}', False),
         ("throw 'plain'", "plain", False),
-        ("for (;;);", "Took longer than 300 ms", True),
+        ("for (;;);", "Took longer than 1000 ms", True),
         ("const spin = async () => { for (;;) await null; }; return spin();", "Took longer", False),
         ("return new Promise(() => {})", "nothing will ever settle", False),
         ("const f = () => f() + 1; f()", "stack overflow", True),
@@ -339,7 +339,7 @@ def test_a_test_fails_with_a_reason_and_the_next_one_runs(
     folder: Path, body: str, message: str, line: bool
 ) -> None:
     # Only what never ends is cut short: the machine may be busy.
-    limit = 300 if message.startswith("Took") else 5000
+    limit = 1000 if message.startswith("Took") else 60_000
     bad, good = results(
         folder, f"it('bad', () => {{ {body} }}); it('good', () => {{}});", timeout_ms=limit
     )

@@ -53,6 +53,12 @@ def bench() -> JsBench:
     return made
 
 
+def _limit_loops(bench: JsBench, message: str) -> None:
+    """What ends otherwise has the time for it, however busy the machine is."""
+    loops = message == "Operation took too long to complete."
+    bench.options(max_execution_time_ms=200 if loops else 60_000)
+
+
 def _error(message: str, *details: Json) -> Json:
     error: dict[str, Json] = {"code": "InternalError", "message": message}
     if details:
@@ -165,9 +171,10 @@ def test_claims_reach_the_context(bench: JsBench) -> None:
     ],
 )
 def test_unusable_results(bench: JsBench, result: str, message: str) -> None:
-    bench.options(max_execution_time_ms=200)
+    _limit_loops(bench, message)
     answer = bench.call("POST", "/odd", result.encode())
     assert (answer.status, answer.json()) == (500, _error(message))
+    bench.options()
     assert bench.call("POST", "/odd", b"({body: 'still there'})").body == b"still there"
 
 
@@ -181,11 +188,12 @@ def test_unusable_results(bench: JsBench, result: str, message: str) -> None:
     ],
 )
 def test_failing_handlers_write_nothing(bench: JsBench, path: str, message: str) -> None:
-    bench.options(max_execution_time_ms=200)
+    _limit_loops(bench, message)
     before = bench.store.version
     answer = bench.call("POST", path)
     assert (answer.status, answer.json()) == (500, _error(message))
     assert bench.store.version == before
+    bench.options()
     assert bench.call("POST", "/count").json() == {"calls": 1}
 
 

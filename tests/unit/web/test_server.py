@@ -46,7 +46,7 @@ def explorer(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Iter
     disk.commit(service.signed)
     disk.close()
     with Explorer([folder]) as started:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while started.verification.state in ("waiting", "running"):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -56,7 +56,7 @@ def explorer(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Iter
 def ask(
     explorer: Explorer, path: str, *, host: str | None = None, method: str = "GET"
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(HOST, explorer.port, timeout=10)
+    connection = http.client.HTTPConnection(HOST, explorer.port, timeout=60)
     try:
         connection.request(method, path, headers={"Host": host} if host else {})
         answer = connection.getresponse()
@@ -230,7 +230,7 @@ def test_a_ledger_that_is_not_valid(service: Service, tmp_path: Path) -> None:
     (file, *_) = [f for f in (tmp_path / "ledger").iterdir() if b"value 4" in f.read_bytes()]
     file.write_bytes(file.read_bytes().replace(b"value 4", b"value X", 1))
     with Explorer([tmp_path / "ledger"]) as started:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while started.verification.state in ("waiting", "running"):
             assert time.monotonic() < deadline
             time.sleep(0.01)
