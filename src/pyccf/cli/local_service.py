@@ -46,7 +46,7 @@ SETTLE_TIMEOUT_S = 2.0
 """Patience, before stopping, with entries that are not committed yet."""
 GOVERNANCE_TIMEOUT_S = 30.0
 POLL_S = 0.02
-LOOK_TIMEOUT_S = 1.0
+LOOK_TIMEOUT_S = 5.0
 
 Report = Callable[[str], None]
 
