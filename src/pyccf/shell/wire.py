@@ -18,8 +18,9 @@ from pyccf.shell.http1 import BUSY, Dialogue1
 from pyccf.shell.http2 import Dialogue2
 from pyccf.shell.interface import Interface
 
-OUTPUT_BUFFER_MAX = 1024 * 1024
-"""Bytes waiting for one client to read them before its requests are no longer handled."""
+OUTPUT_BUFFER_MAX = 256 * 1024
+"""Bytes waiting for one client to read them before its requests are no longer handled, and its
+feeds no longer fed: a thousand connections that nobody reads from hold as much as `Room` allows."""
 
 
 class Dialogue(Protocol):
