@@ -312,6 +312,40 @@ def test_the_place_is_counted_in_the_last_fragment(before: bytes, last: bytes, b
     assert body.endswith(b"fragment:\n" + last)
 
 
+HIDDEN = b"GET /hidden HTTP/1.1\r\n\r\n"
+CHUNKED = b"transfer-encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (CHUNKED + b"transfer-encoding: identity\r\n", b"0\r\n\r\n"),
+        (b"transfer-encoding: chunked, chunked\r\n", b"0\r\n\r\n"),
+        (b"transfer-encoding: xchunked\r\n", b"0\r\n\r\n"),
+        (b"transfer-encoding:\x0bchunked\r\n", b"0\r\n\r\n"),
+        (b"transfer-encoding : chunked\r\n", b"0\r\n\r\n"),
+        (b"x: y\r\n transfer-encoding: chunked\r\n", b"0\r\n\r\n"),
+        (b"content-length: 5, 5\r\n", b"aaaaa"),
+        (b"content-length: 0x5\r\n", b"aaaaa"),
+        (b"content-length: 5 5\r\n", b"aaaaa"),
+        (b"content-length: 18446744073709551621\r\n", b"aaaaa"),
+        (CHUNKED, b"0x0\r\n\r\n"),
+        (CHUNKED, b"-1\r\n\r\n"),
+        (CHUNKED, b"0 \r\n\r\n"),
+        (CHUNKED, b"0\n\n"),
+        (CHUNKED, b"1\r\na0\r\n\r\n"),
+        (CHUNKED, b'0;a="\r\n\r\n' + HIDDEN + b'"\r\n\r\n'),
+        (CHUNKED, b"0;\n\r\n\r\n"),
+        (CHUNKED, b"0\r\ncontent-length: 30\r\n\r\n"),
+    ],
+)
+def test_no_two_readers_can_disagree_where_a_request_ends(head: bytes, body: bytes) -> None:
+    """Whoever stands before a node may read these in another way: then nothing is read at all."""
+    failure = refused(b"POST / HTTP/1.1\r\n" + head + b"\r\n" + body + HIDDEN)
+    assert failure.status == 400
+    assert failure.requests == []
+
+
 def test_whichever_byte_is_damaged_all_of_them_are_quoted() -> None:
     good = b"GET /node/state HTTP/1.1\r\n\r\n"
     for at in range(len(good) - 1):
