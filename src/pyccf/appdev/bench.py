@@ -109,6 +109,7 @@ class Bench(Host):
     def begin(self) -> None:
         """A new transaction; what the one before wrote is forgotten."""
         self.tx = self.service.store.tx()
+        self.said = 0
         request = Request("TEST", APP_PREFIX)
         session = Session(1, "test")
         endpoint = Endpoint(verb="TEST", path="", execute=_not_called)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pyccf.apps.js.host.console import LINE_COST, SAID_MAX
 from pyccf.apps.js.registry import BadMetadata, JsApp
 from pyccf.apps.router import AmbiguousPath
 from pyccf.errors import Conflict
@@ -237,6 +238,27 @@ def test_options_that_cannot_be_read_refuse_every_request(bench: JsBench) -> Non
     bench.options(max_heap_bytes=None)
     answer = bench.call("POST", "/count")
     assert (answer.status, answer.json()["error"]["code"]) == (400, "InvalidInput")
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_call_writes_only_so_much_to_the_log(size: int) -> None:
+    bench = JsBench()
+    source = f"export function f() {{ for (;;) console.log('x'.repeat({size})); }}"
+    bench.install({"a.js": source}, {"GET /f": "a.js:f"})
+    bench.options(max_execution_time_ms=1000)
+    for _ in range(2):  # and the next call just as much
+        first = len(bench.services.lines)
+        assert bench.call("GET", "/f").status == 500
+        *lines, last, timed_out = bench.services.lines[first:]
+        assert (
+            SAID_MAX - 201 <= sum(len(text) + LINE_COST for _, _, text in lines) <= SAID_MAX + 200
+        )
+        assert last == (
+            "fail",
+            "app",
+            f"This call wrote {SAID_MAX} characters to the log; it can write no more.",
+        )
+        assert "timed out" in timed_out[2]
 
 
 def test_calls_are_logged_on_demand() -> None:

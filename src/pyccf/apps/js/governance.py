@@ -121,6 +121,7 @@ def run(
     host.operations = operations
     host.machine = machine if machine is not None else (None if log is None else _LogOnly(log))
     host.metrics = True
+    host.said = 0
     interpreter.limit(limits_of(tx) if limits is None else limits)
     try:
         try:

@@ -394,6 +394,7 @@ class Handler:
         host.tx = tx
         host.machine = ctx.services
         host.metrics = True
+        host.said = 0
         host.indexes = self._indexes
         body = ctx.request.body
         try:

@@ -12,11 +12,24 @@ if TYPE_CHECKING:
     from pyccf.apps.js.host.host import Host
 
 
+SAID_MAX = 1024 * 1024
+"""Characters that one call may write to the log: a loop that writes until its time is over would
+fill disks, and take longer to be written than to run."""
+LINE_COST = 200
+"""What a line counts beside its text."""
+
+
 def _logger(level: str) -> Callable[..., None]:
     def log(host: Host, *texts: object) -> None:
-        if host.machine is not None:
-            text = " ".join(map(_shown, texts))
-            host.machine.log(level, host.tag, text, about_request(host.ctx, host.tx))
+        if host.machine is None or host.said >= SAID_MAX:
+            return
+        text = " ".join(map(_shown, texts))[: SAID_MAX - host.said]
+        about = about_request(host.ctx, host.tx)
+        host.machine.log(level, host.tag, text, about)
+        host.said += len(text) + LINE_COST
+        if host.said >= SAID_MAX:
+            told = f"This call wrote {SAID_MAX} characters to the log; it can write no more."
+            host.machine.log("fail", host.tag, told, about)
 
     return log
 

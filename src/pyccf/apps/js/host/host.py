@@ -54,6 +54,7 @@ class Host:
         "machine",
         "metrics",
         "operations",
+        "said",
         "tag",
         "tx",
     )
@@ -73,6 +74,8 @@ class Host:
         """Indexes the endpoint names."""
         self.metrics = True
         """Whether each call is logged (ccf.enableMetricsLogging)."""
+        self.said = 0
+        """How much this call wrote to the log, see `console`."""
 
     def release(self) -> None:
         """Forget the transaction and all that came with it."""
