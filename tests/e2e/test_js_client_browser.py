@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,5 +224,8 @@ def test_a_browser_that_was_not_told_trusts_no_node(sandbox: Sandbox, tmp_path: 
     first, second = (node.url for node in sandbox.info.nodes)
     # Both nodes have keys of their own: that of the other is trusted here.
     with browsing(tmp_path / "profile", first, second) as browser:
-        assert "ERR_CERT_AUTHORITY_INVALID" in browser.page_source
+        deadline = time.monotonic() + SCRIPT_TIMEOUT_S
+        while "ERR_CERT_AUTHORITY_INVALID" not in browser.page_source:
+            assert time.monotonic() < deadline, browser.page_source
+            time.sleep(0.05)
         assert browser.title != "Notes"

@@ -33,12 +33,20 @@ POLL_S = 0.05
 
 
 @pytest.fixture(scope="module", params=["logging", "logging-ts", "logging-py"])
-def sandbox(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Sandbox]:
-    folder = sample(request.param)
-    workspace = tmp_path_factory.mktemp(request.param)
-    with Sandbox(folder, workspace / "sandbox", "--users", "2") as sandbox:
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def unfit(name: str) -> str:
+    """The code of a query that does not fit: of Python's handlers it is not theirs to say so."""
+    return "InvalidQueryParameterValue" if name == "logging-py" else "InvalidInput"
+
+
+@pytest.fixture(scope="module")
+def sandbox(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    workspace = tmp_path_factory.mktemp(name)
+    with Sandbox(sample(name), workspace / "sandbox", "--users", "2") as sandbox:
         yield sandbox
 
 
@@ -144,7 +152,7 @@ def test_private_and_public_records_are_apart(user: Client) -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_records_are_listed_by_id_in_pages(user: Client, scope: str) -> None:
+def test_records_are_listed_by_id_in_pages(user: Client, unfit: str, scope: str) -> None:
     path = f"/app/log/{scope}"
     ids = [30, 2, 100, 1, 20]
     for record_id in ids:
@@ -156,7 +164,7 @@ def test_records_are_listed_by_id_in_pages(user: Client, scope: str) -> None:
     page = user.get(f"{path}/all", params={"limit": "3", "from": "20"}).json()
     assert page == {"records": everything[2:], "next": None}
     for params in ({"limit": "0"}, {"limit": "1001"}, {"from": "-1"}, {"limit": "x"}):
-        refused(user.get(f"{path}/all", params=params), 400, "InvalidInput")
+        refused(user.get(f"{path}/all", params=params), 400, unfit)
 
 
 BAD_QUERIES = ["", "?", "?id", "?id=", "?id=x", "?id=-1", "?id=1.5", f"?id={2**53}", "?ids=1"]
@@ -164,10 +172,10 @@ BAD_QUERIES = ["", "?", "?id", "?id=", "?id=x", "?id=-1", "?id=1.5", f"?id={2**5
 
 @pytest.mark.parametrize("query", BAD_QUERIES)
 @pytest.mark.parametrize("verb", ["GET", "DELETE"])
-def test_bad_queries_are_refused(user: Client, verb: str, query: str) -> None:
+def test_bad_queries_are_refused(user: Client, unfit: str, verb: str, query: str) -> None:
     for scope in SCOPES:
         reply = user.request(verb, f"/app/log/{scope}{query}")
-        refused(reply, 400, "InvalidInput")
+        refused(reply, 400, unfit)
 
 
 BAD_BODIES = {
@@ -296,7 +304,7 @@ def test_whoami(user: Client, nobody: Client, stranger: Client, sandbox: Sandbox
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_records_of_a_scope_are_apart(user: Client, scope: str) -> None:
+def test_records_of_a_scope_are_apart(user: Client, unfit: str, scope: str) -> None:
     path = f"/app/log/{scope}"
     here, there = {"id": "40", "scope": "here"}, {"id": "40", "scope": "th-3_re"}
     txid = user.post(path, params=here, json={"id": 40, "msg": "in"}, wait="commit").check().txid
@@ -315,7 +323,7 @@ def test_records_of_a_scope_are_apart(user: Client, scope: str) -> None:
     for wrong in ("", "A", "a.b", "x" * 33, "%2e"):
         for verb, body in (("GET", None), ("POST", {"id": 1, "msg": "x"})):
             reply = user.request(verb, f"{path}?id=1&scope={wrong}", json=body)
-            refused(reply, 400, "InvalidInput")
+            refused(reply, 400, unfit)
 
 
 def test_what_receipts_prove_is_for_the_caller_to_say(user: Client, sandbox: Sandbox) -> None:
@@ -492,7 +500,7 @@ def test_what_cannot_be_read_of_the_past(user: Client, scope: str) -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_every_write_of_a_record_in_a_range(user: Client, scope: str) -> None:
+def test_every_write_of_a_record_in_a_range(user: Client, unfit: str, scope: str) -> None:
     path = f"/app/log/{scope}/historical/range"
     first = write(user, scope, 21, "one")
     write(user, scope, 22, "of another")
@@ -523,11 +531,14 @@ def test_every_write_of_a_record_in_a_range(user: Client, scope: str) -> None:
     for params in (
         {"id": "21", "from_seqno": "5", "to_seqno": "4"},
         {"id": "21", "to_seqno": "1000000"},
+    ):
+        refused(user.get(path, params=params), 400, "InvalidInput")
+    for params in (
         {"id": "21", "from_seqno": "0"},
         {"id": "21", "from_seqno": "x"},
         {"from_seqno": "1"},
     ):
-        refused(user.get(path, params=params), 400, "InvalidInput")
+        refused(user.get(path, params=params), 400, unfit)
 
 
 def test_every_endpoint_is_described(nobody: Client) -> None:
