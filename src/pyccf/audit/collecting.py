@@ -60,8 +60,9 @@ def _collect(link: Link, folder: Path, *, last: bool) -> list[str]:
     path, name = one.path, one.name
     whole = (name.first, name.last) == (link.first, link.last) and not link.others
     if whole and _is_sound(one):
-        (folder / path.name).write_bytes(path.read_bytes())
-        return [path.name]
+        kept = path.name.removesuffix(chunk.RECOVERY)
+        (folder / kept).write_bytes(path.read_bytes())
+        return [kept]
     made: list[str] = []
     entries = list(_chunks(entries_of(link)))
     first = link.first

@@ -175,6 +175,8 @@ class _Heap:
         """Id of a key of the service whose ledger is looked for."""
         self._reports: list[FileReport] = []
         self._chunks: list[Piece] = []
+        self._unfinished: list[Piece] = []
+        """Those that a recovery wrote and did not give their last names."""
         self._snapshots: list[_SnapshotFile] = []
         self._seen: dict[tuple[bytes, str], str] = {}
         """Files by digest and name: a name says what must be in a file."""
@@ -234,6 +236,7 @@ class _Heap:
         elif one.name.recovery:
             report.verdict = Verdict.UNFINISHED
             report.reason = "a recovery that was not completed wrote it"
+            self._unfinished.append(one)
         elif one.end < one.first:
             report.verdict = Verdict.DAMAGED
             report.reason = one.fault or "it holds no complete entry"
@@ -253,6 +256,24 @@ class _Heap:
             report.torn_bytes = reader.torn
         if one.end >= one.first:
             report.first, report.last = one.first, one.end
+
+    def _complete_recoveries(self) -> None:
+        """Count the last files of a recovery that was complete when its host ended.
+
+        As a node does that starts there (`shell.resuming`): its files get their last names in
+        order, and the first of them begins with an entry that forces a chunk.
+        """
+        for one in sorted(self._unfinished, key=lambda piece: piece.first):
+            before = [
+                piece
+                for piece in self._chunks
+                if piece.path.parent == one.path.parent and piece.first < one.first
+            ]
+            follows = any(piece.name.committed and piece.end == one.first - 1 for piece in before)
+            begun = any(piece.begins_service() for piece in before)
+            if one.end >= one.first and follows and begun and not one.begins_service():
+                one.report.verdict, one.report.reason = Verdict.UNKNOWN, ""
+                self._chunks.append(one)
 
     # --- chains -------------------------------------------------------------------------------
 
@@ -354,6 +375,7 @@ class _Heap:
 
     def report(self) -> HeapReport:
         """Everything, once all files were taken."""
+        self._complete_recoveries()
         chain = self._best([_Chain(Auditor())])
         after = self._after_snapshots(chain)
         last = chain if after is None else after

@@ -15,7 +15,7 @@ import msgspec
 
 from pyccf.errors import InvalidLedger
 from pyccf.ledger import chunk
-from pyccf.ledger.entry import HEADER_SIZE, PREFIX_SIZE, parse_header
+from pyccf.ledger.entry import FORCE_CHUNK_BEFORE, HEADER_SIZE, PREFIX_SIZE, parse_header
 from pyccf.types import SeqNo
 
 ENTRY_BYTES_MAX = 1 << 30
@@ -96,6 +96,10 @@ class Piece:
     @property
     def first(self) -> SeqNo:
         return self.name.first
+
+    def begins_service(self) -> bool:
+        """Whether its first entry, which is there, is that of a recovered service."""
+        return bool(self.entry(self.first)[1] & FORCE_CHUNK_BEFORE)
 
     def entry(self, seqno: SeqNo) -> bytes:
         """One entry, which is there."""

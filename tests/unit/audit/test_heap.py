@@ -300,3 +300,32 @@ def test_nothing_is_written_over(tmp_path: Path, service: Service) -> None:
     with pytest.raises(LocalError, match="is not empty"):
         collect(report, target)
     assert [f.name for f in target.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("renamed", range(4))
+def test_a_recovery_that_was_complete_but_for_names_counts(tmp_path: Path, renamed: int) -> None:
+    """None renamed: nobody knows that it was. Otherwise its host died between two renames."""
+    service = small()
+    end = service.last
+    folder = write(tmp_path / "host", service.entries)
+    service.recover("second")
+    service.sign()
+    grow(service, 6)
+    disk = LedgerDisk(folder, keep=True)
+    disk.begin_recovery(end, "it ends there")
+    disk.append(service.entries[end:])
+    disk.commit(service.last)
+    disk.close()
+    left = [file for file in files(folder) if file.name.endswith(".recovery")]
+    assert len(left) > 3
+    for file in left[:renamed]:
+        file.rename(folder / file.name.removesuffix(".recovery"))
+    report = inspect([folder])
+    assert report.recoverable == (f"4.{service.last}" if renamed else f"2.{end}")
+    found = [verdicts(report)[f"host/{file.name}"] for file in left[renamed:]]
+    assert set(found) == {Verdict.USED if renamed else Verdict.UNFINISHED}
+    collect(report, tmp_path / "new")
+    assert not list((tmp_path / "new").glob("*.recovery"))
+    checked = verify(tmp_path / "new")
+    assert checked.ok
+    assert checked.entries == (service.last if renamed else end)
