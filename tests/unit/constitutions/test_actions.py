@@ -761,7 +761,7 @@ actions.set(
       checkBounds(args.days, 1, 30, "days");
       checkEnum(args.right, ["read", "write"], "right");
       const { scheme, authority, path } = parseUrl(args.to);
-      checkLength([scheme, authority, path].filter(Boolean), 3, 3, "parts of to");
+      checkArrayLength([scheme, authority, path].filter(Boolean), 3, 3, "parts of to");
       checkLength(args.to, null, 20, "to");
     },
     function (args, proposalId) {

@@ -135,6 +135,7 @@ function checkBounds(value, low, high, field) {
   }
 }
 
+// Of anything that has a length; parts written for earlier versions call it.
 function checkLength(value, low, high, field) {
   if (low !== null && value.length < low) {
     throw new Error(`${field} must be an array of minimum ${low} elements`);
@@ -142,6 +143,11 @@ function checkLength(value, low, high, field) {
   if (high !== null && value.length > high) {
     throw new Error(`${field} must be an array of maximum ${high} elements`);
   }
+}
+
+function checkArrayLength(value, low, high, field) {
+  checkType(value, "array", field);
+  checkLength(value, low, high, field);
 }
 
 // Texts of errors are those that members' tools know.
@@ -219,8 +225,7 @@ function checkJwks(value, field) {
     checkType(jwk.kid, "string", `${path}.kid`);
     checkType(jwk.kty, "string", `${path}.kty`);
     if (jwk.x5c) {
-      checkType(jwk.x5c, "array", `${path}.x5c`);
-      checkLength(jwk.x5c, 1, null, `${path}.x5c`);
+      checkArrayLength(jwk.x5c, 1, null, `${path}.x5c`);
       jwk.x5c.forEach((der, index) => {
         const item = `${path}.x5c[${index}]`;
         checkType(der, "string", item);
