@@ -1,4 +1,4 @@
-"""Endpoints every frontend has: commit, tx, receipt and api (spec: http-api.md §8)."""
+"""Endpoints every frontend has: commit, tx, receipts and api (spec: http-api.md §8)."""
 
 from __future__ import annotations
 
@@ -99,6 +99,24 @@ def get_receipt(facts: CommonFacts) -> Callable[[Context, Json], Json]:
     return handler
 
 
+def get_cose_receipt(facts: CommonFacts) -> Callable[[Context], None]:
+    """The same proof as COSE Sign1, which the service and not one of its nodes signs."""
+
+    def handler(ctx: Context) -> None:
+        txid = query_parameters(ctx.request.query).get("transaction_id")
+        facts.bring_back(ctx, txid)
+        assert ctx.historical is not None
+        made = ctx.historical.cose_receipt
+        if made is None:
+            raise RpcError(
+                404, "ResourceNotFound", f"No COSE receipt available for transaction {txid}."
+            )
+        ctx.body = made
+        ctx.headers["content-type"] = "application/cose"
+
+    return handler
+
+
 _TXID_PARAMETER: Json = {
     "in": "query",
     "name": "transaction_id",
@@ -108,7 +126,7 @@ _TXID_PARAMETER: Json = {
 
 
 def endpoints(facts: CommonFacts, document: Callable[[Context], Json]) -> list[Endpoint]:
-    """The four endpoints; `document` makes the frontend's OpenAPI document."""
+    """These endpoints; `document` makes the frontend's OpenAPI document."""
 
     def reading(
         path: str, handler: Callable[[Context, Json], Json], mode: Mode, operation: dict[str, Json]
@@ -169,6 +187,15 @@ def endpoints(facts: CommonFacts, document: Callable[[Context], Json]) -> list[E
                 "parameters": [_TXID_PARAMETER],
                 "response": "json",
             },
+        ),
+        Endpoint(
+            verb="GET",
+            path="/receipt/cose",
+            execute=get_cose_receipt(facts),
+            mode=Mode.READONLY,
+            forwarding=Forwarding.SOMETIMES,
+            redirection=Redirection.NONE,
+            hidden=True,
         ),
         Endpoint(
             verb="GET",

@@ -11,7 +11,8 @@ from pyccf.api import common
 from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.errors import LocalError
 from pyccf.http.message import Request
-from pyccf.ledger.receipt import verify_json_receipt
+from pyccf.ledger.certchain import key_of
+from pyccf.ledger.receipt import verify_cose_receipt, verify_json_receipt
 from pyccf.node.later import WAIT_FOR_MAX
 from pyccf.node.node import Limits
 from pyccf.service import tables
@@ -194,6 +195,29 @@ def test_a_receipt_proves_the_claims() -> None:
     signature = s.call("GET", "/app/receipt?transaction_id=2.4").json
     assert signature["proof"] == []
     verify_json_receipt(signature, s.parts.service.cert_pem)
+
+
+def test_a_receipt_in_cose_proves_the_claims() -> None:
+    s = service()
+    txid = s.call("POST", "/app/claim", {"id": 1, "msg": "hello"}).txid
+    path = f"/app/receipt/cose?transaction_id={txid}"
+    assert s.call("GET", path).json["error"]["code"] == "TransactionPendingOrUnknown"
+    s.tick()
+    reply = s.call("GET", path)
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/cose")
+    key = key_of(s.parts.service.cert_pem)
+    proven = verify_cose_receipt(reply.body, key, claims=sha256(b"hello").digest())
+    assert str(proven.txid) == txid
+
+
+def test_a_signature_has_no_receipt_in_cose() -> None:
+    s = service()
+    s.call("POST", "/app/claim", {"id": 1, "msg": "hello"})
+    s.tick()
+    reply = s.call("GET", "/app/receipt/cose?transaction_id=2.4")
+    assert (reply.status, reply.json["error"]["code"]) == (404, "ResourceNotFound")
+    reply = s.call("GET", "/app/receipt/cose")
+    assert (reply.status, reply.json["error"]["code"]) == (400, "InvalidQueryParameterValue")
 
 
 def test_damaged_history_is_never_served() -> None:
