@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from functools import cache
 
+import pytest
+
 from pyccf.apps.python import App, AppContext, Reply
 from pyccf.codec import cose
 from pyccf.codec.text import b64, unb64
@@ -16,6 +18,7 @@ from pyccf.ledger.entry import parse
 from pyccf.ledger.signature import is_signature
 from pyccf.types import TxID
 from support.recovering import Recovered
+from support.transcripts import make_service
 from unit.node.test_recover import PRIVATE, former, opened, put
 
 
@@ -113,3 +116,13 @@ def test_before_a_recovery_is_complete_the_past_is_out_of_reach() -> None:
     reply = service.call("GET", "/node/receipt?transaction_id=2.3")
     assert (reply.status, reply.json["error"]["code"]) == (404, "TransactionInvalid")
     assert "cannot be retrieved until recovery is complete" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/gov/receipt/cose", "/node/receipt/cose"])
+def test_receipts_in_cose_are_given_before_the_service_is_open(path: str) -> None:
+    service = make_service()
+    service.tick()
+    reply = service.call("GET", f"{path}?transaction_id=2.1")
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/cose")
+    key = key_of(service.parts.service.cert_pem)
+    assert receipt.verify_cose_receipt(reply.body, key).txid == TxID(2, 1)

@@ -217,7 +217,7 @@ def test_a_signature_has_no_receipt_in_cose() -> None:
     reply = s.call("GET", "/app/receipt/cose?transaction_id=2.4")
     assert (reply.status, reply.json["error"]["code"]) == (404, "ResourceNotFound")
     reply = s.call("GET", "/app/receipt/cose")
-    assert (reply.status, reply.json["error"]["code"]) == (400, "InvalidQueryParameterValue")
+    assert (reply.status, reply.json["error"]["code"]) == (404, "TransactionInvalid")
 
 
 def test_damaged_history_is_never_served() -> None:
