@@ -97,7 +97,8 @@ def test_where_the_primary_is_cannot_always_be_known() -> None:
     backup.node.interfaces["other"] = backup.node.interfaces[INTERFACE]
     assert on_backup(backup, "HEAD", "/node/primary", "other").status == 500
     # Nobody has led for so long that it stands for election itself.
-    backup.tick(60_000)
+    for _ in range(60):
+        backup.tick(1_000)
     assert backup.node.consensus.primary is None
     assert on_backup(backup, "HEAD", "/node/primary").status == 500
     assert refusal(backup.get("/node/network/nodes/primary")) == (
