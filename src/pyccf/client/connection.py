@@ -17,10 +17,11 @@ asks the service to answer only once the transaction is committed, or with its r
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import httpx2
 import msgspec
@@ -111,12 +112,29 @@ class Reply(msgspec.Struct, frozen=True):
         """The body of a successful reply as a `kind`. Raises ServiceError, UnexpectedAnswer."""
         self.check()
         try:
-            return msgspec.json.decode(self.body, type=kind)
+            return decoder(kind).decode(self.body)
         except msgspec.DecodeError as error:
             raise UnexpectedAnswer(
                 f"The answer is not a {getattr(kind, '__name__', kind)}: {error}",
                 hint="Is this the address of a CCF node?",
             ) from error
+
+
+_learning = threading.Lock()
+_decoders: dict[object, object] = {}
+
+
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """What reads JSON as a `kind`.
+
+    msgspec learns a type when it first meets it; a second thread that meets it meanwhile would read
+    what is half made, and end the process.
+    """
+    with _learning:
+        found = _decoders.get(kind)
+        if found is None:
+            found = _decoders[kind] = msgspec.json.Decoder(kind)
+    return cast("msgspec.json.Decoder[T]", found)
 
 
 class Connection(Hands):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -329,3 +331,33 @@ def test_headers_are_ascii(
         client.get("/app/x", headers=headers)
     assert "secret" not in caught.value.explain()
     assert service.requests == []
+
+
+MEETING = """
+import sys, threading, msgspec
+from pyccf.client.connection import decoder
+
+sys.setswitchinterval(1e-6)
+fields = [(f"f{i}", int | str | None, None) for i in range(30)]
+for number in range(100):
+    kind = msgspec.defstruct("Inner", fields)
+    for _ in range(12):
+        kind = msgspec.defstruct("Outer", [*fields, ("inner", kind | None, None)])
+    together = threading.Barrier(6)
+
+    def meet(kind=kind):
+        together.wait()
+        decoder(kind).decode(b'{"inner":{"inner":{"f1":1}}}')
+
+    threads = [threading.Thread(target=meet) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_that_meet_a_type_at_once() -> None:
+    """In a process of its own, which it would end."""
+    done = subprocess.run([sys.executable, "-c", MEETING], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
