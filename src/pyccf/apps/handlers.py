@@ -19,8 +19,8 @@ from pyccf.http.message import FINAL_STATUSES, Request, query_parameters
 
 Handler = Callable[..., object]
 
-_OURS = __file__.rpartition("handlers")[0]
-"""What the names of this room's files begin with."""
+_OURS = __file__.rpartition("apps")[0]
+"""What the names of this package's files begin with."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _MISSING = re.compile(r"Object missing required field `([^`]+)`").fullmatch
 _PLACE = re.compile(r"(.+) - at `\$\.(.+)`").fullmatch
@@ -38,17 +38,17 @@ class Reply(msgspec.Struct):
 class HandlerFailed(Exception):
     """What an application's code did wrong, in words for the node's log."""
 
+    def __init__(self, words: str, kind: str = "") -> None:
+        super().__init__(words)
+        self.kind = kind
+        """The class of what was thrown, "" if nothing was."""
+
 
 class TookTooLong(BaseException):
     """Raised in an application's code that does not come to an end, by who looks at the clock.
 
     No Exception, so that code which goes on after all errors does not go on after this.
     """
-
-
-def door(code: Callable[..., None], /, *args: object) -> None:
-    """Call application code whose errors the caller deals with, TookTooLong among them."""
-    code(*args)
 
 
 def run(code: Callable[..., object], /, *args: object, **named: object) -> object:
@@ -64,7 +64,7 @@ def run(code: Callable[..., object], /, *args: object, **named: object) -> objec
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or _is_ours(error):
             raise
-        raise HandlerFailed(_told(error)) from None
+        raise HandlerFailed(_told(error), type(error).__name__) from None
 
 
 def _is_ours(error: BaseException) -> bool:
@@ -83,7 +83,9 @@ def _told(error: BaseException) -> str:
     """Kind, words and place of an error, whose words may throw as well."""
     try:
         words = str(error)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         words = "(an error that cannot be put into words)"
     place = ""
     trace = error.__traceback__
@@ -157,23 +159,36 @@ def executor(
             accept = request.headers.get("accept")
             if accept is not None:
                 check_accept(accept)
-        arguments: dict[str, object] = {}
-        try:
-            if plan.consumes is not None:
-                _check_type(request, plan.consumes)
-            if plan.body is not None:
-                arguments["body"] = plan.body.decode(_signed(ctx) or b"{}")
-            elif plan.raw_body:
-                arguments["body"] = request.body
-            if plan.query is not None:
-                arguments["query"] = _typed_query(request, plan.query)
-            if plan.path is not None:
-                arguments["path"] = msgspec.convert(ctx.params, plan.path, strict=False)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-            raise RpcError(400, "InvalidInput", str(e)) from None
-        answer(ctx, run(handler, wrap(ctx), **arguments), plan.produces)
+        if plan.consumes is not None:
+            _check_type(request, plan.consumes)
+        given: dict[str, object] = {}
+        if plan.body is not None or plan.query is not None or plan.path is not None:
+            run(fill, given, plan, ctx)
+        elif plan.raw_body:
+            given["body"] = request.body
+        answer(ctx, run(handler, wrap(ctx), **given), plan.produces)
 
     return execute
+
+
+def fill(given: dict[str, object], plan: Plan, ctx: Context) -> None:
+    """Put what the request holds for a handler's parameters into `given`.
+
+    An application's code, too: its types may have patterns, and code of their own. Raises RpcError
+    400 for what does not fit.
+    """
+    request = ctx.request
+    try:
+        if plan.body is not None:
+            given["body"] = plan.body.decode(_signed(ctx) or b"{}")
+        elif plan.raw_body:
+            given["body"] = request.body
+        if plan.query is not None:
+            given["query"] = _typed_query(request, plan.query)
+        if plan.path is not None:
+            given["path"] = msgspec.convert(ctx.params, plan.path, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise RpcError(400, "InvalidInput", str(e)) from None
 
 
 def _typed_query(request: Request, wanted: Any) -> object:

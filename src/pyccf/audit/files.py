@@ -12,6 +12,7 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -93,6 +94,17 @@ def find_chunks(
 
 def _order(one: ChunkFile) -> tuple[SeqNo, bool, str]:
     return one.name.first, not one.name.committed, one.path.name
+
+
+def last_of(one: ChunkFile) -> SeqNo | None:
+    """The last entry of a chunk, by its name or by its content; None if it has none to be read."""
+    if one.name.last is not None:
+        return one.name.last
+    count = 0
+    with suppress(InvalidLedger, LocalError), ChunkReader(one) as reader:
+        for _ in reader.entries():
+            count += 1
+    return one.name.first + count - 1 if count else None
 
 
 class ChunkReader:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from pyccf.audit.auditor import PREVIOUS_IDENTITY, SERVICE_INFO, Auditor, Identity
-from pyccf.audit.files import ChunkFile, StrPath
+from pyccf.audit.files import ChunkFile, StrPath, last_of
 from pyccf.codec.text import load_json
 from pyccf.errors import InvalidLedger, InvalidReceipt, LocalError
 from pyccf.kv.changes import UNIT
@@ -117,13 +117,15 @@ class SnapshotAudit:
 
 
 def _goes_on_at(chunks: Sequence[ChunkFile]) -> SeqNo:
-    """The first entry after everything that is missing, as far as names of files tell."""
+    """The first entry after everything that is missing, as far as the files tell before they are
+    looked into; what an open one holds that others follow is counted."""
     first: SeqNo = 1
-    covered: SeqNo | None = 0
+    covered: SeqNo = 0
     for one in chunks:
-        if covered is not None and one.name.first > covered + 1:
+        if one.name.first > covered + 1:
             first = one.name.first
-        covered = one.name.last
+        if one is not chunks[-1]:
+            covered = max(covered, last_of(one) or 0)
     return first
 
 

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import msgspec
 
 from pyccf.audit.auditor import Auditor, Identity
-from pyccf.audit.files import ChunkFile, ChunkReader, StrPath, find_chunks
+from pyccf.audit.files import ChunkFile, ChunkReader, StrPath, find_chunks, last_of
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import FORCE_CHUNK_AFTER, FORCE_CHUNK_BEFORE, ParsedEntry, parse
@@ -111,7 +111,7 @@ def verify(
         raise LocalError("There are no ledger files in the directory.")
     auditor = Auditor(secrets) if beginning is None else beginning
     begin = auditor.entries
-    chunks = [one for one in found.chunks if one.name.last is None or one.name.last > begin]
+    chunks = [one for one in found.chunks if _goes_beyond(one, begin)]
     run = _Run(chunks, progress, until, auditor, observer)
     worst: VerifyError | None = None
     try:
@@ -287,6 +287,12 @@ class _Run:
                 if signature is not None:
                     return self.auditor.earlier_fault(signature) or fault
         return fault
+
+
+def _goes_beyond(one: ChunkFile, begin: SeqNo) -> bool:
+    """Whether a chunk holds entries after `begin`, or nobody knows."""
+    last = last_of(one) if begin else None
+    return last is None or last > begin
 
 
 def _next_signature(reader: ChunkReader, after: SeqNo) -> ParsedEntry | None:

@@ -3,7 +3,8 @@
 Whoever lets a node in writes its evidence into the ledger, beside the key that it must be bound to,
 and what members trust is there, too. The clock that judged it is not: dates are judged by the last
 signature that tells one. What this build does not verify, or what no evidence stands for, is told
-as not judged: SGX, and the virtual platform of versions that recorded none for it.
+as not judged: SGX, the virtual platform of versions that recorded none for it, and SEV-SNP where
+members set no minimum TCB version (all else of it is).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 
 from pyccf.api.trust import TableTrust
 from pyccf.attest import policy
-from pyccf.attest.evidence import Format, QuoteInfo
+from pyccf.attest.evidence import Format, QuoteInfo, check_binding
 from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidEvidence
 from pyccf.kv.tx import Tx
@@ -32,7 +33,7 @@ def check(tx: Tx, node: str, row: Mapping[str, Json], now: UnixSeconds) -> None:
     evidence = QuoteInfo.from_json(row.get("quote_info"))
     if evidence.format is Format.SGX:
         raise Unjudged("evidence of SGX is not verified any more")
-    if not evidence.quote:
+    if evidence.format is Format.VIRTUAL and not evidence.quote:
         raise Unjudged("the version that let it in recorded no evidence")
     key = _key(row)
     if key.id != node:
@@ -41,6 +42,9 @@ def check(tx: Tx, node: str, row: Mapping[str, Json], now: UnixSeconds) -> None:
         policy.judge(evidence, TableTrust(tx), key.der, now)
     except InvalidEvidence as e:
         if e.message == policy.TCB_REFUSED and not tx.map(tables.SNP_TCB_VERSIONS).size():
+            claims, _ = policy.verify(evidence, now)
+            if not check_binding(claims, key.der):
+                raise InvalidEvidence(policy.OTHER_KEY) from None
             raise Unjudged("members of its time set no minimum TCB version") from None
         detail = f" ({e.hint})" if e.hint else ""
         raise InvalidEvidence(e.message + detail) from None

@@ -105,7 +105,8 @@ class ScriptRunner(Protocol):
     ) -> bool:
         """Whether the ballot's `vote` returned something true; `name` is shown in its traces.
 
-        It is one `among` so many that have one time limit together, each an equal share.
+        It is one `among` so many that have one time limit together, each an equal share but not
+        less than some least one.
         """
         ...
 

@@ -12,17 +12,20 @@ what catches everything and begins anew may take some more blows.
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType
 from typing import Final
 
-from pyccf.apps.handlers import TookTooLong, door, run
+from pyccf.apps.handlers import TookTooLong, fill, run
 
 TICK_S: Final = 0.25
 AGAIN_S: Final = 0.01
 """How soon a call that is over its time is looked at again."""
 
-_DOORS: Final = (run.__code__, door.__code__)
-"""Functions that call an application's code."""
+_DOOR: Final = run.__code__
+"""The function that calls an application's code."""
+_NOTHING_HALF_DONE: Final = (fill.__code__,)
+"""Functions of this package that may be left anywhere: what they make is not used then."""
 _ALONG: Final = frozenset(
     {
         "pyccf.apps.handlers",
@@ -40,11 +43,12 @@ class Overtime:
 
     def __init__(self, limit_ms: int) -> None:
         self._limit_ms = limit_ms
-        self._ticks_max = limit_ms / 1000 / TICK_S
         self._call: FrameType | None = None
         """The call that was seen last."""
-        self._ticks = 0
-        """How often it was seen."""
+        self._since_s = 0.0
+        """When it was seen first."""
+        self._over = False
+        """It is over its time."""
 
     def start(self) -> None:
         """Begin to look."""
@@ -62,15 +66,15 @@ class Overtime:
 
     def _look(self, number: int, frame: FrameType | None) -> None:
         call, ours = _running(frame)
+        now_s = time.monotonic()
         if call is not self._call:
-            if self._ticks > self._ticks_max:
+            if self._over:
                 self._every(TICK_S)
-            self._call, self._ticks = call, 0
-        if call is None:
-            return
-        self._ticks += 1
-        if self._ticks > self._ticks_max:
-            self._every(AGAIN_S)
+            self._call, self._since_s, self._over = call, now_s, False
+        if call is not None and now_s - self._since_s >= self._limit_ms / 1000:
+            if not self._over:
+                self._over = True
+                self._every(AGAIN_S)
             if not ours:
                 raise TookTooLong(f"It took longer than {self._limit_ms} ms")
 
@@ -81,11 +85,12 @@ def _running(frame: FrameType | None) -> tuple[FrameType | None, bool]:
     while frame is not None:
         if nearest is None and _module(frame).startswith("pyccf."):
             nearest = frame
-        if frame.f_code in _DOORS:
+        if frame.f_code is _DOOR:
             call = child
         child, frame = frame, frame.f_back
-    ours = nearest is not None and (nearest is innermost or _module(nearest) not in _ALONG)
-    return call, ours
+    if nearest is None or nearest.f_code in _NOTHING_HALF_DONE:
+        return call, False
+    return call, nearest is innermost or _module(nearest) not in _ALONG
 
 
 def _module(frame: FrameType) -> str:

@@ -284,3 +284,38 @@ def test_messages_signed_for_a_purpose(fields: dict[str, str | int], reason: str
     refused(reply, 401, "InvalidAuthenticationInfo")
     (detail,) = reply.json["error"]["details"]
     assert (detail["auth_policy"], detail["message"]) == ("typed_user_cose_sign1", reason)
+
+
+class Fussy(msgspec.Struct):
+    """A type with code of its own."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        assert self.n > 0
+        if self.n > 9:
+            raise SystemExit(3)
+        if self.n > 8:
+            raise ValueError("too many")
+
+
+@pytest.mark.parametrize("given", ["body", "query"])
+def test_types_with_code_of_their_own_fail_alone(given: str) -> None:
+    app = App()
+
+    @app.post("/body")
+    def take_body(ctx: AppContext, body: Fussy) -> int:
+        return body.n
+
+    @app.post("/query")
+    def take_query(ctx: AppContext, query: Fussy) -> int:
+        return query.n
+
+    service = serve(app)
+
+    def ask(n: int) -> int:
+        if given == "query":
+            return service.call("POST", f"/app/query?n={n}").status
+        return service.call("POST", "/app/body", b'{"n":%d}' % n).status
+
+    assert [ask(n) for n in (1, -1, 9, 10, 2)] == [200, 500, 400, 500, 200]

@@ -241,10 +241,14 @@ def test_options_that_cannot_be_read_refuse_every_request(bench: JsBench) -> Non
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
-def test_a_call_writes_only_so_much_to_the_log(size: int) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_call_writes_only_so_much_to_the_log(size: int, shared: bool) -> None:
     bench = JsBench()
     source = f"export function f() {{ for (;;) console.log('x'.repeat({size})); }}"
-    bench.install({"a.js": source}, {"GET /f": "a.js:f"})
+    row: dict[str, Json] = {"js_module": "a.js", "js_function": "f"}
+    if shared:
+        row["interpreter_reuse"] = {"key": "k"}
+    bench.install({"a.js": source}, {"GET /f": row})
     bench.options(max_execution_time_ms=1000)
     for _ in range(2):  # and the next call just as much
         first = len(bench.services.lines)

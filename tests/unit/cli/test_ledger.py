@@ -193,8 +193,12 @@ def test_a_ledger_may_begin_after_a_snapshot(run: Run, tmp_path: Path) -> None:
     at = int(taken[0][0].split("_")[1])
     disk = LedgerDisk(tmp_path / "ledger")
     disk.initialise(at)
-    entries = [parse(data) for data in service.ledger[at:]]
-    disk.append([Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf) for e in entries])
+
+    def plain(data: bytes) -> Entry:
+        e = parse(data)
+        return Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf)
+
+    disk.append([plain(data) for data in service.ledger[at:]])
     disk.close()
     folder = tmp_path / "snapshots"
     folder.mkdir()
@@ -215,6 +219,15 @@ def test_a_ledger_may_begin_after_a_snapshot(run: Run, tmp_path: Path) -> None:
     assert "What is there of the time before was not looked at. Copy its files, from" in gap.out
     assert run("ledger", "verify", tmp_path / "ledger").code == 1
     (tmp_path / "ledger" / "ledger_1-2.committed").unlink()
+    # What an earlier node left open there, too.
+    before = LedgerDisk(tmp_path / "before")
+    before.append([plain(data) for data in service.ledger[:3]])
+    before.close()
+    (left,) = (f for f in (tmp_path / "before").iterdir() if f.name == "ledger_1")
+    left.rename(tmp_path / "ledger" / "ledger_1")
+    open_before = run("ledger", "verify", tmp_path / "ledger", "--snapshots", folder)
+    assert open_before.code == 0, open_before.err
+    (tmp_path / "ledger" / "ledger_1").unlink()
     (chunk,) = (f for f in (tmp_path / "ledger").iterdir() if f"_{at + 1}" in f.name)
     bad = bytearray(chunk.read_bytes())
     bad[100] ^= 1
@@ -222,6 +235,30 @@ def test_a_ledger_may_begin_after_a_snapshot(run: Run, tmp_path: Path) -> None:
     damaged = run("ledger", "verify", tmp_path / "ledger", "--snapshots", folder)
     assert damaged.code == 1
     assert f"Entry {at + 1} in {chunk.name} is bad" in damaged.err
+
+
+def test_nothing_is_passed_over_where_nothing_is_missing(run: Run, tmp_path: Path) -> None:
+    """A file that says that it holds less than those before it, as a host might put there."""
+    service = make_service()
+    for number in range(5):
+        record(service, number)
+    name, data = take(service)
+    at = int(name.split("_")[1])
+    disk = LedgerDisk(tmp_path / "ledger")
+    for raw in service.ledger:
+        e = parse(raw)
+        disk.append([Entry(e.view, e.seqno, e.data, is_signature(e), e.leaf)])
+    disk.close()
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    (folder / name).write_bytes(data)
+    whole = run("ledger", "verify", tmp_path / "ledger", "--snapshots", folder)
+    assert whole.code == 0, whole.err
+    assert "governance was not judged" not in whole.out
+    (tmp_path / "ledger" / f"ledger_2-{at - 1}.committed").write_bytes(b"")
+    ran = run("ledger", "verify", tmp_path / "ledger", "--snapshots", folder)
+    assert "governance was not judged" not in ran.out
+    assert ran.code == 1
 
 
 def test_snapshots_are_judged(run: Run, ledger: Path, tmp_path: Path) -> None:

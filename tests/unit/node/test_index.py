@@ -29,6 +29,13 @@ class Entry(msgspec.Struct):
     msg: str
 
 
+class Speechless(Exception):
+    """An error that cannot be put into words."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
 class Last(VisitEachEntryInMap):
     """The last committed value of each key."""
 
@@ -43,6 +50,10 @@ class Last(VisitEachEntryInMap):
             raise RuntimeError("cannot take this")
         if value == b'"endless"':
             raise TookTooLong("longer than it may")
+        if value == b'"exit"':
+            raise SystemExit(3)
+        if value == b'"speechless"':
+            raise Speechless
         self.values[key] = value
 
 
@@ -163,18 +174,22 @@ def test_an_index_that_fails_is_set_aside_and_the_others_go_on() -> None:
     (described, _) = [d for d in s.node.indexes.describe() if isinstance(d, dict)]
     assert described["failed"] == "RuntimeError"
     assert described["next_requested_seqno"] == bad
-    assert [log.text for log in s.logs if log.tag == "index"] == [
-        "Index Last public:records is set aside: RuntimeError: cannot take this"
-    ]
+    (told,) = [log.text for log in s.logs if log.tag == "index"]
+    words = "Index Last public:records is set aside: RuntimeError: cannot take this ("
+    assert told.startswith(words + __file__)
 
 
-def test_an_index_that_was_ended_is_set_aside() -> None:
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [("endless", "TookTooLong"), ("exit", "SystemExit"), ("speechless", "Speechless")],
+)
+def test_an_index_that_ends_badly_is_set_aside(what: str, kind: str) -> None:
     s = service()
-    write(s, 1, "endless")
+    write(s, 1, what)
     s.tick()
     index(s)
     (described, _) = [d for d in s.node.indexes.describe() if isinstance(d, dict)]
-    assert described["failed"] == "TookTooLong"
+    assert described["failed"] == kind
     assert len(s.call("GET", "/app/writes/1").json) == 1
 
 

@@ -34,8 +34,8 @@ def test_every_matcher_is_on_the_page() -> None:
 
 
 def test_options_on_the_page_are_known(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("test", "replay", "deploy"):
-        assert main(["app", command, "--help"]) == 0
+    for command in (["app", "test"], ["app", "replay"], ["app", "deploy"], ["sandbox"], ["node"]):
+        assert main([*command, "--help"]) == 0
     known = capsys.readouterr().out
     for option in set(re.findall(r"--[a-z][a-z-]+", PAGE)) - {"--no-source-maps"}:
         assert option in known, option

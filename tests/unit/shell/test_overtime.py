@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any, cast
 
+import msgspec
 import pytest
 
-from pyccf.apps.handlers import HandlerFailed, TookTooLong, door, run
+from pyccf.apps.context import Context, Services
+from pyccf.apps.handlers import HandlerFailed, Plan, executor, run
+from pyccf.apps.router import Endpoint
+from pyccf.http.message import Request
+from pyccf.http.session import Session
+from pyccf.kv.store import Store
 from pyccf.shell.overtime import TICK_S, Overtime
 
 LIMIT_MS = 300
@@ -40,9 +47,27 @@ def of_ours(text: str) -> Callable[..., Any]:
 
 def test_what_does_not_end_is_ended() -> None:
     began = time.monotonic()
-    with pytest.raises(HandlerFailed, match=r"TookTooLong: It took longer than 300 ms .*overtime"):
+    words = rf"TookTooLong: It took longer than 300 ms \({re.escape(__file__)}:\d+\)"
+    with pytest.raises(HandlerFailed, match=words):
         run(endless)
     assert time.monotonic() - began >= LIMIT_MS / 1000
+
+
+@pytest.mark.parametrize("limit_ms", [20, 100, 260])
+def test_short_calls_are_left_alone_however_short_the_limit(
+    overtime: Overtime, limit_ms: int
+) -> None:
+    overtime.stop()
+    made = Overtime(limit_ms)
+    made.start()
+    try:
+        end = time.monotonic() + 4 * TICK_S
+        while time.monotonic() < end:
+            assert run(time.sleep, 0.002) is None
+        with pytest.raises(HandlerFailed, match=f"longer than {limit_ms} ms"):
+            run(endless)
+    finally:
+        made.stop()
 
 
 def test_each_call_has_the_whole_time() -> None:
@@ -114,6 +139,33 @@ def test_what_is_not_an_applications_is_left_alone() -> None:
         pass
 
 
-def test_who_calls_by_the_door_gets_it_as_it_is() -> None:
-    with pytest.raises(TookTooLong):
-        door(endless)
+class Unspeakable(Exception):
+    """An error that is never done with its words."""
+
+    def __str__(self) -> str:
+        endless()
+        return ""
+
+
+def test_words_of_an_error_that_do_not_end_are_ended() -> None:
+    def handler() -> None:
+        raise Unspeakable
+
+    with pytest.raises(HandlerFailed, match=r"Unspeakable: \(an error that cannot"):
+        run(handler)
+
+
+class Never(msgspec.Struct):
+    """A body whose judgement never ends."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^(a+)+$")]
+
+
+def test_types_of_an_application_that_do_not_end_are_ended() -> None:
+    plan = Plan(msgspec.json.Decoder(Never), False, None, None, False, None, None)
+    request = Request("POST", "/app/x", {}, b'{"name":"%b!"}' % (b"a" * 60))
+    tx = Store(2).tx()
+    endpoint = Endpoint(verb="POST", path="/x", execute=lambda _: None)
+    ctx = Context(request, Session(1, "test"), tx, cast("Services", None), endpoint)
+    with pytest.raises(HandlerFailed, match="TookTooLong"):
+        executor(endless, plan, lambda _: None)(ctx)

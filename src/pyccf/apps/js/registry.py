@@ -424,6 +424,7 @@ class Handler:
         if interpreter.limits is not options.limits:
             interpreter.limit(options.limits)
         host = interpreter.host
+        host.said = 0
         host.ctx = ctx
         host.tx = tx
         host.machine = ctx.services

@@ -130,9 +130,9 @@ class Raft(Progress):
     # --- time -----------------------------------------------------------------------------------
 
     def tick(self, elapsed: Millis) -> None:
-        """Time passed; of a tick that comes late, a part counts (`RaftSettings.election_ticks`)."""
+        """Time passed; of a long while a part counts (`RaftSettings.election_ticks`)."""
         settings = self.settings
-        elapsed = min(elapsed, settings.election_timeout // settings.election_ticks)
+        elapsed = min(elapsed, max(1, settings.election_timeout // settings.election_ticks))
         self.elapsed += elapsed
         if self.leadership is Leadership.LEADER:
             self._lead(elapsed)

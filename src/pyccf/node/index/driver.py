@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pyccf.apps.handlers import TookTooLong, door
+from pyccf.apps.handlers import HandlerFailed, run
 from pyccf.apps.index import Storage, Strategy
 from pyccf.errors import InvalidLedger, LocalError, PyccfError
 from pyccf.node.historical import Historical, State
@@ -101,8 +101,8 @@ class Indexer:
             if name in self._failed:
                 continue
             try:
-                strategy.tick()
-                following = strategy.next_requested()
+                run(strategy.tick)
+                following = _asked(strategy)
             except Exception as e:
                 self._set_aside(name, e)
                 continue
@@ -140,19 +140,29 @@ class Indexer:
                 continue
             try:
                 for state in states:
-                    if strategy.next_requested() == state.txid.seqno:
-                        door(strategy.handle, state)
-            except (Exception, TookTooLong) as e:
+                    if _asked(strategy) == state.txid.seqno:
+                        run(strategy.handle, state)
+            except Exception as e:
                 self._set_aside(name, e)
         self._historical.drop(_HANDLE)
         self._batch.ends(taken=True)
 
-    def _set_aside(self, name: str, error: BaseException) -> None:
+    def _set_aside(self, name: str, error: Exception) -> None:
         """An index failed: it is asked for nothing more, and the node goes on."""
-        self._failed[name] = type(error).__name__
-        self._tell(f"Index {name} is set aside: {type(error).__name__}: {error}")
+        kind = error.kind if isinstance(error, HandlerFailed) else type(error).__name__
+        words = str(error) if isinstance(error, HandlerFailed) else f"{kind}: {error}"
+        self._failed[name] = kind
+        self._tell(f"Index {name} is set aside: {words}")
 
     def _tell(self, text: str) -> None:
         if text != self._told:
             self._told = text
             self._log("fail", "index", text)
+
+
+def _asked(strategy: Strategy) -> SeqNo | None:
+    """Which transaction an index wants next. Raises HandlerFailed for what names none."""
+    following = run(strategy.next_requested)
+    if following is not None and not isinstance(following, int):
+        raise HandlerFailed(f"next_requested gave a {type(following).__name__}", "HandlerFailed")
+    return following
