@@ -184,14 +184,14 @@ def fill(given: dict[str, object], plan: Plan, ctx: Context) -> None:
         elif plan.raw_body:
             given["body"] = request.body
         if plan.query is not None:
-            given["query"] = _typed_query(request, plan.query)
+            given["query"] = typed_query(request, plan.query)
         if plan.path is not None:
             given["path"] = msgspec.convert(ctx.params, plan.path, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise RpcError(400, "InvalidInput", str(e)) from None
 
 
-def _typed_query(request: Request, wanted: Any) -> object:
+def typed_query(request: Request, wanted: Any) -> object:
     """The query as the type a handler wants. Raises RpcError 400, naming the parameter."""
     given = query_parameters(request.query)
     try:

@@ -2,8 +2,9 @@
 
 A timer of the process looks now and then at what is running. Where that is the same call of an
 application's code for longer than it may take, `TookTooLong` is raised in it, and again a little
-later as long as it goes on. It is raised in the application's own code and in what that calls,
-never while a function of this package runs: what that leaves behind is whole. Requests pay nothing.
+later as long as it goes on. It is raised in the application's own code and in what that calls, and
+where values are made for it, by patterns and code of its types; never while another function of
+this package runs: what that leaves behind is whole. Requests pay nothing.
 
 Code that Python does not come out of (`sum` over a huge range, extensions in C) ends when it does;
 what catches everything and begins anew may take some more blows.
@@ -16,7 +17,7 @@ import time
 from types import FrameType
 from typing import Final
 
-from pyccf.apps.handlers import TookTooLong, fill, run
+from pyccf.apps.handlers import TookTooLong, fill, run, typed_query
 
 TICK_S: Final = 0.25
 AGAIN_S: Final = 0.01
@@ -24,13 +25,15 @@ AGAIN_S: Final = 0.01
 
 _DOOR: Final = run.__code__
 """The function that calls an application's code."""
-_NOTHING_HALF_DONE: Final = (fill.__code__,)
+_NOTHING_HALF_DONE: Final = (fill.__code__, typed_query.__code__)
 """Functions of this package that may be left anywhere: what they make is not used then."""
+_TABLES: Final = "pyccf.apps.typed"
+"""The module that reads values of an application's types; each change there is one call."""
 _ALONG: Final = frozenset(
     {
         "pyccf.apps.handlers",
         "pyccf.apps.python",
-        "pyccf.apps.typed",
+        _TABLES,
         "pyccf.apps.auth.custom",
         "pyccf.apps.index.strategy",
     }
@@ -88,7 +91,7 @@ def _running(frame: FrameType | None) -> tuple[FrameType | None, bool]:
         if frame.f_code is _DOOR:
             call = child
         child, frame = frame, frame.f_back
-    if nearest is None or nearest.f_code in _NOTHING_HALF_DONE:
+    if nearest is None or nearest.f_code in _NOTHING_HALF_DONE or _module(nearest) == _TABLES:
         return call, False
     return call, nearest is innermost or _module(nearest) not in _ALONG
 

@@ -37,9 +37,9 @@ def endless() -> None:
         pass
 
 
-def of_ours(text: str) -> Callable[..., Any]:
+def of_ours(text: str, module: str = "pyccf.kv.made_up") -> Callable[..., Any]:
     """A function as if it stood in this package."""
-    space: dict[str, Any] = {"__name__": "pyccf.kv.made_up", "time": time}
+    space: dict[str, Any] = {"__name__": module, "time": time}
     exec(text, space)
     found: Callable[..., Any] = space["f"]
     return found
@@ -118,6 +118,12 @@ def test_a_function_of_ours_is_not_left_in_the_middle() -> None:
     assert steps == ["begun", "done"]
 
 
+def test_reading_a_value_of_the_applications_types_is() -> None:
+    reads = of_ours("def f():\n    while True: pass\n", "pyccf.apps.typed")
+    with pytest.raises(HandlerFailed, match="TookTooLong"):
+        run(lambda: reads())
+
+
 def test_nor_is_what_it_calls() -> None:
     """Which might be of the standard library, and change what is ours."""
     ours = of_ours("def f(step): step(); return 'whole'")
@@ -161,11 +167,21 @@ class Never(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(pattern="^(a+)+$")]
 
 
-def test_types_of_an_application_that_do_not_end_are_ended() -> None:
-    plan = Plan(msgspec.json.Decoder(Never), False, None, None, False, None, None)
-    request = Request("POST", "/app/x", {}, b'{"name":"%b!"}' % (b"a" * 60))
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(msgspec.json.Decoder(Never), False, None, None, False, None, None),
+        Plan(None, False, Never, None, False, None, None),
+        Plan(None, False, None, Never, False, None, None),
+    ],
+    ids=["body", "query", "path"],
+)
+def test_types_of_an_application_that_do_not_end_are_ended(plan: Plan) -> None:
+    text = "a" * 60 + "!"
+    request = Request("POST", f"/app/x?name={text}", {}, b'{"name":"%b"}' % text.encode())
     tx = Store(2).tx()
     endpoint = Endpoint(verb="POST", path="/x", execute=lambda _: None)
     ctx = Context(request, Session(1, "test"), tx, cast("Services", None), endpoint)
+    ctx.params = {"name": text}
     with pytest.raises(HandlerFailed, match="TookTooLong"):
         executor(endless, plan, lambda _: None)(ctx)
