@@ -1,10 +1,12 @@
 # Everything a newcomer needs: `make sandbox` and `make test`. See CONTRIBUTING.md for the rest.
-PYTHON ?= python3
-VENV   ?= .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# The Python an environment is made with; if none is named, the better one of these.
+PYTHON  ?=
+PYTHONS := python3 /usr/bin/python3
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
 # Sources that are compiled: an edit of one installs anew.
-HOT    := $(shell sed -n 's|^    "\(src/pyccf/.*\.py\)",.*|\1|p' setup.py)
+HOT     := $(shell sed -n 's|^    "\(src/pyccf/.*\.py\)",.*|\1|p' setup.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help install sandbox test sim check format bench bench-network soak-network fuzz fuzz-bytes bitrot replay conform sanitize-js drill clean
@@ -13,7 +15,7 @@ help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py src/pyccf/apps/js/_build.py $(wildcard src/pyccf/apps/js/native/*) $(HOT)
-	$(PYTHON) -m venv $(VENV)
+	@[ -x $(BIN)/pip ] || { python="$(or $(PYTHON),$$(tools/choose-python $(PYTHONS)))" && $$python -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-tools.txt
 	@touch $@
