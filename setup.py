@@ -1,4 +1,5 @@
-"""Build step: the cffi extension that drives QuickJS-ng, and the hot modules compiled by mypyc.
+"""Build step: the cffi extensions that drive QuickJS-ng and that send, and the hot modules
+compiled by mypyc.
 
 Everything else is declared in pyproject.toml. Why, and how to do without:
 docs/adr/0007-compiled-hot-path.md.
@@ -60,7 +61,7 @@ def hot_modules() -> list:
 
 
 setup(
-    cffi_modules=["src/pyccf/apps/js/_build.py:ffi"],
+    cffi_modules=["src/pyccf/apps/js/_build.py:ffi", "src/pyccf/shell/_build.py:ffi"],
     ext_modules=hot_modules(),
     options={"build_ext": {"force": True}},
 )

@@ -27,6 +27,7 @@ from pyccf.http.message import JSON_TYPE, Request, encode_response
 from pyccf.http.session import Session
 from pyccf.shell.admission import SESSIONS_SOFT
 from pyccf.shell.listen import Listener
+from pyccf.shell.sender import Sender, spare_processor
 
 BODY = b'{"msg":"Hello world"}'
 
@@ -82,6 +83,7 @@ async def serve(
 ) -> dict[str, float]:
     """Serve until a signal; requests answered and CPU per request in microseconds."""
     handler = Echo()
+    sender = Sender() if spare_processor() else None
     listener = Listener(
         "echo",
         f"127.0.0.1:{port}",
@@ -90,6 +92,7 @@ async def serve(
         http2=http2,
         sessions_soft=sessions,
         sessions_hard=sessions,
+        sender=sender,
     )
     if tls:
         listener.set_certificate(cert_pem, key_pem)
@@ -103,6 +106,8 @@ async def serve(
     await stop.wait()
     used = _cpu_s() - before
     await listener.close()
+    if sender is not None:
+        sender.close()
     per_request = 1e6 * used / handler.requests if handler.requests else 0.0
     return {"requests": handler.requests, "cpu_us_per_request": round(per_request, 2)}
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,15 @@ from OpenSSL import SSL
 from pyccf.http.message import Request, encode_response
 from pyccf.http.session import Deliver, Session
 from pyccf.shell.listen import Listener, split_address
+from pyccf.shell.sender import Sender
 
 PATIENCE_S = 60.0
 """How long a test waits for what must come."""
 IDLE_S = 1.0
 """After which a connection is idle where one is to be: a request comes sooner on slow machines."""
+
+SHARED: ContextVar[bool] = ContextVar("SHARED", default=False)
+"""Whether listeners of a test have a second thread that sends (fixture `sending`)."""
 
 
 @cache
@@ -210,7 +215,8 @@ async def listening(
     handler: Script, address: str = "127.0.0.1:0", **options: Any
 ) -> AsyncIterator[Listener]:
     """A started listener with a certificate, closed afterwards."""
-    listener = Listener("rpc", address, handler, **options)
+    sender = Sender() if SHARED.get() else None
+    listener = Listener("rpc", address, handler, **{"sender": sender, **options})
     if listener.tls:
         cert_pem, key_pem, _ = certificate("node")
         listener.set_certificate(cert_pem, key_pem)
@@ -219,6 +225,8 @@ async def listening(
         yield listener
     finally:
         await listener.close()
+        if sender is not None:
+            sender.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

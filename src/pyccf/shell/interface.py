@@ -13,6 +13,7 @@ from pyccf.http.message import Request
 from pyccf.http.room import Room
 from pyccf.http.session import Session
 from pyccf.shell.admission import Admission
+from pyccf.shell.sender import Sender
 from pyccf.shell.turns import Turns
 
 READ_SIZE = 64 * 1024
@@ -56,13 +57,14 @@ class Interface:
         *,
         tls: bool,
         http2: bool = False,
+        sender: Sender | None = None,
     ) -> None:
         self.name = name
         self.handler = handler
         self.limits = limits
         self.admission = admission
         self.room = room
-        self.turns = Turns()
+        self.turns = Turns(sender)
         self.tls = tls
         self.http2 = http2
         self.context: SSL.Context | None = None

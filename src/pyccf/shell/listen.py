@@ -25,6 +25,7 @@ from pyccf.http.limits import HttpLimits
 from pyccf.http.room import Room
 from pyccf.shell.admission import SESSIONS_HARD, SESSIONS_SOFT, Admission, SessionMetrics
 from pyccf.shell.interface import Handler, Interface
+from pyccf.shell.sender import Sender
 from pyccf.shell.tls import server_context
 from pyccf.shell.wire import Wire
 from pyccf.shell.wire_tls import TlsWire
@@ -71,7 +72,7 @@ class Listener:
     else: what is spoken is fixed, not negotiated. With TLS, connections are refused until
     `set_certificate` was called. `idle_timeout_s` None keeps idle connections for ever.
     `session_ids` gives ids unique among the listeners of a node, `room` is the memory that
-    their connections share.
+    their connections share, `sender` the thread that may send for them.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Listener:
         idle_timeout_s: float | None = IDLE_TIMEOUT_S,
         session_ids: Iterator[int] | None = None,
         room: Room | None = None,
+        sender: Sender | None = None,
     ) -> None:
         self.name = name
         self.tls = tls
@@ -101,6 +103,7 @@ class Listener:
             Room() if room is None else room,
             tls=tls,
             http2=http2,
+            sender=sender,
         )
         self._bind_address = bind_address
         self._address: str | None = None

@@ -63,6 +63,7 @@ from pyccf.shell.making import Making
 from pyccf.shell.overtime import Overtime
 from pyccf.shell.peer_link import Link
 from pyccf.shell.peers import Peers
+from pyccf.shell.sender import Sender, spare_processor
 from pyccf.shell.slow import SlowDisk
 from pyccf.shell.spilled import SpillDirectory
 from pyccf.types import Json, NodeId, SeqNo, UnixSeconds
@@ -107,6 +108,7 @@ class Program:
         )
         self._entropy = SystemEntropy()
         self._session_ids = itertools.count(1)
+        self._sender: Sender | None = None
         self._flushing = False
         self._stopping: asyncio.Event
         self._over = False
@@ -186,6 +188,8 @@ class Program:
         }
         # Enough for the largest request that any interface lets in.
         room = Room(max([SHARED_SIZE_MAX, *(of.held_size_max for of in limits.values())]))
+        if spare_processor():
+            self._sender = Sender()
         for name, interface in network.rpc_interfaces.items():
             idle_ms = self.config.idle_connection_timeout_ms
             listener = Listener(
@@ -200,6 +204,7 @@ class Program:
                 idle_timeout_s=None if idle_ms is None else idle_ms / 1000,
                 session_ids=self._session_ids,
                 room=room,
+                sender=self._sender,
             )
             self.listeners[name] = listener
             await listener.start()
@@ -572,6 +577,8 @@ class Program:
             task.cancel()
         for listener in self.listeners.values():
             await listener.close()
+        if self._sender is not None:
+            self._sender.close()
         await self._peers.close()
         if self._saving:
             await asyncio.wait(self._saving)

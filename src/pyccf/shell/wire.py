@@ -77,7 +77,9 @@ class Wire(asyncio.Protocol):
         "_transport",
         "_turn",
         "accepting",
+        "batch",
         "busy",
+        "descriptor",
         "output_full",
     )
 
@@ -100,6 +102,8 @@ class Wire(asyncio.Protocol):
         """The client does not read what it was sent."""
         self.busy = False
         """Above the soft cap: gets one 503 and nothing else."""
+        self.batch = 0
+        self.descriptor = -1
 
     # asyncio calls these.
 
@@ -112,9 +116,12 @@ class Wire(asyncio.Protocol):
             self.abort()
             return
         transport.set_write_buffer_limits(high=OUTPUT_BUFFER_MAX)  # type: ignore[attr-defined]
+        if interface.turns.sender is not None:
+            self.descriptor = transport.get_extra_info("socket").fileno()
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._settle()  # the socket is closed after this
         self._transport = None
         self.accepting = False
         dialogue = self._dialogue
@@ -197,7 +204,36 @@ class Wire(asyncio.Protocol):
         data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
         outgoing.clear()
         if self._transport is not None:
+            self._settle()
             self._transport.write(data)
+
+    # What a thread that sends asks of it (`sender.Outlet`).
+
+    def take(self, size_max: int) -> bytes:
+        """What is to leave, unless it is more than that, or other bytes must leave before it."""
+        outgoing, transport = self._outgoing, self._transport
+        if (
+            len(outgoing) != 1
+            or len(outgoing[0]) > size_max
+            or transport is None
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+        ):
+            return b""
+        return outgoing.pop()
+
+    def put_back(self, data: bytes) -> None:
+        """This was taken and did not get out."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _settle(self) -> None:
+        """Let nobody else hold bytes of this connection, or use its socket."""
+        batch, sender = self.batch, self._interface.turns.sender
+        if batch and sender is not None:
+            self.batch = 0
+            if batch == sender.batch:
+                sender.settle()
 
     # What its dialogue asks of it.
 
@@ -230,6 +266,7 @@ class Wire(asyncio.Protocol):
         if transport is None or self._lingering:
             return
         self._ticks = 0
+        self._settle()
         self.drain()
         if linger and not self._eof and transport.can_write_eof():
             self._lingering = True

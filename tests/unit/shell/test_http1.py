@@ -27,6 +27,7 @@ from support.streaming import Tap, Well
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 
+pytestmark = pytest.mark.usefixtures("sending")
 both_kinds = pytest.mark.parametrize("tls", [True, False])
 
 

@@ -30,6 +30,7 @@ from support.streaming import Tap, Well
 
 HEAD_SIZE = REQUEST_COST + sum(FIELD_COST + len(name + value) for name, value in head("POST", "/"))
 
+pytestmark = pytest.mark.usefixtures("sending")
 both_kinds = pytest.mark.parametrize("tls", [True, False])
 
 

@@ -43,6 +43,7 @@ BUSY = encode_response(
     b'"Service is currently busy and unable to serve new connections"}}',
 )
 
+pytestmark = pytest.mark.usefixtures("sending")
 both_kinds = pytest.mark.parametrize("tls", [True, False])
 
 
