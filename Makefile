@@ -14,7 +14,7 @@ HOT     := $(shell sed -n 's|^    "\(src/pyccf/.*\.py\)",.*|\1|p' setup.py)
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py src/pyccf/apps/js/_build.py $(wildcard src/pyccf/apps/js/native/*) $(HOT)
+$(STAMP): pyproject.toml requirements.lock requirements-tools.txt setup.py $(wildcard src/pyccf/*/_build.py src/pyccf/*/*/_build.py src/pyccf/*/native/* src/pyccf/*/*/native/*) $(HOT)
 	@[ -x $(BIN)/pip ] || { python="$(or $(PYTHON),$$(tools/choose-python $(PYTHONS)))" && $$python -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-tools.txt
@@ -73,15 +73,16 @@ conform: $(STAMP)  ## REQUESTS=20000 requests made up from the OpenAPI documents
 SANITIZED  := build/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
 
-sanitize-js: $(STAMP)  ## run the JavaScript tests under the compiler's sanitizers; takes about five minutes
-	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED) && cp -R src $(SANITIZED)/src
-	rm -f $(SANITIZED)/src/pyccf/apps/js/*.so $(SANITIZED)/src/pyccf/apps/js/*.o
+sanitize-js: $(STAMP)  ## run the tests of what is in C (JavaScript, sealing) under the compiler's sanitizers; takes about five minutes
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED) && cp -R src setup.py pyproject.toml README.md LICENSE $(SANITIZED)
+	rm -f $(SANITIZED)/src/pyccf/*/_*.so $(SANITIZED)/src/pyccf/apps/js/*.so $(SANITIZED)/src/pyccf/apps/js/*.o
 	CFLAGS="$(SANITIZERS) -O1" LDFLAGS="$(SANITIZERS)" $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-cache-dir --no-deps --no-binary quickjs-ng --constraint requirements.lock --target $(SANITIZED)/engine quickjs-ng
-	CFLAGS="$(SANITIZERS) -fno-sanitize-recover=all" LDFLAGS="$(SANITIZERS)" $(BIN)/python $(SANITIZED)/src/pyccf/apps/js/_build.py
+	cd $(SANITIZED) && PYCCF_PURE=1 CFLAGS="$(SANITIZERS) -fno-sanitize-recover=all" LDFLAGS="$(SANITIZERS)" $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/src:$(SANITIZED)/engine \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		$(BIN)/python -m pytest -s tests/unit/apps_js tests/property/test_js_calls.py $(ARGS)
+		$(BIN)/python -m pytest -s tests/unit/apps_js tests/property/test_js_calls.py \
+		tests/unit/ledger/test_sealing.py tests/unit/crypto/test_hashing.py tests/unit/ledger/test_follow.py tests/unit/ledger/test_history.py $(ARGS)
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,15 +1,15 @@
-"""Build step: the cffi extensions that drive QuickJS-ng and that send, and the hot modules
-compiled by mypyc.
+"""Build step: the cffi extensions that drive QuickJS-ng and that send, those in plain C that seal
+and hash, and the hot modules compiled by mypyc.
 
 Everything else is declared in pyproject.toml. Why, and how to do without:
-docs/adr/0007-compiled-hot-path.md.
+docs/adr/0007-compiled-hot-path.md, docs/adr/0009-native-sealing.md.
 """
 
 import os
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 # What every write or read passes through. Each one must be worth it: measure before you add.
 HOT = (
@@ -20,6 +20,7 @@ HOT = (
     "src/pyccf/ledger/history.py",  # entries made and replayed
     "src/pyccf/ledger/chunker.py",  # where files end
     "src/pyccf/ledger/entry.py",  # parsing, on backups
+    "src/pyccf/ledger/_sealing_python.py",  # where there is no native one
     "src/pyccf/ledger/follow.py",  # entries of others, on backups
     "src/pyccf/consensus/raft/split.py",  # entries out of messages, on backups
     "src/pyccf/merkle/tree.py",  # a leaf per transaction
@@ -60,8 +61,19 @@ def hot_modules() -> list:
     return mypycify([*options, *HOT], opt_level="3", debug_level="0", group_name="pyccf")
 
 
+# In C, by rooms: each module is one file, found beside the Python that stands in for it.
+NATIVE = [
+    Extension(
+        f"pyccf.{room}._{name}",
+        [f"src/pyccf/{room}/native/{name}.c"],
+        include_dirs=["src/pyccf/crypto/native"],
+        extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra"],
+    )
+    for room, name in (("crypto", "hashing"), ("ledger", "sealing"))
+]
+
 setup(
     cffi_modules=["src/pyccf/apps/js/_build.py:ffi", "src/pyccf/shell/_build.py:ffi"],
-    ext_modules=hot_modules(),
+    ext_modules=[*NATIVE, *hot_modules()],
     options={"build_ext": {"force": True}},
 )

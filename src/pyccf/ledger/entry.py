@@ -70,6 +70,11 @@ assert _PREFIX.size == PREFIX_SIZE
 PUBLIC_HEADER = struct.Struct("<BQ32s32sQ")
 """Header of the public domain of type 4: type, seqno, claims, evidence digest, conflict version."""
 
+FIXED = struct.Struct("<Q16s12sQBQ32s32sQ")
+"""All fixed fields of an entry of type 4."""
+FIXED_SIZE = FIXED.size
+assert PREFIX_SIZE + PUBLIC_HEADER.size == FIXED_SIZE
+
 _HEADER_SIZES = (17, 0, 49, 49, PUBLIC_HEADER.size)
 """Size of the public domain's header by type; 0 for what is no ledger entry."""
 

@@ -1,32 +1,28 @@
 """The history: every transaction becomes an entry here and a leaf of the Merkle tree.
 
-`append` is the hot path of a primary: it makes commit evidence, seals the private domain, builds
-the entry's bytes once, and hashes them into the tree. `replay` is the same walk for an entry
-somebody else wrote: it checks the encryption and appends its leaf. Promises that leaf i is the
-entry with seqno i; asserts that its own entries come without gaps, refuses (InvalidLedger) others'
-that do not. (spec: ledger.md §4-5, merkle-and-receipts.md §1-2)
+`append` is the hot path of a primary: one call of `sealing` makes commit evidence, seals the
+private domain, builds the entry's bytes and hashes them; the leaf goes into the tree. `replay` is
+the same walk for an entry somebody else wrote: it checks the encryption and appends its leaf.
+Promises that leaf i is the entry with seqno i; asserts that its own entries come without gaps,
+refuses (InvalidLedger) others' that do not. (spec: ledger.md §4-5, merkle-and-receipts.md §1-2)
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
+from collections.abc import Callable
 
 from pyccf.errors import InvalidLedger
 from pyccf.kv import wire
-from pyccf.ledger.entry import PREFIX_SIZE, PUBLIC_HEADER, VIEW_MASK, Z32, Entry, ParsedEntry, parse
-from pyccf.ledger.secrets import EntryCipher, LedgerSecrets
+from pyccf.ledger.entry import Z32, Entry, ParsedEntry, parse
+from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.merkle.tree import Tree
 from pyccf.types import SeqNo, TxID
 
 SIGNATURES_MAP = "public:ccf.internal.signatures"
 """The map whose being written makes an entry committable (spec: ledger.md §7)."""
 
-_pack_public = PUBLIC_HEADER.pack
-_pack_prefix = struct.Struct("<Q16sQIQ").pack
-_pack_iv = struct.Struct("<QI").pack
-_sha256 = hashlib.sha256
-_AFTER_HEADER = PREFIX_SIZE - 8
+Seal = Callable[[int, int, bytes, bytes, bytes, int], tuple[bytes, bytes]]
+"""`seal` of a `sealing.Sealer`."""
 
 
 class ReplayedEntry:
@@ -47,13 +43,13 @@ class ReplayedEntry:
 class History:
     """Secrets and tree of one ledger."""
 
-    __slots__ = ("_append_leaf", "_changes", "_cipher", "_since", "_until", "secrets", "tree")
+    __slots__ = ("_append_leaf", "_changes", "_seal", "_since", "_until", "secrets", "tree")
 
     def __init__(self, secrets: LedgerSecrets, tree: Tree | None = None) -> None:
         self.secrets = secrets
         self.tree = Tree() if tree is None else tree
-        self._cipher: EntryCipher | None = None
-        """The cipher of entries from `_since` to before `_until`, as of `_changes` of secrets."""
+        self._seal: Seal | None = None
+        """What seals entries from `_since` to before `_until`, as of `_changes` of secrets."""
         self._since: SeqNo = 0
         self._until: SeqNo = 0
         self._changes = 0
@@ -80,39 +76,24 @@ class History:
         known (LocalError).
         """
         view, seqno = txid
-        assert view <= VIEW_MASK, "a view has 31 bits"
-        assert len(claims) == 32, "a claims digest has 32 bytes"
-        cipher = self._cipher
+        assert seqno == self.tree.size, "entries are appended without gaps"
+        seal = self._seal
         if (
-            cipher is None
+            seal is None
             or not self._since <= seqno < self._until
             or self._changes != self.secrets.changes
         ):
-            cipher = self._look_up(seqno)
-        name = b"%d.%d" % (view, seqno)
-        nonce = _sha256(cipher.outer + _sha256(cipher.inner + name).digest()).hexdigest()
-        evidence = _sha256(b"ce:%b:%b" % (name, nonce.encode())).digest()
-        domain = _pack_public(4, seqno, claims, evidence, 0) + public
-        sealed = cipher.seal_parts(_pack_iv(seqno, view), private, domain)
-        size = _AFTER_HEADER + len(domain) + len(private)
-        data = b"".join(
-            (
-                _pack_prefix(1 | flags << 8 | size << 16, sealed[-16:], seqno, view, len(domain)),
-                domain,
-                sealed[:-16],
-            )
-        )
-        leaf = _sha256(_sha256(data).digest() + evidence + claims).digest()
-        assert seqno == self.tree.size, "entries are appended without gaps"
+            seal = self._look_up(seqno)
+        data, leaf = seal(view, seqno, public, private, claims, flags)
         self._append_leaf(leaf)
         return Entry(view, seqno, data, committable, leaf)
 
-    def _look_up(self, seqno: SeqNo) -> EntryCipher:
-        """The cipher of an entry, remembered for those after it."""
+    def _look_up(self, seqno: SeqNo) -> Seal:
+        """What seals an entry, remembered for those after it."""
         cipher, until = self.secrets.span_at(seqno)
-        self._cipher = cipher
+        seal = self._seal = cipher.sealer.seal
         self._since, self._until, self._changes = seqno, until, self.secrets.changes
-        return cipher
+        return seal
 
     def replay(self, data: bytes) -> ReplayedEntry:
         """Take over the next entry as somebody wrote it.

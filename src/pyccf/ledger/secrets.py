@@ -7,7 +7,6 @@ secret of the greatest version not above its seqno. Keys never appear in a repr 
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 
@@ -16,41 +15,34 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pyccf.crypto import kdf
 from pyccf.errors import InvalidLedger, LocalError
+from pyccf.ledger.sealing import Sealer
 from pyccf.types import SeqNo, View
 
 KEY_SIZE = 32
-_SHA256_BLOCK = 64
-
-_sha256 = hashlib.sha256
 
 
 class EntryCipher:
     """What a ledger secret can do: seal and open private domains, make commit evidence.
 
-    `seal_parts` and `open_parts` are AES-256-GCM with the 16-byte tag last, `inner` and `outer` the
-    padded keys of the evidence HMAC, ready to be put before a message: for the hot paths of
-    `history.History.append` and `follow.Follower.take`.
+    `sealer` does it for whole entries, on the hot paths of `history.History.append` and
+    `follow.Follower.take`; `seal_parts` is AES-256-GCM with the 16-byte tag last.
     """
 
-    __slots__ = ("inner", "open_parts", "outer", "seal_parts")
+    __slots__ = ("_aead", "_commit_secret", "seal_parts", "sealer")
 
     def __init__(self, key: bytes) -> None:
-        aead = AESGCM(key)
-        self.seal_parts = aead.encrypt
-        self.open_parts = aead.decrypt
-        padded = kdf.commit_secret(key).ljust(_SHA256_BLOCK, b"\0")
-        self.inner = bytes(b ^ 0x36 for b in padded)
-        self.outer = bytes(b ^ 0x5C for b in padded)
+        self._aead = AESGCM(key)
+        self.seal_parts = self._aead.encrypt
+        self._commit_secret = kdf.commit_secret(key)
+        self.sealer = Sealer(key, self._commit_secret)
 
     def open(self, iv: bytes, tag: bytes, ciphertext: bytes, public: bytes) -> bytes:
         """The private domain. Raises InvalidTag when anything was changed or the key is wrong."""
-        return self.open_parts(iv, ciphertext + tag, public)
+        return self._aead.decrypt(iv, ciphertext + tag, public)
 
     def evidence(self, view: View, seqno: SeqNo) -> str:
         """Commit evidence "ce:<view>.<seqno>:<hex nonce>" (spec: crypto.md §4)."""
-        txid = b"%d.%d" % (view, seqno)
-        nonce = _sha256(self.outer + _sha256(self.inner + txid).digest()).hexdigest()
-        return f"ce:{txid.decode()}:{nonce}"
+        return kdf.commit_evidence(self._commit_secret, view, seqno)
 
     def __repr__(self) -> str:
         return "EntryCipher(...)"

@@ -15,8 +15,7 @@ Refuses (`LocalError`) to prove or cut back to what was flushed, and (`InvalidLe
 
 from __future__ import annotations
 
-from hashlib import sha256
-
+from pyccf.crypto.hashing import sha256_pair
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.merkle.proof import Path
 from pyccf.types import SeqNo
@@ -71,7 +70,7 @@ class Tree:
             end = len(nodes) & ~1
             if at >= end:
                 return
-            above += [sha256(nodes[i] + nodes[i + 1]).digest() for i in range(at, end, 2)]
+            above += [sha256_pair(nodes[i], nodes[i + 1]) for i in range(at, end, 2)]
 
     def leaf(self, index: SeqNo) -> bytes:
         """The leaf of one transaction. Raises LocalError when flushed or not there yet."""
@@ -101,7 +100,7 @@ class Tree:
         while size:
             if size & 1:
                 node = levels[height][size - 1 - starts[height]]
-                root = sha256(node + root).digest() if root else node
+                root = sha256_pair(node, root) if root else node
             size >>= 1
             height += 1
         return root
@@ -132,7 +131,7 @@ class Tree:
                 path.append((False, ragged))
             if complete & 1:
                 node = nodes[complete - 1 - start]
-                ragged = sha256(node + ragged).digest() if ragged else node
+                ragged = sha256_pair(node, ragged) if ragged else node
             index >>= 1
         return path
 

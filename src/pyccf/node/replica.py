@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from pyccf.errors import InvalidLedger, PyccfError
 from pyccf.ledger import signature
 from pyccf.ledger.entry import (
+    FIXED,
+    FIXED_SIZE,
     FORCE_CHUNK_AFTER,
     HEADER_SIZE,
     PREFIX_SIZE,
@@ -21,7 +23,7 @@ from pyccf.ledger.entry import (
     Entry,
     parse,
 )
-from pyccf.ledger.follow import FIXED, FIXED_SIZE, Follower, decode_private, decode_public
+from pyccf.ledger.follow import Follower, decode_private, decode_public
 from pyccf.ledger.history import SIGNATURES_MAP
 from pyccf.node.outputs import Channel
 from pyccf.node.signers import Signers

@@ -14,6 +14,7 @@ import uvloop
 from pyccf import CCF_VERSION, __version__
 from pyccf.errors import ConfigError, PyccfError
 from pyccf.kv import tx
+from pyccf.ledger import sealing
 from pyccf.observe.log import Level, LogSink
 from pyccf.shell import config as cfg
 from pyccf.shell import config_checks, start
@@ -65,5 +66,6 @@ def main(
 
 
 def _hot_path() -> str:
-    """Whether the modules every request passes through are compiled (see setup.py)."""
-    return "interpreted" if (tx.__file__ or "").endswith(".py") else "compiled"
+    """Whether what every request passes through is compiled (see setup.py)."""
+    made = "interpreted" if (tx.__file__ or "").endswith(".py") else "compiled"
+    return made if sealing.NATIVE else f"{made}, entries sealed in Python"

@@ -1,0 +1,3 @@
+"""See `hashing`."""
+
+def sha256_pair(left: bytes, right: bytes, /) -> bytes: ...

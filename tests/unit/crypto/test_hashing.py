@@ -1,0 +1,34 @@
+"""The hash of two digests is the same in C and in Python."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyccf.crypto.hashing import sha256_pair
+
+digests = st.binary(min_size=32, max_size=32)
+
+
+@given(digests, digests)
+def test_one_after_the_other(left: bytes, right: bytes) -> None:
+    assert sha256_pair(left, right) == sha256(left + right).digest()
+
+
+@pytest.mark.parametrize(
+    ("given_", "error"),
+    [
+        ((), TypeError),
+        ((bytes(32),), TypeError),
+        ((bytes(32), "x" * 32), TypeError),
+        ((bytes(31), bytes(32)), ValueError),
+        ((bytes(32), bytes(33)), ValueError),
+    ],
+)
+def test_only_two_digests_are_taken(given_: tuple[object, ...], error: type[Exception]) -> None:
+    native = pytest.importorskip("pyccf.crypto._hashing", reason="not built")
+    with pytest.raises(error):
+        native.sha256_pair(*given_)
