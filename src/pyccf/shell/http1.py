@@ -87,14 +87,14 @@ class _StreamSlot(_Slot):
         if piece:
             self._add(b"%x\r\n%b\r\n" % (len(piece), piece))
         dialogue = self.dialogue
-        if dialogue is None:
+        if dialogue is None or self.failed:
             return False
         self.hungry = dialogue.wire.output_full or self.size >= STREAM_ROOM
         return not self.hungry
 
     def end(self) -> None:
         assert self._begun, "a response begins with its head"
-        if self.dialogue is not None:
+        if self.dialogue is not None and not self.failed:
             self.pieces.append(b"0\r\n\r\n")
             self.deliver(b"".join(self.pieces))
 
@@ -106,7 +106,7 @@ class _StreamSlot(_Slot):
 
     def _add(self, data: bytes) -> None:
         dialogue = self.dialogue
-        if dialogue is None:
+        if dialogue is None or self.failed:
             return
         self.pieces.append(data)
         self.size += len(data)
@@ -123,8 +123,8 @@ class _StreamSlot(_Slot):
     def cut(self) -> None:
         """Nobody waits for the end of a body that may have none."""
         if self._source.endless and not self.failed and self.dialogue is not None:
+            self.fail()  # first: what its source still says has no effect
             self._source.gone()
-            self.fail()
 
     def drop(self) -> None:
         """The client is gone."""

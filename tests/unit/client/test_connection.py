@@ -258,8 +258,8 @@ def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Serve:
                             b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
                             % (len(body), body)
                         )
-                except ssl.SSLError:
-                    return  # the client refused us, as it should
+                except (ssl.SSLError, ConnectionError):
+                    return  # the client refused us, or had nothing to say, as it should
 
         thread = threading.Thread(target=one)
         thread.start()

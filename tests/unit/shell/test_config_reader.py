@@ -90,5 +90,5 @@ def test_long_values_are_cut_in_errors() -> None:
 
 def test_decode_names_the_file_and_the_place() -> None:
     with pytest.raises(ConfigError, match=r"node\.json: .*line 2 column 1"):
-        decode('{"a": 1,\n}', "node.json")
+        decode('{"a": 1\n"b"}', "node.json")
     assert decode("{}", "x") == {}

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from pyccf.http.limits import ANSWERS_WAITING_MAX, RESERVE_SIZE
+from pyccf.http.message import Request
 from pyccf.http.room import Room
-from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX
+from pyccf.http.session import STREAM_ROOM, STREAM_WAITING_MAX, Session
 from pyccf.shell import listen, wire
 from pyccf.shell.http1 import BUSY
 from support.listening import (
@@ -175,6 +176,38 @@ def test_a_source_learns_that_its_client_is_gone(tls: bool) -> None:
             tap.flow.end()
             await until(lambda: listener.metrics()["active"] == 0)
             assert tap.gone_times == 1
+
+    run(test())
+
+
+class Tenacious(Tap):
+    """Goes on although it is told that nobody listens any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = [True]
+
+    def __call__(self, session: Session, request: Request) -> None:
+        super().__call__(session, request)
+        self.begin()
+        self.flow.push(b"1")
+
+    def gone(self) -> None:
+        super().gone()
+        self.heard = [self.flow.push(b"late") for _ in range(2)]
+        self.flow.end()
+
+
+@both_kinds
+def test_a_source_that_was_told_to_stop_has_no_effect_any_more(tls: bool) -> None:
+    async def test() -> None:
+        handler, source = Script(), Tenacious()
+        handler.script["/stream"] = source
+        async with listening(handler, tls=tls) as listener:
+            assert await half_closing(listener, ask("/stream"), tls=tls) == HEAD + chunk(b"1")
+            await until(lambda: listener.metrics()["active"] == 0)
+        assert source.heard == [False, False]
+        assert source.gone_times == 1
 
     run(test())
 

@@ -580,6 +580,8 @@ def test_idle_connections_may_stay_for_ever() -> None:
     async def test() -> None:
         async with listening(Script(), idle_timeout_s=None) as listener:
             client = await connect(listener)
+            client.send(ask("/"))
+            await client.expect(answer("/"))  # now its handshake is over, on both sides
             (connection,) = listener.connections
             for _ in range(1000):
                 connection.tick(None, 1, 1)
