@@ -28,13 +28,13 @@ class EntryCipher:
     `follow.Follower.take`; `seal_parts` is AES-256-GCM with the 16-byte tag last.
     """
 
-    __slots__ = ("_aead", "_commit_secret", "seal_parts", "sealer")
+    __slots__ = ("_aead", "_evidence", "seal_parts", "sealer")
 
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
         self.seal_parts = self._aead.encrypt
-        self._commit_secret = kdf.commit_secret(key)
-        self.sealer = Sealer(key, self._commit_secret)
+        self._evidence = kdf.EvidenceMaker(key)
+        self.sealer = Sealer(key, kdf.commit_secret(key))
 
     def open(self, iv: bytes, tag: bytes, ciphertext: bytes, public: bytes) -> bytes:
         """The private domain. Raises InvalidTag when anything was changed or the key is wrong."""
@@ -42,7 +42,7 @@ class EntryCipher:
 
     def evidence(self, view: View, seqno: SeqNo) -> str:
         """Commit evidence "ce:<view>.<seqno>:<hex nonce>" (spec: crypto.md §4)."""
-        return kdf.commit_evidence(self._commit_secret, view, seqno)
+        return self._evidence.text(view, seqno)
 
     def __repr__(self) -> str:
         return "EntryCipher(...)"
