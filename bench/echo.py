@@ -83,7 +83,7 @@ async def serve(
 ) -> dict[str, float]:
     """Serve until a signal; requests answered and CPU per request in microseconds."""
     handler = Echo()
-    sender = Sender() if spare_processor() else None
+    sender = Sender(shares=spare_processor())
     listener = Listener(
         "echo",
         f"127.0.0.1:{port}",
@@ -106,8 +106,7 @@ async def serve(
     await stop.wait()
     used = _cpu_s() - before
     await listener.close()
-    if sender is not None:
-        sender.close()
+    sender.close()
     per_request = 1e6 * used / handler.requests if handler.requests else 0.0
     return {"requests": handler.requests, "cpu_us_per_request": round(per_request, 2)}
 

@@ -29,15 +29,19 @@ def _source() -> str:
 ffi = FFI()
 ffi.cdef("""
 struct sender;
-struct sender *sender_new(void);
+struct sender *sender_new(void *, void *);
 int sender_notice(struct sender *);
 bool sender_busy(struct sender *);
 void sender_wait(struct sender *);
-size_t sender_left(struct sender *);
-size_t sender_sent(struct sender *, size_t);
-void sender_clear(struct sender *);
 bool sender_add(struct sender *, int, const char *, size_t);
+int sender_add_tls(struct sender *, int, void *, void *, const char *, size_t);
 void sender_go(struct sender *);
+void sender_here(struct sender *);
+size_t sender_left(struct sender *, bool);
+const char *sender_rest(struct sender *, bool, size_t, size_t *);
+void sender_clear(struct sender *, bool);
+bool sender_over(struct sender *, size_t);
+const char *sender_pull(struct sender *, size_t, size_t *);
 void sender_free(struct sender *);
 """)
 ffi.set_source(

@@ -64,7 +64,8 @@ class Interface:
         self.limits = limits
         self.admission = admission
         self.room = room
-        self.turns = Turns(sender)
+        self.turns = Turns()
+        self.sender = sender
         self.tls = tls
         self.http2 = http2
         self.context: SSL.Context | None = None

@@ -188,8 +188,7 @@ class Program:
         }
         # Enough for the largest request that any interface lets in.
         room = Room(max([SHARED_SIZE_MAX, *(of.held_size_max for of in limits.values())]))
-        if spare_processor():
-            self._sender = Sender()
+        self._sender = Sender(shares=spare_processor())
         for name, interface in network.rpc_interfaces.items():
             idle_ms = self.config.idle_connection_timeout_ms
             listener = Listener(

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyccf.http.message import Request
     from pyccf.shell.http1 import Dialogue1
-    from pyccf.shell.sender import Sender
     from pyccf.shell.wire import Wire
 
 
 class Turns:
-    """Work gathered until the end of this turn of the loop; a `sender` shares in the last of it."""
+    """Work gathered until the end of this turn of the loop."""
 
-    __slots__ = ("_leaving", "_steps", "sender")
+    __slots__ = ("_leaving", "_steps")
 
-    def __init__(self, sender: Sender | None = None) -> None:
-        self.sender = sender
+    def __init__(self) -> None:
         self._leaving: list[Wire] = []
         self._steps: list[tuple[Dialogue1, Request]] = []
 
@@ -60,8 +58,5 @@ class Turns:
 
     def _drain(self) -> None:
         leaving, self._leaving = self._leaving, []
-        if self.sender is not None:
-            self.sender.send(leaving)
-            return
         for wire in leaving:
             wire.drain()

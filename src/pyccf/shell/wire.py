@@ -73,20 +73,29 @@ class Wire(asyncio.Protocol):
         "_lingering",
         "_outgoing",
         "_reading",
+        "_sender",
         "_ticks",
         "_transport",
         "_turn",
+        "_wrote",
         "accepting",
         "batch",
         "busy",
         "descriptor",
         "output_full",
+        "piece",
     )
 
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
+        self._sender = interface.sender
+        self.batch = 0
+        self.piece = 0
+        self.descriptor = -1
         self._outgoing: list[bytes] = []
-        """What goes to the socket at the end of this turn of the loop."""
+        """What goes to the socket at the end of this turn of the loop, not through the sender."""
+        self._wrote = False
+        """It may be that the transport still has some of that."""
         self._transport: asyncio.Transport | None = None
         self._dialogue: Dialogue | None = None
         self._turn: Callable[[bytes], None] = _unheard
@@ -102,8 +111,6 @@ class Wire(asyncio.Protocol):
         """The client does not read what it was sent."""
         self.busy = False
         """Above the soft cap: gets one 503 and nothing else."""
-        self.batch = 0
-        self.descriptor = -1
 
     # asyncio calls these.
 
@@ -116,7 +123,7 @@ class Wire(asyncio.Protocol):
             self.abort()
             return
         transport.set_write_buffer_limits(high=OUTPUT_BUFFER_MAX)  # type: ignore[attr-defined]
-        if interface.turns.sender is not None:
+        if self._sender is not None:
             self.descriptor = transport.get_extra_info("socket").fileno()
         self._begin()
 
@@ -198,42 +205,25 @@ class Wire(asyncio.Protocol):
 
     def drain(self) -> None:
         """Write what is to leave."""
+        self._settle()
         outgoing = self._outgoing
         if not outgoing:
             return
         data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
         outgoing.clear()
-        if self._transport is not None:
-            self._settle()
-            self._transport.write(data)
+        self.put_back(data)
 
-    # What a thread that sends asks of it (`sender.Outlet`).
-
-    def take(self, size_max: int) -> bytes:
-        """What is to leave, unless it is more than that, or other bytes must leave before it."""
-        outgoing, transport = self._outgoing, self._transport
-        if (
-            len(outgoing) != 1
-            or len(outgoing[0]) > size_max
-            or transport is None
-            or transport.is_closing()
-            or transport.get_write_buffer_size()
-        ):
-            return b""
-        return outgoing.pop()
+    # What its sender asks of it (`sender.Outlet`).
 
     def put_back(self, data: bytes) -> None:
-        """This was taken and did not get out."""
+        """Have the transport write this, and wait for room if it must."""
         if self._transport is not None:
+            self._wrote = True
             self._transport.write(data)
 
-    def _settle(self) -> None:
-        """Let nobody else hold bytes of this connection, or use its socket."""
-        batch, sender = self.batch, self._interface.turns.sender
-        if batch and sender is not None:
-            self.batch = 0
-            if batch == sender.batch:
-                sender.settle()
+    def take_back(self, data: bytes) -> None:
+        """This is to leave before the rest."""
+        self._outgoing.insert(0, data)
 
     # What its dialogue asks of it.
 
@@ -266,7 +256,6 @@ class Wire(asyncio.Protocol):
         if transport is None or self._lingering:
             return
         self._ticks = 0
-        self._settle()
         self.drain()
         if linger and not self._eof and transport.can_write_eof():
             self._lingering = True
@@ -307,10 +296,40 @@ class Wire(asyncio.Protocol):
         Answers of all connections leave together: a client that sleeps is woken once for many of
         them, and what they acknowledge was handed to the disk before (`turn_done` came first).
         """
+        sender = self._sender
+        if sender is None or not self._may_share() or not sender.add(self, data):
+            self._send_alone(data)
+
+    def _may_share(self) -> bool:
+        """Whether nothing else has to leave before what a sender would send."""
+        if self._outgoing:
+            return False
+        if self._wrote:
+            transport = self._transport
+            assert transport is not None, "who writes is connected"
+            if transport.get_write_buffer_size():
+                return False
+            self._wrote = False
+        return True
+
+    def _send_alone(self, data: bytes) -> None:
+        """As `_send`, not through the sender."""
         outgoing = self._outgoing
         if not outgoing:
             self._interface.turns.leaving(self)
+            self._pull()
         outgoing.append(data)
+
+    def _pull(self) -> None:
+        """Take back what the sender would send for this connection at the end of this turn."""
+        sender = self._sender
+        if sender is not None and self.batch == sender.number:
+            sender.settle(self)
+
+    def _settle(self) -> None:
+        """Let the sender have nothing of this connection, nor use its socket."""
+        if self._sender is not None and self.batch:
+            self._sender.settle(self)
 
 
 def _unheard(data: bytes) -> None:

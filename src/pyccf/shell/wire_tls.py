@@ -146,6 +146,18 @@ class TlsWire(Wire):
     def write(self, data: bytes) -> None:
         if self._transport is None or not data:
             return
+        sender = self._sender
+        if sender is not None and self._may_share():
+            done = sender.add_tls(self, self._ssl, self._bio_out, data)
+            if done == 1:
+                return
+            if done == 2:
+                self._flush()
+                return
+            if done < 0:
+                lib.ERR_clear_error()
+                self.abort()
+                return
         if ssl_write(self._ssl, data, len(data)) != len(data):
             lib.ERR_clear_error()
             self.abort()

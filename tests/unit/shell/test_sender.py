@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -22,27 +23,20 @@ from support.listening import Script, answer, ask, connect, listening, run, unti
 class Speaker:
     """A connection of which the test holds the other end."""
 
-    def __init__(self, *says: bytes) -> None:
+    def __init__(self, word: bytes) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.theirs.settimeout(30)
-        self.batch = 0
-        self.says = list(says)
-        self.drained: list[bytes] = []
+        self.batch = self.piece = 0
+        self.descriptor = self.ours.fileno()
+        self.word = word
         self.back: list[bytes] = []
-
-    @property
-    def descriptor(self) -> int:
-        return self.ours.fileno()
-
-    def take(self, size_max: int) -> bytes:
-        return self.says.pop(0) if self.says and len(self.says[0]) <= size_max else b""
+        self.taken: list[bytes] = []
 
     def put_back(self, data: bytes) -> None:
         self.back.append(data)
 
-    def drain(self) -> None:
-        self.drained += self.says
-        self.says.clear()
+    def take_back(self, data: bytes) -> None:
+        self.taken.append(data)
 
     def heard(self, size: int) -> bytes:
         got = b""
@@ -60,9 +54,9 @@ def speakers(*words: bytes) -> Iterator[list[Speaker]]:
         each.theirs.close()
 
 
-def on_loop(test: Callable[[Sender], Coroutine[Any, Any, None]]) -> None:
+def on_loop(test: Callable[[Sender], Coroutine[Any, Any, None]], *, shares: bool = True) -> None:
     async def whole() -> None:
-        thread = Sender()
+        thread = Sender(shares=shares)
         try:
             await test(thread)
         finally:
@@ -71,99 +65,158 @@ def on_loop(test: Callable[[Sender], Coroutine[Any, Any, None]]) -> None:
     uvloop.run(whole())
 
 
+def say(thread: Sender, outlets: list[Speaker]) -> None:
+    for each in outlets:
+        assert thread.add(each, each.word)
+
+
 def words(count: int) -> list[bytes]:
     return [b"word %d" % number for number in range(count)]
 
 
-def test_what_many_say_is_sent() -> None:
+def hear(outlets: list[Speaker]) -> list[bytes]:
+    return [each.heard(len(each.word)) for each in outlets]
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("count", [1, SHARED_MIN - 1, SHARED_MIN, 5 * SHARED_MIN])
+def test_what_is_said_is_sent_at_the_end_of_the_turn(count: int, shares: bool) -> None:
     async def test(thread: Sender) -> None:
-        for _ in range(3):
-            said = words(SHARED_MIN)
-            with speakers(*said) as outlets:
-                thread.send(outlets)
-                assert [
-                    each.heard(len(word)) for each, word in zip(outlets, said, strict=True)
-                ] == said
-                assert not any(each.drained for each in outlets)
-                thread.settle()
-                assert not any(each.back for each in outlets)
-        assert thread.batch == 3
+        said = words(count)
+        with speakers(*said) as outlets:
+            for turn in range(3):
+                say(thread, outlets)
+                assert thread.flying < thread.number == turn + 1
+                await asyncio.sleep(0)
+                assert hear(outlets) == said
+                assert not any(each.back or each.taken for each in outlets)
+                # Those whose turn it was may still be under way for others' sake.
+                await until(lambda: all(thread._is_free(each) for each in outlets))
+            assert (thread.flying > 0) == (shares and count >= SHARED_MIN)
+
+    on_loop(test, shares=shares)
+
+
+def test_one_piece_of_a_connection_at_a_time() -> None:
+    async def test(thread: Sender) -> None:
+        with speakers(*words(2)) as (first, second):
+            assert thread.add(first, b"1")
+            assert not thread.add(first, b"2")
+            assert thread.add(second, b"3")
 
     on_loop(test)
 
 
-def test_few_write_by_themselves() -> None:
+def test_what_is_too_long_is_refused() -> None:
     async def test(thread: Sender) -> None:
-        with speakers(*words(SHARED_MIN - 1)) as outlets:
-            thread.send(outlets)
-            assert [each.drained for each in outlets] == [[word] for word in words(SHARED_MIN - 1)]
-        assert thread.batch == 0
+        with speakers(b"x" * PIECE_MAX) as (outlet,):
+            assert not thread.add(outlet, b"x" * (PIECE_MAX + 1))
+            assert outlet.batch == 0
+            assert thread.add(outlet, outlet.word)
+            thread.flush()
+            assert len(outlet.heard(PIECE_MAX)) == PIECE_MAX
 
     on_loop(test)
 
 
-def test_who_refuses_to_be_taken_writes_by_itself() -> None:
+@pytest.mark.parametrize("count", [1, SHARED_MIN])
+def test_what_a_socket_does_not_take_is_given_back_without_asking(count: int) -> None:
     async def test(thread: Sender) -> None:
-        long = b"x" * (PIECE_MAX + 1)
-        with speakers(*words(SHARED_MIN), long) as outlets:
-            thread.send(outlets)
-            assert outlets[-1].drained == [long]
-            assert outlets[-1].batch == 0
-            assert outlets[0].batch == thread.batch == 1
-
-    on_loop(test)
-
-
-def test_what_a_socket_does_not_take_is_given_back_without_asking() -> None:
-    async def test(thread: Sender) -> None:
-        said = [b"%d" % number * PIECE_MAX for number in range(SHARED_MIN)]
+        said = [b"%d" % number * PIECE_MAX for number in range(count)]
         with speakers(*said) as outlets:
             for each in outlets:
                 each.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            thread.send(outlets)
+            say(thread, outlets)
             await until(lambda: all(each.back for each in outlets))
-            for each, word in zip(outlets, said, strict=True):
+            for each in outlets:
                 (rest,) = each.back
-                assert 0 < len(rest) < len(word)
-                assert each.heard(len(word) - len(rest)) + rest == word
-        assert thread.batch == 1
+                assert 0 < len(rest) < len(each.word)
+                assert each.heard(len(each.word) - len(rest)) + rest == each.word
 
     on_loop(test)
 
 
-def test_a_socket_whose_client_is_gone_gives_all_back() -> None:
+@pytest.mark.parametrize("count", [4, SHARED_MIN])
+def test_a_socket_whose_client_is_gone_gives_all_back(count: int) -> None:
     async def test(thread: Sender) -> None:
-        with speakers(*words(SHARED_MIN)) as outlets:
+        with speakers(*words(count)) as outlets:
             outlets[3].theirs.close()
-            thread.send(outlets)
-            thread.settle()
+            say(thread, outlets)
+            thread.flush()
+            for each in outlets:
+                thread.settle(each)
             assert [each.back for each in outlets] == [
-                [b"word 3"] if number == 3 else [] for number in range(SHARED_MIN)
+                [b"word 3"] if number == 3 else [] for number in range(count)
             ]
 
     on_loop(test)
 
 
-def test_a_batch_has_its_bounds_and_the_rest_is_given_back() -> None:
+def test_a_batch_has_its_bounds() -> None:
     async def test(thread: Sender) -> None:
-        count = (1 << 20) // PIECE_MAX + SHARED_MIN
-        with speakers(*[b"y" * PIECE_MAX] * count) as outlets:
-            thread.send(outlets)
-            back = [each.back for each in outlets[-SHARED_MIN:]]
-            assert back == [[b"y" * PIECE_MAX]] * SHARED_MIN
-            assert all(each.batch == 0 for each in outlets[-SHARED_MIN:])
+        room = (1 << 20) // PIECE_MAX
+        with speakers(*[b"y" * PIECE_MAX] * (room + 1)) as outlets:
+            say(thread, outlets[:room])
+            assert not thread.add(outlets[room], b"y")
+            assert outlets[room].batch == 0
+            thread.flush()
+            assert thread.add(outlets[room], b"y")
 
     on_loop(test)
 
 
-def test_while_a_batch_is_under_way_connections_write_by_themselves(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_batch_has_its_number_of_pieces() -> None:
+    async def test(thread: Sender) -> None:
+        with speakers(b"") as (one,):
+            for _ in range(1024):
+                assert thread.add(one, b"")
+                one.batch = 0  # as if it were another
+            assert not thread.add(one, b"")
+
+    on_loop(test)
+
+
+def test_a_connection_that_settles_writes_by_itself_what_is_still_in_the_box() -> None:
+    async def test(thread: Sender) -> None:
+        with speakers(*words(SHARED_MIN)) as outlets:
+            say(thread, outlets)
+            thread.settle(outlets[2])
+            assert outlets[2].taken == [b"word 2"]
+            assert outlets[2].batch == 0
+            thread.flush()
+            others = outlets[:2] + outlets[3:]
+            assert hear(others) == [each.word for each in others]
+            thread.settle(outlets[0])
+            assert not any(each.taken or each.back for each in others)
+
+    on_loop(test)
+
+
+def test_after_settling_a_socket_may_be_closed() -> None:
+    """Many rounds: the thread would send to a descriptor that is somebody else's by then."""
+
+    async def test(thread: Sender) -> None:
+        for _ in range(200):
+            with speakers(*words(SHARED_MIN)) as outlets:
+                say(thread, outlets)
+                thread.flush()
+                for each in reversed(outlets):
+                    thread.settle(each)
+                    each.ours.close()
+                assert hear(outlets) == words(SHARED_MIN)
+
+    on_loop(test)
+
+
+def test_while_the_thread_is_busy_this_one_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(thread: Sender) -> None:
         with speakers(*words(SHARED_MIN)) as outlets:
             monkeypatch.setattr(sender, "_busy", lambda handle: True)
-            thread.send(outlets)
-            assert all(each.drained for each in outlets)
+            say(thread, outlets)
+            thread.flush()
+            assert thread.flying == 0
+            assert hear(outlets) == words(SHARED_MIN)
+            monkeypatch.undo()
 
     on_loop(test)
 
@@ -177,9 +230,14 @@ def test_the_thread_ends_with_its_owner() -> None:
     async def test(thread: Sender) -> None:
         assert threads() > before
         with speakers(*words(SHARED_MIN)) as outlets:
-            thread.send(outlets)
+            say(thread, outlets)
+            thread.close()
+            assert hear(outlets) == words(SHARED_MIN)
 
-    on_loop(test)
+    async def whole() -> None:
+        await test(Sender())
+
+    uvloop.run(whole())
     assert threads() == before
 
 
@@ -211,7 +269,7 @@ def test_many_clients_get_their_answers_in_order(shared: None, tls: bool) -> Non
                     await client.expect(
                         answer(f"/{number}/{turn}") + answer(f"/{number}/{turn}/again")
                     )
-            assert thread.batch > 0
+            assert thread.flying > 0
             for client in clients:
                 await client.close()
         thread.close()

@@ -1,16 +1,21 @@
-/* A thread that hands bytes to sockets, so that the thread that handles requests need not.
+/* Answers on their way to sockets, and a thread that hands them over, so that the thread that handles
+   requests need not.
 
-   One batch at a time. Its owner, one thread, adds pieces while no batch is under way
-   (`sender_add`), starts the batch (`sender_go`) and goes on with other work. Each piece is a copy,
-   is offered to its socket once and never waited for; what a socket did not take, for whatever
-   reason, is told afterwards (`sender_left`, `sender_sent`), and the descriptor `sender_notice`
-   becomes readable. The thread takes no signal and knows nothing of Python. Whoever closes a
-   descriptor waits for the batch first (`sender_wait`). */
+   Two boxes. The owner, one thread, fills one with pieces: a piece is what one connection says, copied
+   or encrypted straight into the box. The thread empties the other (`sender_go` changes them over), or,
+   while it is busy, the owner empties its own (`sender_here`). A piece is offered to its socket once
+   and never waited for. What a socket did not take, for whatever reason, is told afterwards
+   (`sender_left`, `sender_rest`); after a batch of the thread the descriptor `sender_notice` becomes
+   readable then. The thread takes no signal and knows nothing of Python. Before a descriptor is closed
+   its piece is pulled out of the box (`sender_pull`), or is over (`sender_over`). */
 
 enum {
     PIECES_MAX = 1024,
     DATA_MAX = 1 << 20,
     STACK_SIZE = 128 * 1024,
+    RECORD_MAX = 16 * 1024,   /* RFC 8446 5.1; each adds less than RECORD_EXTRA */
+    RECORD_EXTRA = 64,
+    OTHER_RECORDS = 1024,     /* what TLS may have to say besides */
 };
 
 typedef struct {
@@ -19,26 +24,44 @@ typedef struct {
     size_t sent;
 } piece;
 
+typedef struct {
+    size_t count, used;
+    size_t left;               /* pieces that were not sent whole */
+    atomic_size_t over;        /* pieces before this were offered */
+    piece pieces[PIECES_MAX];
+    char data[DATA_MAX];
+} box;
+
 struct sender {
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t changed;   /* of `busy` and `end` */
-    atomic_bool busy;         /* a batch is under way: all below belongs to the thread */
+    pthread_cond_t changed;    /* of `busy` and `end` */
+    atomic_bool busy;          /* the thread empties `flying` */
     bool end;
     int notice;
-    size_t count, used, left;
-    piece pieces[PIECES_MAX];
-    char data[DATA_MAX];
+    int (*ssl_write)(void *, const void *, int);
+    int (*bio_read)(void *, void *, int);
+    box *filling, *flying;
+    box boxes[2];
 };
 
-static void offer_all(struct sender *s)
+static void offer(box *b)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        piece *p = &s->pieces[i];
-        ssize_t sent = send(p->fd, s->data + p->at, p->size, MSG_DONTWAIT | MSG_NOSIGNAL);
-        p->sent = sent < 0 ? 0 : (size_t)sent;
-        s->left += p->sent < p->size;
+    for (size_t i = 0; i < b->count; i++) {
+        piece *p = &b->pieces[i];
+        if (p->size) {
+            ssize_t sent = send(p->fd, b->data + p->at, p->size, MSG_DONTWAIT | MSG_NOSIGNAL);
+            p->sent = sent < 0 ? 0 : (size_t)sent;
+            b->left += p->sent < p->size;
+        }
+        atomic_store_explicit(&b->over, i + 1, memory_order_release);
     }
+}
+
+static void clear(box *b)
+{
+    b->count = b->used = b->left = 0;
+    b->over = 0;
 }
 
 static void *work(void *argument)
@@ -51,10 +74,10 @@ static void *work(void *argument)
         if (!s->busy)
             break;
         pthread_mutex_unlock(&s->lock);
-        offer_all(s);
+        offer(s->flying);
         /* Before `busy` ends: the owner may look at any time after. A counter that is full is
            readable already. */
-        if (s->left)
+        if (s->flying->left)
             (void)!write(s->notice, &(uint64_t){1}, sizeof(uint64_t));
         pthread_mutex_lock(&s->lock);
         s->busy = false;
@@ -79,14 +102,19 @@ static bool begin(struct sender *s)
     return failed == 0;
 }
 
-/* NULL when the system has no memory, descriptor or thread for it. */
-static struct sender *sender_new(void)
+/* With SSL_write and BIO_read of the library whose connections are served. NULL when the system has
+   no memory, descriptor or thread for it. */
+static struct sender *sender_new(void *ssl_write, void *bio_read)
 {
     struct sender *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
+    *(void **)&s->ssl_write = ssl_write;
+    *(void **)&s->bio_read = bio_read;
+    s->filling = &s->boxes[0];
+    s->flying = &s->boxes[1];
     s->notice = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (s->notice >= 0) {
         if (begin(s))
@@ -97,7 +125,7 @@ static struct sender *sender_new(void)
     return NULL;
 }
 
-/* Readable from the end of a batch that left something, until `sender_clear`. */
+/* Readable from the end of a thread's batch that left something, until `sender_clear`. */
 static int sender_notice(struct sender *s)
 {
     return s->notice;
@@ -108,7 +136,7 @@ static bool sender_busy(struct sender *s)
     return s->busy;
 }
 
-/* Returns when no batch is under way: soon, as no send waits. */
+/* Returns when the thread is not busy: soon, as no send waits. */
 static void sender_wait(struct sender *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -117,47 +145,106 @@ static void sender_wait(struct sender *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Pieces of the last batch that were not sent whole. */
-static size_t sender_left(struct sender *s)
+static void add(box *b, int fd, size_t size)
 {
-    return s->left;
+    b->pieces[b->count++] = (piece){.fd = fd, .at = b->used, .size = size};
+    b->used += size;
 }
 
-/* How much was sent of the last batch's piece `index`. */
-static size_t sender_sent(struct sender *s, size_t index)
-{
-    return index < s->count ? s->pieces[index].sent : 0;
-}
-
-/* Forget the last batch. */
-static void sender_clear(struct sender *s)
-{
-    if (s->left)
-        (void)!read(s->notice, &(uint64_t){0}, sizeof(uint64_t));
-    s->count = s->used = s->left = 0;
-}
-
-/* Put a piece into the next batch; false when it has no room for it. */
+/* Put a piece into the box; false when it has no room for it. */
 static bool sender_add(struct sender *s, int fd, const char *data, size_t size)
 {
-    if (s->count == PIECES_MAX || size > DATA_MAX - s->used)
+    box *b = s->filling;
+    if (b->count == PIECES_MAX || size > DATA_MAX - b->used)
         return false;
-    memcpy(s->data + s->used, data, size);
-    s->pieces[s->count++] = (piece){.fd = fd, .at = s->used, .size = size};
-    s->used += size;
+    memcpy(b->data + b->used, data, size);
+    add(b, fd, size);
     return true;
 }
 
-/* Have the batch sent. */
+/* Encrypt a piece into the box. 0: it has no room for it, and nothing happened. 1: done. 2: done, and
+   TLS has more to say after it. -1: TLS refused, the connection is of no use any more. */
+static int sender_add_tls(
+    struct sender *s, int fd, void *ssl, void *bio, const char *data, size_t size)
+{
+    box *b = s->filling;
+    size_t most = size + (size / RECORD_MAX + 1) * RECORD_EXTRA + OTHER_RECORDS;
+    if (b->count == PIECES_MAX || size > DATA_MAX || most > DATA_MAX - b->used)
+        return 0;
+    if (s->ssl_write(ssl, data, (int)size) != (int)size)
+        return -1;
+    int n = s->bio_read(bio, b->data + b->used, (int)most);
+    if (n <= 0)
+        return -1;
+    add(b, fd, (size_t)n);
+    return (size_t)n < most ? 1 : 2;
+}
+
+/* Give the box to the thread, which must not be busy, and fill the other one, which must be clear. */
 static void sender_go(struct sender *s)
 {
+    box *full = s->filling;
+    s->filling = s->flying;
+    s->flying = full;
     pthread_mutex_lock(&s->lock);
     s->busy = true;
     pthread_mutex_unlock(&s->lock);
     pthread_cond_signal(&s->changed);
 }
 
-/* Let a batch that is under way end, then the thread. */
+/* Offer what is in the box from this thread. */
+static void sender_here(struct sender *s)
+{
+    offer(s->filling);
+}
+
+static box *which(struct sender *s, bool flying)
+{
+    return flying ? s->flying : s->filling;
+}
+
+/* How many pieces of a box that was offered were not sent whole. */
+static size_t sender_left(struct sender *s, bool flying)
+{
+    return which(s, flying)->left;
+}
+
+/* What was not sent of a piece that was offered, and its size. */
+static const char *sender_rest(struct sender *s, bool flying, size_t index, size_t *size)
+{
+    box *b = which(s, flying);
+    piece *p = &b->pieces[index];
+    *size = p->size - p->sent;
+    return b->data + p->at + p->sent;
+}
+
+/* Forget what was in a box that was offered. */
+static void sender_clear(struct sender *s, bool flying)
+{
+    if (flying && s->flying->left)
+        (void)!read(s->notice, &(uint64_t){0}, sizeof(uint64_t));
+    clear(which(s, flying));
+}
+
+/* Whether a piece that the thread was given is sent, and whole. */
+static bool sender_over(struct sender *s, size_t index)
+{
+    box *b = s->flying;
+    return index < atomic_load_explicit(&b->over, memory_order_acquire)
+        && b->pieces[index].sent == b->pieces[index].size;
+}
+
+/* Take a piece out of the box that is being filled. */
+static const char *sender_pull(struct sender *s, size_t index, size_t *size)
+{
+    box *b = s->filling;
+    piece *p = &b->pieces[index];
+    *size = p->size;
+    p->size = p->sent = 0;
+    return b->data + p->at;
+}
+
+/* Let the thread end what it does, and itself. */
 static void sender_free(struct sender *s)
 {
     pthread_mutex_lock(&s->lock);
