@@ -27,6 +27,9 @@ HOT = (
     "src/pyccf/http/h1.py",  # callbacks of the HTTP parser
     "src/pyccf/http/message.py",  # requests, and responses to bytes
     "src/pyccf/http/session.py",  # looked at by the frontend for each request
+    "src/pyccf/shell/turns.py",  # requests gathered
+    "src/pyccf/shell/http1.py",  # their order
+    "src/pyccf/shell/sender.py",  # what answers them
     "src/pyccf/node/frontend.py",  # the way of a request
     "src/pyccf/node/node.py",  # between frontends, store, ledger and consensus
     "src/pyccf/apps/context.py",  # what a handler is given
