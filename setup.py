@@ -47,9 +47,10 @@ def hot_modules() -> list:
     """Extensions of the hot modules; none, with a word why, if they are to be interpreted."""
     if not BUILDS & set(sys.argv):
         return []
-    # What an earlier build left beside the sources would be used instead of them.
-    for source in map(Path, HOT):
-        for old in source.parent.glob(f"{source.stem}.*.so"):
+    # What an earlier build left beside sources, also of modules no longer hot, would be used
+    # instead of them.
+    for old in Path("src/pyccf").rglob("*.so"):
+        if old.with_name(f"{old.name.partition('.')[0]}.py").exists():
             old.unlink()
     if os.environ.get("PYCCF_PURE"):
         print("pyccf: PYCCF_PURE is set, the hot modules are interpreted", file=sys.stderr)
