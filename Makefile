@@ -81,7 +81,7 @@ sanitize-js: $(STAMP)  ## run the tests of what is in C (JavaScript, sealing) un
 	cd $(SANITIZED) && PYCCF_PURE=1 CFLAGS="$(SANITIZERS) -fno-sanitize-recover=all" LDFLAGS="$(SANITIZERS)" $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/src:$(SANITIZED)/engine \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		$(BIN)/python -m pytest -s tests/unit/apps_js tests/property/test_js_calls.py \
+		$(BIN)/python -m pytest -s tests/unit/shell/test_sender.py tests/unit/apps_js tests/property/test_js_calls.py \
 		tests/unit/ledger/test_sealing.py tests/unit/crypto/test_hashing.py tests/unit/ledger/test_follow.py tests/unit/ledger/test_history.py $(ARGS)
 
 clean:           ## remove what the other targets made

@@ -2,7 +2,8 @@
 and hash, and the hot modules compiled by mypyc.
 
 Everything else is declared in pyproject.toml. Why, and how to do without:
-docs/adr/0007-compiled-hot-path.md, docs/adr/0009-native-sealing.md.
+docs/adr/0007-compiled-hot-path.md, docs/adr/0009-native-sealing.md,
+docs/adr/0010-sending-thread.md.
 """
 
 import os

@@ -50,6 +50,9 @@ class Echo:
     def turn_done(self) -> None:
         pass
 
+    def before_answers(self) -> None:
+        pass
+
     def close_session(self, session: Session) -> None:
         pass
 
@@ -83,7 +86,7 @@ async def serve(
 ) -> dict[str, float]:
     """Serve until a signal; requests answered and CPU per request in microseconds."""
     handler = Echo()
-    sender = Sender(shares=spare_processor())
+    sender = Sender(handler.before_answers, shares=spare_processor())
     listener = Listener(
         "echo",
         f"127.0.0.1:{port}",

@@ -70,6 +70,7 @@ class Script:
         self.closed: list[Session] = []
         self.handled: list[str] = []
         self.turns = 0
+        self.before: Callable[[], None] = lambda: None
         self.script: dict[str, Callable[[Session, Request], bytes | None]] = {}
         self.deferred: dict[str, Deliver] = {}
 
@@ -89,6 +90,9 @@ class Script:
 
     def turn_done(self) -> None:
         self.turns += 1
+
+    def before_answers(self) -> None:
+        self.before()
 
     def close_session(self, session: Session) -> None:
         self.closed.append(session)
@@ -215,7 +219,7 @@ async def listening(
     handler: Script, address: str = "127.0.0.1:0", **options: Any
 ) -> AsyncIterator[Listener]:
     """A started listener with a certificate, closed afterwards."""
-    sender = Sender() if SHARED.get() else None
+    sender = Sender(handler.before_answers) if SHARED.get() else None
     listener = Listener("rpc", address, handler, **{"sender": sender, **options})
     if listener.tls:
         cert_pem, key_pem, _ = certificate("node")

@@ -35,6 +35,7 @@ bool sender_busy(struct sender *);
 void sender_wait(struct sender *);
 bool sender_add(struct sender *, int, const char *, size_t);
 int sender_add_tls(struct sender *, int, void *, void *, const char *, size_t);
+size_t sender_count(struct sender *);
 void sender_go(struct sender *);
 void sender_here(struct sender *);
 size_t sender_left(struct sender *, bool);

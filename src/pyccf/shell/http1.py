@@ -116,7 +116,7 @@ class _StreamSlot(_Slot):
 
     def feed(self) -> None:
         """There is room again."""
-        if self.hungry and self.dialogue is not None:
+        if self.hungry and not self.failed and self.dialogue is not None:
             self.hungry = False
             self._source.room()
 

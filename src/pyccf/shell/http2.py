@@ -103,8 +103,8 @@ class _Stream:
         """Nobody waits for the end of a body that may have none."""
         source = self.source
         if self._dialogue is not None and source is not None and source.endless:
-            source.gone()
             self.fail()
+            source.gone()
 
     def drop(self) -> None:
         """The client does not want the answer any more."""

@@ -35,6 +35,10 @@ class Handler(Protocol):
         """All requests of one readable event are handled; their answers go out after this."""
         ...
 
+    def before_answers(self) -> None:
+        """Answers are about to go out: what they acknowledge must be on the disk by then."""
+        ...
+
     def close_session(self, session: Session) -> None:
         """The connection is gone."""
         ...
@@ -64,7 +68,7 @@ class Interface:
         self.limits = limits
         self.admission = admission
         self.room = room
-        self.turns = Turns()
+        self.turns = Turns(handler.before_answers)
         self.sender = sender
         self.tls = tls
         self.http2 = http2

@@ -188,7 +188,7 @@ class Program:
         }
         # Enough for the largest request that any interface lets in.
         room = Room(max([SHARED_SIZE_MAX, *(of.held_size_max for of in limits.values())]))
-        self._sender = Sender(shares=spare_processor())
+        self._sender = Sender(self.before_answers, shares=spare_processor())
         for name, interface in network.rpc_interfaces.items():
             idle_ms = self.config.idle_connection_timeout_ms
             listener = Listener(
@@ -279,8 +279,13 @@ class Program:
             asyncio.get_running_loop().call_soon(self._flush_soon)
 
     def _flush_soon(self) -> None:
-        self._flushing = False
-        self.flush()
+        if self._flushing:
+            self._flushing = False
+            self.flush()
+
+    def before_answers(self) -> None:
+        """Answers are about to go out: what they acknowledge must be on the disk by then."""
+        self._flush_soon()
 
     def _receive(self, sender: NodeId, channel: Channel, data: bytes) -> None:
         self._node.receive(sender, channel, data)

@@ -6,15 +6,17 @@ readable was read and handled, the thread is given the box and offers each piece
 While it still has the box before, and when few have something to say, this thread does so itself.
 What a socket does not take goes back to its connection, which waits for room with the loop.
 
-Promises: bytes of one connection leave in their order, and no socket is closed while the thread
-may use its descriptor. Connections see to both by calling `settle` before they write themselves,
-close, or are gone. All methods belong to the loop's thread.
+Promises: nothing leaves before `before` was called, which puts what answers acknowledge on the
+disk; bytes of one connection leave in their order; no socket is closed while the thread may use its
+descriptor. Connections see to the last two by calling `settle` before they write themselves, close,
+or are gone. All methods belong to the loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 from cryptography.hazmat.bindings._rust import _openssl
@@ -55,13 +57,24 @@ class Outlet(Protocol):
 class Sender:
     """The box that is being filled, and the one that the thread empties."""
 
-    __slots__ = ("_flight", "_handle", "_loop", "_owners", "_shares", "_size", "flying", "number")
+    __slots__ = (
+        "_before",
+        "_flight",
+        "_handle",
+        "_loop",
+        "_owners",
+        "_shares",
+        "_size",
+        "flying",
+        "number",
+    )
 
-    def __init__(self, *, shares: bool = True) -> None:
+    def __init__(self, before: Callable[[], None], *, shares: bool = True) -> None:
         """Begin; without `shares` the thread never gets anything to do.
 
         Raises LocalError when the system has no thread or descriptor for it.
         """
+        self._before = before
         self._shares = shares
         functions = [
             ffi.cast("void *", _openssl.ffi.addressof(_openssl.lib, name))
@@ -91,19 +104,21 @@ class Sender:
         size = len(data)
         if size > PIECE_MAX or not self._is_free(outlet):
             return False
-        if not _add(self._handle, outlet.descriptor, data, size):
-            return False
         self._enlist(outlet)
-        return True
+        if _add(self._handle, outlet.descriptor, data, size):
+            return True
+        self._strike()
+        return False
 
     def add_tls(self, outlet: Outlet, ssl: object, bio: object, data: bytes) -> int:
         """Have this encrypted and sent. 0, 1, 2 and -1 as `sender_add_tls` has it."""
         size = len(data)
         if size > PIECE_MAX or not self._is_free(outlet):
             return 0
+        self._enlist(outlet)
         done = _add_tls(self._handle, outlet.descriptor, ssl, bio, data, size)
-        if done > 0:
-            self._enlist(outlet)
+        if done <= 0:
+            self._strike()
         return done
 
     def _is_free(self, outlet: Outlet) -> bool:
@@ -121,22 +136,29 @@ class Sender:
         outlet.piece = len(owners)
         owners.append(outlet)
 
+    def _strike(self) -> None:
+        """The box did not take the last one's piece."""
+        self._owners.pop().batch = 0
+
     def flush(self) -> None:
         """The end of this turn of the loop: send what was said in it."""
-        owners = self._owners
-        if not owners:
+        if not self._owners:
             return
-        self._owners = []
-        self.number += 1
+        self._before()
         handle = self._handle
-        if self._shares and len(owners) >= SHARED_MIN and not _busy(handle):
+        share = self._shares and len(self._owners) >= SHARED_MIN and not _busy(handle)
+        if share:
             self._collect()
+        owners, self._owners = self._owners, []
+        assert lib.sender_count(handle) == len(owners), "each piece is somebody's"
+        self.number += 1
+        if share:
             self._flight = owners
             self.flying = self.number - 1
             lib.sender_go(handle)
-            return
-        lib.sender_here(handle)
-        self._give_back(owners, flying=False)
+        else:
+            lib.sender_here(handle)
+            self._give_back(owners, flying=False)
 
     def settle(self, outlet: Outlet) -> None:
         """Have nothing of this connection in a box or under way.
@@ -161,7 +183,8 @@ class Sender:
         lib.sender_free(self._handle)
 
     def _noticed(self) -> None:
-        if not _busy(self._handle):  # else the next batch is under way, and this one was collected
+        # Busy, it is about to be done and this is called again, or has the next box already.
+        if not _busy(self._handle):
             self._collect()
 
     def _collect(self) -> None:

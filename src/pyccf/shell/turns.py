@@ -8,6 +8,7 @@ request costs a list append here, not a task.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 class Turns:
     """Work gathered until the end of this turn of the loop."""
 
-    __slots__ = ("_leaving", "_steps")
+    __slots__ = ("_before", "_leaving", "_steps")
 
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[], None]) -> None:
+        """`before` is called before anything is written."""
+        self._before = before
         self._leaving: list[Wire] = []
         self._steps: list[tuple[Dialogue1, Request]] = []
 
@@ -57,6 +60,7 @@ class Turns:
         self._leaving.append(wire)
 
     def _drain(self) -> None:
+        self._before()
         leaving, self._leaving = self._leaving, []
         for wire in leaving:
             wire.drain()

@@ -177,6 +177,9 @@ class Wire(asyncio.Protocol):
     def abort(self) -> None:
         """Close now, whatever is owed."""
         if self._transport is not None:
+            self._settle()
+            self._sender = None  # what is said from now on goes nowhere
+            self._outgoing.clear()
             self._transport.abort()
 
     def tick(self, idle: int | None, handshake: int, linger: int) -> None:

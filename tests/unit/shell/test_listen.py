@@ -111,6 +111,48 @@ def test_answers_keep_the_order_of_requests(tls: bool) -> None:
     run(test())
 
 
+@both_kinds
+def test_before_answers_leave_the_handler_is_asked_and_may_end_all(tls: bool) -> None:
+    """As a node does whose disk fails: nothing it was about to say is heard."""
+
+    async def test() -> None:
+        handler = Script()
+        async with listening(handler, tls=tls) as listener:
+
+            def end() -> None:
+                assert handler.handled[2:] == ["/read"]
+                for connection in list(listener.connections):
+                    connection.abort()
+
+            clients = [await connect(listener) for _ in range(2)]
+            for client in clients:
+                client.send(ask("/first"))
+                await client.expect(answer("/first"))
+            handler.before = end
+            clients[0].send(ask("/read"))
+            assert await clients[0].rest() == b""
+            assert await clients[1].rest() == b""
+
+    run(test())
+
+
+@both_kinds
+def test_who_is_cut_off_hears_nothing_of_what_was_about_to_be_said(tls: bool) -> None:
+    async def test() -> None:
+        handler = Script()
+        async with listening(handler, tls=tls) as listener:
+            client = await connect(listener)
+            client.send(ask("/first"))
+            await client.expect(answer("/first"))
+            (connection,) = listener.connections
+            connection.write(answer("/second"))
+            connection.abort()
+            connection.write(answer("/third"))
+            assert await client.rest() == b""
+
+    run(test())
+
+
 def test_an_answer_may_be_delivered_while_its_request_is_handled() -> None:
     async def test() -> None:
         handler = Script()

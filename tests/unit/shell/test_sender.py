@@ -41,7 +41,9 @@ class Speaker:
     def heard(self, size: int) -> bytes:
         got = b""
         while len(got) < size:
-            got += self.theirs.recv(size - len(got))
+            more = self.theirs.recv(size - len(got))
+            assert more, "the other end is closed"
+            got += more
         return got
 
 
@@ -54,9 +56,13 @@ def speakers(*words: bytes) -> Iterator[list[Speaker]]:
         each.theirs.close()
 
 
+def nothing() -> None:
+    """Before answers leave."""
+
+
 def on_loop(test: Callable[[Sender], Coroutine[Any, Any, None]], *, shares: bool = True) -> None:
     async def whole() -> None:
-        thread = Sender(shares=shares)
+        thread = Sender(nothing, shares=shares)
         try:
             await test(thread)
         finally:
@@ -193,14 +199,12 @@ def test_a_connection_that_settles_writes_by_itself_what_is_still_in_the_box() -
 
 
 def test_after_settling_a_socket_may_be_closed() -> None:
-    """Many rounds: the thread would send to a descriptor that is somebody else's by then."""
-
     async def test(thread: Sender) -> None:
         for _ in range(200):
             with speakers(*words(SHARED_MIN)) as outlets:
                 say(thread, outlets)
                 thread.flush()
-                for each in reversed(outlets):
+                for each in outlets:
                     thread.settle(each)
                     each.ours.close()
                 assert hear(outlets) == words(SHARED_MIN)
@@ -235,7 +239,7 @@ def test_the_thread_ends_with_its_owner() -> None:
             assert hear(outlets) == words(SHARED_MIN)
 
     async def whole() -> None:
-        await test(Sender())
+        await test(Sender(nothing))
 
     uvloop.run(whole())
     assert threads() == before
@@ -259,7 +263,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("tls", [True, False])
 def test_many_clients_get_their_answers_in_order(shared: None, tls: bool) -> None:
     async def test() -> None:
-        thread = Sender()
+        thread = Sender(nothing)
         async with listening(Script(), tls=tls, sender=thread) as listener:
             clients = [await connect(listener) for _ in range(20)]
             for turn in range(20):
@@ -280,7 +284,7 @@ def test_many_clients_get_their_answers_in_order(shared: None, tls: bool) -> Non
 @pytest.mark.parametrize("tls", [True, False])
 def test_a_client_that_reads_late_misses_nothing(shared: None, tls: bool) -> None:
     async def test() -> None:
-        thread = Sender()
+        thread = Sender(nothing)
         handler = Script()
         big = answer("z" * 40_000)
         handler.script["/big"] = lambda session, request: session.defer()(big)
@@ -308,6 +312,49 @@ def test_a_client_that_reads_late_misses_nothing(shared: None, tls: bool) -> Non
     run(test())
 
 
+def test_listeners_share_a_sender(shared: None) -> None:
+    async def test() -> None:
+        thread = Sender(nothing)
+        async with (
+            listening(Script(), tls=True, sender=thread) as first,
+            listening(Script(), tls=False, sender=thread) as second,
+        ):
+            clients = [await connect(each) for each in (first, second, first, second)]
+            for turn in range(20):
+                for number, client in enumerate(clients):
+                    client.send(ask(f"/{number}/{turn}"))
+                for number, client in enumerate(clients):
+                    await client.expect(answer(f"/{number}/{turn}"))
+            for client in clients:
+                await client.close()
+        thread.close()
+
+    run(test())
+
+
+def test_before_anything_leaves_it_is_asked_for() -> None:
+    async def whole() -> None:
+        asked: list[int] = []
+
+        def before() -> None:
+            for each in outlets:
+                each.theirs.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    each.theirs.recv(1)
+            asked.append(len(outlets))
+
+        thread = Sender(before)
+        for count in (1, SHARED_MIN):
+            with speakers(*words(count)) as outlets:
+                say(thread, outlets)
+                await asyncio.sleep(0)
+                thread.settle(outlets[-1])
+        thread.close()
+        assert asked == [1, SHARED_MIN]
+
+    uvloop.run(whole())
+
+
 @pytest.mark.parametrize("how", ["client closes", "client resets", "we close", "we abort"])
 def test_a_socket_is_closed_after_its_connection_is_told(
     how: str, monkeypatch: pytest.MonkeyPatch
@@ -324,7 +371,7 @@ def test_a_socket_is_closed_after_its_connection_is_told(
     monkeypatch.setattr(Wire, "connection_lost", connection_lost)
 
     async def test() -> None:
-        thread = Sender()
+        thread = Sender(nothing)
         async with listening(Script(), tls=False, sender=thread) as listener:
             client = await connect(listener)
             client.send(ask("/"))

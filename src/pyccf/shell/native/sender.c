@@ -12,7 +12,6 @@
 enum {
     PIECES_MAX = 1024,
     DATA_MAX = 1 << 20,
-    STACK_SIZE = 128 * 1024,
     RECORD_MAX = 16 * 1024,   /* RFC 8446 5.1; each adds less than RECORD_EXTRA */
     RECORD_EXTRA = 64,
     OTHER_RECORDS = 1024,     /* what TLS may have to say besides */
@@ -89,16 +88,11 @@ static void *work(void *argument)
 
 static bool begin(struct sender *s)
 {
-    pthread_attr_t attributes;
     sigset_t all, before;
-    if (pthread_attr_init(&attributes) != 0)
-        return false;
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&s->thread, &attributes, work, s);
+    int failed = pthread_create(&s->thread, NULL, work, s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
     return failed == 0;
 }
 
@@ -178,6 +172,12 @@ static int sender_add_tls(
         return -1;
     add(b, fd, (size_t)n);
     return (size_t)n < most ? 1 : 2;
+}
+
+/* Pieces in the box. */
+static size_t sender_count(struct sender *s)
+{
+    return s->filling->count;
 }
 
 /* Give the box to the thread, which must not be busy, and fill the other one, which must be clear. */
