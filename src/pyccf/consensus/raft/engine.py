@@ -145,6 +145,7 @@ class Raft(Progress):
             self.elapsed = 0
             self._unsent_bytes = 0
             self._heartbeats()
+        self._catch_up(elapsed)
         self._age_acks(elapsed)
         if not self._heard_of_quorum():
             self._executor.report("info", f"No quorum answers: stops leading view {self.view}")

@@ -3,7 +3,7 @@
 Messages are pipelined: what was sent is taken to have arrived until an answer says otherwise
 (spec: consensus-cft.md §5.2). Two bounds keep a peer that is far behind from being flooded: at most
 `window` entries are under way to it and at most `messages_max` messages go in one turn; it gets
-more when it confirms. While the window or the way is full it gets heartbeats only. A message never
+more when it confirms, and in a tick no more than `catch_up` allows. While the window or the way is full it gets heartbeats only. A message never
 spans views. Unlike CCF, which sends at the next heartbeat or after 20,000 bytes, a node asks for
 what is new to be sent with each signature and a few times between heartbeats (`flush`), so that
 writes commit sooner.
@@ -17,7 +17,7 @@ from pyccf.consensus.raft.roles import Roles
 from pyccf.consensus.raft.settings import RaftSettings
 from pyccf.consensus.raft.state import Peer
 from pyccf.crypto.entropy import Entropy
-from pyccf.types import NodeId, SeqNo
+from pyccf.types import Millis, NodeId, SeqNo
 
 SIZES_KEPT = 4096
 """The mean size of entries follows about this many of them."""
@@ -36,6 +36,7 @@ class Sending(Roles):
         self._sizes_count = 1
         self._memo: AppendEntries | None = None
         """The last message made: most peers stand at the same place."""
+        self._last_at_tick: SeqNo = 0
 
     # --- sizes ----------------------------------------------------------------------------------
 
@@ -91,9 +92,13 @@ class Sending(Roles):
         """Send what the peer was not sent yet, as far as it may be; whether anything went."""
         last = min(self.last, self._room(peer))
         start = peer.sent + 1
+        allowance = peer.allowance
+        if allowance is not None:
+            last = min(last, peer.sent + allowance)
         if start > last or peer.congested:
             peer.behind = start <= self.last
             return False
+        first = start
         batch = self._batch()
         views = self.views
         for _ in range(self.settings.messages_max):
@@ -106,7 +111,22 @@ class Sending(Roles):
             if start > last:
                 break
         peer.behind = start <= self.last
+        if allowance is not None:
+            peer.allowance = allowance - (start - first)
         return True
+
+    def _catch_up(self, elapsed: Millis) -> None:
+        """Some time passed: who is behind may be sent some more."""
+        fresh = self.last - self._last_at_tick
+        self._last_at_tick = self.last
+        more = max(1, self.settings.catch_up * elapsed // 1000)
+        for peer in self.peers.values():
+            if not peer.behind:
+                peer.allowance = None
+                continue
+            peer.allowance = fresh + more
+            if not peer.probe:
+                self._send_new(peer)
 
     def _send_or_heartbeat(self, peer: Peer) -> None:
         """At least one message, as §5.2 has it."""

@@ -28,5 +28,8 @@ class RaftSettings(msgspec.Struct, frozen=True):
     """How many entries may be under way to one peer."""
     messages_max: int = 32
     """How many messages one peer is sent in one go."""
+    catch_up: int = 50_000
+    """How many entries in a second, beside those that are new, a peer is sent that is behind: as
+    fast as it can it would use up what clients and other nodes on its machine need."""
     silence: int = 5
     """Heartbeats without an answer after which a full window counts as lost or ignored."""

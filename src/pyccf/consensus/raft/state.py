@@ -42,6 +42,7 @@ class Peer:
 
     __slots__ = (
         "address",
+        "allowance",
         "behind",
         "congested",
         "floor",
@@ -68,6 +69,8 @@ class Peer:
         """It refused something: the next heartbeat tries again, nothing before."""
         self.behind = False
         """More is to be sent as soon as it confirms."""
+        self.allowance: int | None = None
+        """How many entries it may be sent before the next tick; None while it is not behind."""
         self.congested = False
         """The way to it is full."""
         self.told: SeqNo = 0
