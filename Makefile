@@ -73,7 +73,7 @@ conform: $(STAMP)  ## REQUESTS=20000 requests made up from the OpenAPI documents
 SANITIZED  := build/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
 
-sanitize-js: $(STAMP)  ## run the tests of what is in C (JavaScript, sealing) under the compiler's sanitizers; takes about five minutes
+sanitize-js: $(STAMP)  ## run the tests of what is in C (JavaScript, sealing, sending) under the compiler's sanitizers; takes about five minutes
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED) && cp -R src setup.py pyproject.toml README.md LICENSE $(SANITIZED)
 	rm -f $(SANITIZED)/src/pyccf/*/_*.so $(SANITIZED)/src/pyccf/apps/js/*.so $(SANITIZED)/src/pyccf/apps/js/*.o
 	CFLAGS="$(SANITIZERS) -O1" LDFLAGS="$(SANITIZERS)" $(BIN)/python -m pip install --quiet --disable-pip-version-check \

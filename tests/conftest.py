@@ -25,12 +25,13 @@ settings.load_profile("pyccf")
 
 def stale(package: Path) -> list[Path]:
     """Sources beside which something older was compiled, which Python would use instead."""
-    return [
-        source
-        for compiled in sorted(package.rglob("*.so"))
-        if (source := compiled.with_name(f"{compiled.name.partition('.')[0]}.py")).exists()
-        and compiled.stat().st_mtime_ns < source.stat().st_mtime_ns
-    ]
+    old = []
+    for compiled in sorted(package.rglob("*.so")):
+        source = compiled.with_name(f"{compiled.name.partition('.')[0]}.py")
+        sources = [source] if source.exists() else sorted(compiled.parent.glob("native/*"))
+        made = compiled.stat().st_mtime_ns
+        old += [each for each in sources if each.stat().st_mtime_ns > made]
+    return old
 
 
 def pytest_configure() -> None:

@@ -27,6 +27,7 @@ def settings(
     window: int = 20_000,
     batch_entries: int = 1000,
     messages_max: int = 32,
+    catch_up: int = 50_000,
 ) -> RaftSettings:
     return RaftSettings(
         message_timeout=HEARTBEAT,
@@ -36,6 +37,7 @@ def settings(
         window=window,
         batch_entries=batch_entries,
         messages_max=messages_max,
+        catch_up=catch_up,
     )
 
 

@@ -36,6 +36,8 @@ class Sealer:
     __slots__ = ("_inner", "_outer", "decrypt", "encrypt")
 
     def __init__(self, key: bytes, commit_secret: bytes) -> None:
+        if len(key) != 32 or len(commit_secret) != 32:
+            raise ValueError("a key has 32 bytes")
         aead = AESGCM(key)
         self.encrypt = aead.encrypt
         self.decrypt = aead.decrypt
@@ -50,6 +52,7 @@ class Sealer:
         """The bytes of an entry, and its leaf."""
         assert view <= VIEW_MASK, "a view has 31 bits"
         assert len(claims) == 32, "a claims digest has 32 bytes"
+        assert flags <= 0xFF, "flags have one byte"
         name = b"%d.%d" % (view, seqno)
         nonce = _sha256(self._outer + _sha256(self._inner + name).digest()).hexdigest()
         evidence = _sha256(b"ce:%b:%b" % (name, nonce.encode())).digest()

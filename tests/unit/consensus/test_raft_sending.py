@@ -144,6 +144,56 @@ def test_a_peer_is_sent_a_bounded_number_of_messages_at_once() -> None:
     assert ranges(node, "a") == [(8, 8), (9, 9), (10, 10)]
 
 
+def test_who_is_behind_is_sent_so_much_in_a_tick_and_what_is_new() -> None:
+    node = leader("a b", settings(batch_entries=5, messages_max=1, catch_up=1000))
+    for _ in range(40):
+        node.order("x")
+    node.raft.flush()
+    assert ranges(node, "a") == [(5, 9)]
+    node.raft.tick(7)
+    assert node.raft.peers["a"].allowance == 44 + 7 - 5, "all is new since it leads"
+    take(node)
+    node.raft.tick(7)
+    assert ranges(node, "a") == [(15, 19)]
+    ack(node, "a", 19)
+    assert ranges(node, "a") == [(20, 21)], "seven in seven milliseconds"
+    ack(node, "a", 21)
+    assert ranges(node, "a") == []
+    for _ in range(3):
+        node.order("x")
+    node.raft.tick(1)
+    assert ranges(node, "a") == [(22, 25)], "one, and the three that are new"
+
+
+def test_who_has_caught_up_is_sent_everything_again() -> None:
+    node = leader("a b", settings(batch_entries=5, messages_max=1, catch_up=1000))
+    for _ in range(12):
+        node.order("x")
+    node.raft.flush()
+    node.raft.tick(1)
+    for seqno in (9, 14, 16):
+        ack(node, "a", seqno)
+    assert not node.raft.peers["a"].behind
+    node.raft.tick(1)
+    assert node.raft.peers["a"].allowance is None
+    take(node)
+    for _ in range(5):
+        node.order("x")
+    node.raft.flush()
+    assert ranges(node, "a") == [(17, 21)]
+
+
+def test_however_short_a_tick_is_catching_up_ends() -> None:
+    node = leader("a b", settings(batch_entries=5, messages_max=1, catch_up=1))
+    for _ in range(12):
+        node.order("x")
+    node.raft.flush()
+    node.raft.tick(1)
+    for _ in range(12):
+        node.raft.tick(1)
+    assert node.raft.peers["a"].sent == 16
+
+
 def test_a_congested_peer_gets_heartbeats_only() -> None:
     node = leader("a b")
     node.raft.congested("a", True)

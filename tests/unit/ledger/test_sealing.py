@@ -156,9 +156,10 @@ def test_opening_takes_bytes_and_a_sealer_of_its_own() -> None:
 @pytest.mark.parametrize(
     "keys", [(), (KEY,), (KEY, b""), (b"", KEY), (KEY[1:], KEY), (KEY, KEY + b"0"), (KEY, "x")]
 )
-def test_keys_have_32_bytes(keys: tuple[object, ...]) -> None:
+@pytest.mark.parametrize(("make", "_"), WAYS)
+def test_keys_have_32_bytes(keys: tuple[object, ...], make: type, _: object) -> None:
     with pytest.raises((TypeError, ValueError)):
-        native.Sealer(*keys)
+        make(*keys)
 
 
 def test_no_key_is_shown() -> None:

@@ -101,11 +101,13 @@ class Election(Commit):
         self.should_sign = True
         self.elapsed = 0
         self._unsent_bytes = 0
+        self._last_at_tick = self.last
         for peer in self.peers.values():
             peer.last_ack = 0
             peer.match = 0
             peer.sent = peer.floor = self.last
             peer.probe = peer.behind = False
+            peer.allowance = None
         self._executor.report("info", f"Leads view {self.view} from {self.last}")
         if not self._others_decide():
             self._update_commit()

@@ -1,12 +1,12 @@
 """The leader's side of append-entries: what is sent to whom, and how much at once.
 
 Messages are pipelined: what was sent is taken to have arrived until an answer says otherwise
-(spec: consensus-cft.md §5.2). Two bounds keep a peer that is far behind from being flooded: at most
-`window` entries are under way to it and at most `messages_max` messages go in one turn; it gets
-more when it confirms, and in a tick no more than `catch_up` allows. While the window or the way is full it gets heartbeats only. A message never
-spans views. Unlike CCF, which sends at the next heartbeat or after 20,000 bytes, a node asks for
-what is new to be sent with each signature and a few times between heartbeats (`flush`), so that
-writes commit sooner.
+(spec: consensus-cft.md §5.2). Bounds keep a peer that is far behind from being flooded, and others
+from being starved: at most `window` entries are under way to it, at most `messages_max` messages go
+in one turn, and in a tick no more than `catch_up` allows; it gets more when it confirms. While the
+window or the way is full it gets heartbeats only. A message never spans views. Unlike CCF, which
+sends at the next heartbeat or after 20,000 bytes, a node asks for what is new to be sent with each
+signature and a few times between heartbeats (`flush`), so that writes commit sooner.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Sending(Roles):
         self._memo: AppendEntries | None = None
         """The last message made: most peers stand at the same place."""
         self._last_at_tick: SeqNo = 0
+        """The last entry when peers that are behind were last sent some more."""
 
     # --- sizes ----------------------------------------------------------------------------------
 

@@ -73,10 +73,17 @@ static int sha256_find(void)
     unsigned char digest[DIGEST_SIZE];
     if (!libcrypto_find(symbols))
         return 0;
+    memset(tried.room, 0xa5, sizeof tried.room);
     if (!sha256.init(&tried.state) || !sha256.update(&tried.state, "abc", 3) ||
         !sha256.final(digest, &tried.state) || memcmp(digest, expected, sizeof expected) != 0) {
         PyErr_SetString(PyExc_ImportError, "libcrypto has an unknown form of SHA-256");
         return 0;
+    }
+    for (size_t i = 0; i < sizeof tried.room; i++) {
+        if (tried.room[i] != 0xa5) {
+            PyErr_SetString(PyExc_ImportError, "the state of SHA-256 is larger than known");
+            return 0;
+        }
     }
     return 1;
 }
