@@ -78,7 +78,9 @@ sanitize-js: $(STAMP)  ## run the tests of what is in C (JavaScript, sealing, se
 	rm -f $(SANITIZED)/src/pyccf/*/_*.so $(SANITIZED)/src/pyccf/apps/js/*.so $(SANITIZED)/src/pyccf/apps/js/*.o
 	CFLAGS="$(SANITIZERS) -O1" LDFLAGS="$(SANITIZERS)" $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-cache-dir --no-deps --no-binary quickjs-ng --constraint requirements.lock --target $(SANITIZED)/engine quickjs-ng
-	cd $(SANITIZED) && PYCCF_PURE=1 CFLAGS="$(SANITIZERS) -fno-sanitize-recover=all" LDFLAGS="$(SANITIZERS)" $(abspath $(BIN))/python setup.py -q build_ext --inplace
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(SANITIZED)/tools 'setuptools>=77,<90'
+	cd $(SANITIZED) && PYCCF_PURE=1 PYTHONPATH=tools CFLAGS="$(SANITIZERS) -fno-sanitize-recover=all" LDFLAGS="$(SANITIZERS)" \
+		$(abspath $(BIN))/python setup.py -q build_ext --inplace
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/src:$(SANITIZED)/engine \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		$(BIN)/python -m pytest -s tests/unit/shell/test_sender.py tests/unit/apps_js tests/property/test_js_calls.py \
