@@ -69,7 +69,9 @@ class Wire(asyncio.Protocol):
         "_buffered",
         "_dialogue",
         "_eof",
+        "_finishing",
         "_interface",
+        "_linger",
         "_lingering",
         "_outgoing",
         "_reading",
@@ -101,6 +103,8 @@ class Wire(asyncio.Protocol):
         self._turn: Callable[[bytes], None] = _unheard
         """What the dialogue does with bytes, while there is one."""
         self._eof = False  # the client's side is closed
+        self._finishing = False  # our side is to be closed at the end of this turn of the loop
+        self._linger = False  # and the client's is then waited for
         self._lingering = False  # our side is closed
         self._reading = True
         self._ticks = 0  # sweeps since something arrived
@@ -148,8 +152,10 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more: what it asked is still answered."""
         self._eof = True
+        if self._finishing:
+            return not self._lingering
         dialogue = self._dialogue
-        if self._lingering or dialogue is None:
+        if dialogue is None:
             return False
         dialogue.leave()
         return True
@@ -207,14 +213,15 @@ class Wire(asyncio.Protocol):
                 dialogue.leave()
 
     def drain(self) -> None:
-        """Write what is to leave."""
+        """Write what is to leave; that may have been the last."""
         self._settle()
         outgoing = self._outgoing
-        if not outgoing:
-            return
-        data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
-        outgoing.clear()
-        self.put_back(data)
+        if outgoing:
+            data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+            outgoing.clear()
+            self.put_back(data)
+        if self._finishing:
+            self._close()
 
     # What its sender asks of it (`sender.Outlet`).
 
@@ -234,7 +241,7 @@ class Wire(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether what is written can still reach the client."""
         transport = self._transport
-        return transport is not None and not self._lingering and not transport.is_closing()
+        return transport is not None and not self._finishing and not transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Have the client told this, at the end of this turn of the loop."""
@@ -253,14 +260,21 @@ class Wire(asyncio.Protocol):
             transport.pause_reading()
 
     def finish(self, *, linger: bool) -> None:
-        """Close our side after what was written; then wait a little for the client's."""
+        """Close our side when what was written has left; then wait a little for the client's."""
         self.accepting = False
-        transport = self._transport
-        if transport is None or self._lingering:
+        if self._transport is None or self._finishing:
             return
         self._ticks = 0
-        self.drain()
-        if linger and not self._eof and transport.can_write_eof():
+        self._finishing = True
+        self._linger = linger
+        if not self._outgoing:
+            self._interface.turns.leaving(self)
+
+    def _close(self) -> None:
+        transport = self._transport
+        if transport is None or self._lingering or transport.is_closing():
+            return
+        if self._linger and not self._eof and transport.can_write_eof():
             self._lingering = True
             self.set_reading(True)
             transport.write_eof()
@@ -289,7 +303,7 @@ class Wire(asyncio.Protocol):
         self.accepting = True
 
     def _refuse_busy(self) -> None:
-        if not self._lingering:
+        if not self._finishing:
             self.write(BUSY)
             self.finish(linger=True)
 

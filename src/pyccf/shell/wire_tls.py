@@ -53,7 +53,7 @@ class TlsWire(Wire):
 
     def data_received(self, data: bytes) -> None:
         if not self.accepting:
-            if self._dialogue is None and not self._lingering:
+            if self._dialogue is None and not self._finishing:
                 self._handshake(data)
             return
         self._ticks = 0
@@ -180,7 +180,7 @@ class TlsWire(Wire):
             self._send(b"".join(out))
 
     def finish(self, *, linger: bool) -> None:
-        if self._tls is not None and not self._lingering:
+        if self._tls is not None and not self._finishing:
             if lib.SSL_shutdown(self._ssl) < 0:
                 lib.ERR_clear_error()
             self._flush()

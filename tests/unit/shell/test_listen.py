@@ -137,6 +137,39 @@ def test_before_answers_leave_the_handler_is_asked_and_may_end_all(tls: bool) ->
 
 
 @both_kinds
+@pytest.mark.parametrize("closing", ["by the client", "by the handler", "after a mistake"])
+def test_before_the_last_answer_leaves_the_handler_is_asked(closing: str, tls: bool) -> None:
+    """Also when the connection is closed with it: it may acknowledge something too."""
+
+    async def test() -> None:
+        handler = Script()
+
+        def last(session: Session, request: Request) -> bytes:
+            session.close_after = closing == "by the handler"
+            return answer("last")
+
+        handler.script["/last"] = last
+        async with listening(handler, tls=tls) as listener:
+
+            def end() -> None:
+                asked.append(list(handler.handled))
+                for connection in list(listener.connections):
+                    connection.abort()
+
+            asked: list[list[str]] = []
+            client = await connect(listener)
+            handler.before = end
+            request = ask("/last")
+            if closing == "by the client":
+                request = request.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+            client.send(request + b"?\r\n" * (closing == "after a mistake"))
+            assert await client.rest() == b""
+            assert asked[0] == ["/last"]
+
+    run(test())
+
+
+@both_kinds
 def test_who_is_cut_off_hears_nothing_of_what_was_about_to_be_said(tls: bool) -> None:
     async def test() -> None:
         handler = Script()
