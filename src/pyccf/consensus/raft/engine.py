@@ -77,7 +77,7 @@ class Raft(Progress):
     def append(self, seqno: SeqNo, committable: bool, size: int) -> None:
         """An entry of `size` bytes was ordered by this node, in the current view (§5.1)."""
         assert seqno == self.last + 1, "entries are ordered without gaps"
-        assert self.leadership is Leadership.LEADER, "only a leader orders entries"
+        assert self.can_replicate, "only a leader orders entries"
         self.last = seqno
         if committable:
             self._committable_appended(seqno)
@@ -91,11 +91,6 @@ class Raft(Progress):
             self._unsent_bytes = unsent
         else:
             self._send_to_all()
-
-    @property
-    def can_replicate(self) -> bool:
-        """Whether this node may order entries now."""
-        return self.leadership is Leadership.LEADER and self.phase is not Phase.RETIRED_COMMITTED
 
     # --- messages -------------------------------------------------------------------------------
 

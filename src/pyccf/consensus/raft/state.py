@@ -93,9 +93,10 @@ class State:
         self.views = ViewLog()
         self.committable: deque[SeqNo] = deque()
         """Signatures after what is committed, ascending."""
-        self.leadership = Leadership.NONE
-        self.phase: Phase | None = None
-        """Of this node's retirement; None while it is active."""
+        self._leadership = Leadership.NONE
+        self._phase: Phase | None = None
+        self.can_replicate = False
+        """Whether this node may order entries now; asked twice for each of them."""
         self.retirement_idx: SeqNo | None = None
         self.retirement_committable_idx: SeqNo | None = None
         self.retired_committed_idx: SeqNo | None = None
@@ -117,6 +118,32 @@ class State:
     def attach(self, executor: Executor) -> None:
         """Name the node this engine works for; before anything else."""
         self._executor = executor
+
+    # --- roles ----------------------------------------------------------------------------------
+
+    @property
+    def leadership(self) -> Leadership:
+        """Role of this node in its current view."""
+        return self._leadership
+
+    @leadership.setter
+    def leadership(self, role: Leadership) -> None:
+        self._leadership = role
+        self._judge()
+
+    @property
+    def phase(self) -> Phase | None:
+        """Of this node's retirement; None while it is active."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase | None) -> None:
+        self._phase = phase
+        self._judge()
+
+    def _judge(self) -> None:
+        leads = self._leadership is Leadership.LEADER
+        self.can_replicate = leads and self._phase is not Phase.RETIRED_COMMITTED
 
     # --- questions ------------------------------------------------------------------------------
 
