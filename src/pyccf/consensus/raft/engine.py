@@ -30,7 +30,6 @@ from pyccf.consensus.raft.messages import (
     decode,
 )
 from pyccf.consensus.raft.progress import Progress
-from pyccf.consensus.raft.state import Phase
 from pyccf.errors import RemoteError
 from pyccf.types import Json, Millis, NodeId, SeqNo, TxID, View
 
