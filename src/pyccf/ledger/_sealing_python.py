@@ -93,7 +93,7 @@ def unseal(
     ):
         return None
     private = b""
-    if end < size and sealer is not None:
+    if sealer is not None:
         try:
             private = sealer.decrypt(iv, data[end:] + tag, data[PREFIX_SIZE:end])
         except InvalidTag:

@@ -2,8 +2,9 @@
 
 Only plain entries are taken here: of today's form, without flags, no signature, and writing to no
 table whose changes anybody wants to know at once. All of it is checked before anything changes:
-its form, its place, and the encryption of its private part. A row ends before the first entry that
-is not plain, or not right: whoever called takes care of that one, and says what is wrong with it.
+its form, its place, and its tag, which covers both of its parts. A row ends before the first entry
+that is not plain, or not right: whoever called takes care of that one, and says what is wrong with
+it.
 (spec: ledger.md §4-6, consensus-cft.md §6.1)
 """
 
@@ -60,7 +61,7 @@ class Follower:
     ) -> list[Entry]:
         """Execute the plain ones that entries[at:], ordered in `view` from `first` on, begin with.
 
-        Their private parts are not looked at if `public_only`.
+        Private parts and tags are not looked at if `public_only`.
         """
         store, history = self._store, self._history
         secrets = history.secrets

@@ -6,8 +6,8 @@ entry of today's form from its encoded map sections, and its Merkle leaf. Assert
 
 `unseal(data, view, seqno, sealer)` is for backups: public sections, private sections in clear, and
 leaf of what should be the entry `view.seqno`. None when it is of another form, has flags, is
-another entry, or its private part does not authenticate. Without a sealer the private part is left
-alone, and the one given back is empty.
+another entry, or does not authenticate: the tag covers the public domain, whether or not there is a
+private one. Without a sealer that is not asked, and the private part given back is empty.
 
 Both ways give the same bytes. (spec: ledger.md §4-5, crypto.md §2-4; docs/adr/0009)
 """

@@ -1,7 +1,7 @@
 """The node as its consensus engine sees it: others' entries are executed, undone, made final.
 
-An entry is taken over only after everything about it was checked: its form, its place, the
-encryption of its private part and, for a signature, the root and both signatures over it. What is
+An entry is taken over only after everything about it was checked: its form, its place, its tag,
+which covers both of its parts, and, for a signature, the root and both signatures over it. What is
 refused has changed nothing (spec: consensus-cft.md §6.1). Roll-back and compaction walk down the
 same list of rooms as a commit does: chunks, store, history (spec: kv-and-tables.md §3.2).
 """
@@ -49,7 +49,7 @@ class Replica:
         self._signers = Signers(node.store, service_key)
         self._follower = Follower(node.store, node.history)
         self.public_only = False
-        """Private parts are not looked at: their secrets are not known yet (node/private.py)."""
+        """Private parts and tags are not looked at: the secrets are not known yet (private.py)."""
         self.tail: dict[SeqNo, bytes] = {}
         """Entries after what is committed, as long as that is so."""
 
@@ -80,7 +80,7 @@ class Replica:
         committable = SIGNATURES_MAP in maps
         if parsed.ciphertext and committable:
             raise InvalidLedger("A signature writes to a private map.", seqno=seqno)
-        if parsed.ciphertext and not self.public_only:
+        if not self.public_only:
             private = self._open(seqno, parsed.iv, parsed.tag, parsed.ciphertext, parsed.public)
             maps = {**maps, **private}
         if committable:
@@ -120,7 +120,8 @@ class Replica:
     def private_part(self, data: bytes) -> tuple[View, SeqNo, bytes, Changes]:
         """View, seqno, Merkle leaf and private writes of an entry whose public part is known.
 
-        Raises InvalidLedger when it is malformed or does not authenticate.
+        Raises InvalidLedger when it is malformed or its private part does not authenticate. Where
+        there is none, the leaf tells whether it is the entry that is known.
         """
         if len(data) >= FIXED_SIZE:
             word, tag, iv, public_size, kind, seqno, claims, evidence, _ = FIXED.unpack_from(data)

@@ -94,6 +94,23 @@ def test_private_parts_are_left_alone_if_only_public_ones_count() -> None:
     assert backup.content() == {"public:a": {}, "public:b": {b"": b""}}
 
 
+def test_nor_are_tags_asked_then() -> None:
+    backup = Backup(public_only=True)
+    assert len(backup.take([e[:8] + bytes(16) + e[24:] for e in ledger(CHANGES)])) == 5
+
+
+@pytest.mark.parametrize("place", [8, 23, 36, 53, 85, 117, 126, -1])
+def test_an_entry_without_a_private_part_has_to_authenticate_too(place: int) -> None:
+    entries = ledger([{"public:a": {b"k": b"%d" % i}} for i in range(3)])
+    data = bytearray(entries[1])
+    data[place] ^= 1
+    whole, backup = Backup(), Backup()
+    whole.take(entries[:1])
+    assert len(backup.take([entries[0], bytes(data), entries[2]])) == 1
+    assert backup.state() == whole.state()
+    assert [e.seqno for e in backup.take(entries, at=1)] == [2, 3]
+
+
 def damaged(place: int) -> Callable[[list[bytes]], list[bytes]]:
     def change(entries: list[bytes]) -> list[bytes]:
         data = bytearray(entries[2])

@@ -7,6 +7,7 @@ import hashlib
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from threading import Thread
 
 import pytest
@@ -30,6 +31,7 @@ WAYS = [
 ]
 ONE, OTHER = native.Sealer(KEY, COMMIT_SECRET), python.Sealer(KEY, COMMIT_SECRET)
 SEALED, LEAF = ONE.seal(2, 7, b"public", b"private", Z32, 0)
+PUBLIC_ONLY, _ = ONE.seal(2, 7, b"public", b"", Z32, 0)
 
 views = st.integers(0, VIEW_MASK)
 seqnos = st.integers(0, 2**64 - 1) | st.sampled_from([0, 9, 10, 2**63, 2**64 - 1])
@@ -87,27 +89,44 @@ def test_both_ways_seal_to_the_same_bytes_and_open_them(
     assert python.unseal(entry, view, seqno, None) == left_alone
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=40).map(lambda rest: SEALED[:125] + rest))
+@given(
+    st.binary(max_size=200)
+    | st.binary(max_size=40).map(lambda rest: SEALED[:125] + rest)
+    | st.binary(min_size=16, max_size=16).map(lambda tag: PUBLIC_ONLY[:8] + tag + PUBLIC_ONLY[24:])
+    | st.binary(max_size=6).map(lambda public: PUBLIC_ONLY[: 131 - len(public)] + public)
+)
 def test_whatever_is_given_both_ways_say_the_same(data: bytes) -> None:
     assert native.unseal(data, 2, 7, ONE) == python.unseal(data, 2, 7, OTHER)
     assert native.unseal(data, 2, 7, None) == python.unseal(data, 2, 7, None)
 
 
+@pytest.mark.parametrize("private", [b"private", b""], ids=["both parts", "public only"])
 @pytest.mark.parametrize(("sealer", "unseal"), WAYS)
-def test_no_byte_can_be_changed_or_left_out(sealer: type, unseal: object) -> None:
+def test_no_byte_can_be_changed_or_left_out(
+    sealer: type, unseal: Callable[..., object], private: bytes
+) -> None:
     one = sealer(KEY, COMMIT_SECRET)
-    for place in range(len(SEALED)):
-        changed = bytearray(SEALED)
+    sealed, leaf = one.seal(2, 7, b"public", private, Z32, 0)
+    for place in range(len(sealed)):
+        changed = bytearray(sealed)
         changed[place] ^= 1 << place % 8
         assert unseal(bytes(changed), 2, 7, one) is None, place
-        assert unseal(SEALED[:place], 2, 7, one) is None
-        assert unseal(SEALED[:place], 2, 7, None) is None
+        assert unseal(sealed[:place], 2, 7, one) is None
+        assert unseal(sealed[:place], 2, 7, None) is None
     # What failed left nothing behind.
-    assert unseal(SEALED, 2, 7, one) == (b"public", b"private", LEAF)
-    assert unseal(SEALED + b"\0", 2, 7, one) is None
-    assert unseal(SEALED, 3, 7, one) is None
-    assert unseal(SEALED, 2, 8, one) is None
-    assert unseal(SEALED, 2, 7, sealer(Z32, COMMIT_SECRET)) is None
+    assert unseal(sealed, 2, 7, one) == (b"public", private, leaf)
+    assert unseal(sealed + b"\0", 2, 7, one) is None
+    assert unseal(sealed, 3, 7, one) is None
+    assert unseal(sealed, 2, 8, one) is None
+    assert unseal(sealed, 2, 7, sealer(Z32, COMMIT_SECRET)) is None
+
+
+@pytest.mark.parametrize(("sealer", "unseal"), WAYS)
+def test_without_a_sealer_the_tag_is_not_asked(sealer: type, unseal: Callable[..., object]) -> None:
+    sealed, _ = sealer(KEY, COMMIT_SECRET).seal(2, 7, b"public", b"", Z32, 0)
+    untagged = sealed[:8] + bytes(16) + sealed[24:]
+    opened = unseal(untagged, 2, 7, None)
+    assert opened == (b"public", b"", parse(untagged).leaf)
 
 
 def test_sizes_beyond_all_bounds_are_refused() -> None:

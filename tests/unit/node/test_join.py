@@ -150,6 +150,25 @@ def test_its_own_certificate_opens_governance_and_tls(service: Service, joiner: 
     assert joiner.get("/node/network/nodes/primary").json["node_id"] == service.node.node_id
 
 
+@pytest.mark.parametrize("table", ["public:open", "private"])
+def test_what_does_not_authenticate_is_not_taken_from_the_primary(
+    service: Service, joiner: Joining, table: str
+) -> None:
+    joiner.ask(service)
+    exchange(service, joiner)
+    held = len(joiner.ledger)
+    write(service, lambda tx: tx.map(table).set(b"key", b"value"))
+    sent = service.ledger[held]
+    service.ledger[held] = sent[:8] + bytes([sent[8] ^ 1]) + sent[9:]
+    exchange(service, joiner, rounds=3)
+    refused = f"Entry {held + 1} does not authenticate under its ledger secret."
+    assert any(refused in line for line in joiner.lines)
+    assert len(joiner.ledger) == joiner.node.store.version == held
+    service.ledger[held] = sent
+    exchange(service, joiner)
+    assert joiner.ledger == service.ledger
+
+
 def test_the_certificate_in_use_goes_back_with_the_ledger(
     service: Service, joiner: Joining
 ) -> None:

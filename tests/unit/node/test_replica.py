@@ -152,8 +152,11 @@ def test_an_own_transaction_is_the_primary_s_business(service: Service) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1, 3, 9, 25, 37, 45, 60, 90, 120, -1])
-def test_a_changed_byte_is_refused_and_changes_nothing(service: Service, at: int) -> None:
-    seqno = put(service, "private", b"key", b"value")
+@pytest.mark.parametrize("table", ["private", "public:open"])
+def test_a_changed_byte_is_refused_and_changes_nothing(
+    service: Service, table: str, at: int
+) -> None:
+    seqno = put(service, table, b"key", b"value")
     backup = Backup(service)
     for i in range(1, seqno):
         backup.apply(i)
@@ -164,6 +167,34 @@ def test_a_changed_byte_is_refused_and_changes_nothing(service: Service, at: int
         backup.apply(seqno, bytes(data))
     assert backup.state() == before
     assert backup.apply(seqno) is False
+
+
+@pytest.mark.parametrize("table", ["private", "public:open", tables.SIGNATURES])
+def test_what_does_not_authenticate_is_refused_alike(service: Service, table: str) -> None:
+    if table == tables.SIGNATURES:
+        service.node.sign()
+        service.pump()
+        seqno = len(service.ledger)
+    else:
+        seqno = put(service, table, b"key", b"value")
+    backup = Backup(service)
+    for i in range(1, seqno):
+        backup.apply(i)
+    before = backup.state()
+    data = bytearray(service.ledger[seqno - 1])
+    data[8] ^= 1
+    with pytest.raises(InvalidLedger, match=f"Entry {seqno} does not authenticate"):
+        backup.apply(seqno, bytes(data))
+    assert backup.node.replica.apply_plain(2, seqno, [bytes(data)], 0) == 0
+    assert backup.state() == before
+    backup.apply(seqno)
+
+
+def test_tags_are_not_asked_where_secrets_are_not_known(service: Service) -> None:
+    data = service.ledger[0]
+    backup = Backup(service)
+    backup.node.replica.public_only = True
+    assert backup.apply(1, data[:8] + bytes(16) + data[24:]) is False
 
 
 def test_an_entry_out_of_place_is_refused(service: Service) -> None:

@@ -167,7 +167,7 @@ static int run(Context *context, const unsigned char *entry, int public_size,
            (size == 0 || evp.update(context, to, &done, from, size) == 1);
 }
 
-/* The private domain in clear into `clear`, and whether it authenticates. */
+/* The private domain in clear into `clear`, and whether both domains authenticate. */
 static int decrypt(const Sealer *self, const unsigned char *entry, int public_size, int size,
                    unsigned char *clear)
 {
@@ -346,8 +346,7 @@ static PyObject *unseal(PyObject *module, PyObject *const *args, Py_ssize_t coun
     PyObject *private = PyBytes_FromStringAndSize(NULL, private_size);
     if (private == NULL)
         return NULL;
-    if (private_size != 0 &&
-        !decrypt(sealer, entry, public_size, private_size, bytes_of(private))) {
+    if (sealer != NULL && !decrypt(sealer, entry, public_size, private_size, bytes_of(private))) {
         Py_DECREF(private);
         Py_RETURN_NONE;
     }
