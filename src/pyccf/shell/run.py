@@ -12,6 +12,7 @@ import sys
 import uvloop
 
 from pyccf import CCF_VERSION, __version__
+from pyccf.crypto import hashing
 from pyccf.errors import ConfigError, PyccfError
 from pyccf.kv import tx
 from pyccf.ledger import sealing
@@ -66,6 +67,10 @@ def main(
 
 
 def _hot_path() -> str:
-    """Whether what every request passes through is compiled (see setup.py)."""
-    made = "interpreted" if (tx.__file__ or "").endswith(".py") else "compiled"
-    return made if sealing.NATIVE else f"{made}, entries sealed in Python"
+    """Whether what every request passes through is compiled, and what is not in C (setup.py)."""
+    made = ["interpreted" if (tx.__file__ or "").endswith(".py") else "compiled"]
+    if not sealing.NATIVE:
+        made.append("entries sealed in Python")
+    if not hashing.NATIVE:
+        made.append("Merkle tree hashed in Python")
+    return ", ".join(made)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyccf.crypto import hashing
 from pyccf.crypto.hashing import sha256_pair
+from support.native import native
 
 digests = st.binary(min_size=32, max_size=32)
 
@@ -16,6 +18,11 @@ digests = st.binary(min_size=32, max_size=32)
 @given(digests, digests)
 def test_one_after_the_other(left: bytes, right: bytes) -> None:
     assert sha256_pair(left, right) == sha256(left + right).digest()
+
+
+def test_the_native_way_is_chosen() -> None:
+    assert sha256_pair is native("pyccf.crypto._hashing").sha256_pair
+    assert hashing.NATIVE
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,5 @@ def test_one_after_the_other(left: bytes, right: bytes) -> None:
     ],
 )
 def test_only_two_digests_are_taken(given_: tuple[object, ...], error: type[Exception]) -> None:
-    native = pytest.importorskip("pyccf.crypto._hashing", reason="not built")
     with pytest.raises(error):
-        native.sha256_pair(*given_)
+        native("pyccf.crypto._hashing").sha256_pair(*given_)

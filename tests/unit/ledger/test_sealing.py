@@ -19,8 +19,9 @@ from pyccf.ledger import _sealing_python as python
 from pyccf.ledger import sealing
 from pyccf.ledger.entry import FIXED_SIZE, VIEW_MASK, parse
 from pyccf.ledger.secrets import EntryCipher
+from support.native import native as find_native
 
-native = pytest.importorskip("pyccf.ledger._sealing", reason="not built, or no shared libcrypto")
+native = find_native("pyccf.ledger._sealing")
 
 KEY = bytes(range(32))
 COMMIT_SECRET = kdf.commit_secret(KEY)
