@@ -27,6 +27,9 @@ WITHOUT_EFFECT = (
 """Keys of the original about what this node does not have: a ring buffer, threads that execute
 requests, one symmetric key between two nodes. They are read and judged, and that is all."""
 
+ELECTION_TICKS_MIN = 4
+"""A node looks at the clock at least so often while it waits for its primary."""
+
 
 def check(config: NodeConfig) -> None:
     """Judge everything that is known without opening another file."""
@@ -95,6 +98,11 @@ def warnings(config: NodeConfig) -> list[str]:
         found.append(
             "consensus.message_timeout should be much shorter than consensus.election_timeout:"
             " backups will stand for election again and again."
+        )
+    if config.tick_interval_us * ELECTION_TICKS_MIN > consensus.election_timeout_ms * 1000:
+        found.append(
+            "tick_interval should be at most a quarter of consensus.election_timeout: a node looks"
+            " at the clock no more often, and backups will stand for election again and again."
         )
     return found
 

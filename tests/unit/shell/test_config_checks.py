@@ -94,6 +94,16 @@ def test_what_is_not_refused_may_deserve_a_word(tmp_path: Path) -> None:
     assert "consensus.message_timeout should be much shorter" in told
 
 
+@pytest.mark.parametrize(("tick", "told"), [("250ms", 0), ("250001us", 1), ("2s", 1)])
+def test_a_clock_that_is_looked_at_too_seldom_deserves_a_word(
+    tmp_path: Path, tick: str, told: int
+) -> None:
+    config = make_config(tmp_path, tick_interval=tick, consensus={"election_timeout": "1s"})
+    warnings = config_checks.warnings(cfg.parse_config(json.dumps(config)))
+    assert len(warnings) == told
+    assert all("tick_interval should be at most a quarter" in warning for warning in warnings)
+
+
 def test_keys_without_effect_are_named_when_they_are_given(tmp_path: Path) -> None:
     config = make_config(tmp_path, logging={"format": "Text"})
     assert config_checks.without_effect(cfg.parse_config(json.dumps(config))) == []
