@@ -493,7 +493,7 @@ def test_a_feed_whose_endpoint_became_another_one_ends(
 
     s.node.app.app = replaced
     if not leads:
-        monkeypatch.setattr(type(s.node.consensus), "can_replicate", False)
+        monkeypatch.setattr(s.node.consensus, "can_replicate", False)
     before = s.node.store.version
     s.tick(feeds.RECHECK_MS)
     assert client.over == "ended"

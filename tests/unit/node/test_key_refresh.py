@@ -315,7 +315,7 @@ def test_a_node_that_no_longer_leads_stops_asking(monkeypatch: pytest.MonkeyPatc
     service = ready()
     for name in ("https://b.test", "https://c.test"):
         add(service, name)
-    monkeypatch.setattr(type(service.node.consensus), "can_replicate", False)
+    monkeypatch.setattr(service.node.consensus, "can_replicate", False)
     reply(service, described())
     assert not service.calls
     service.tick(INTERVAL)
@@ -333,7 +333,8 @@ def test_what_another_node_must_execute_is_left_to_it(monkeypatch: pytest.Monkey
     engine = type(service.node.consensus)
     # It stops leading just when it submits.
     answers = iter([True, False])
-    monkeypatch.setattr(engine, "can_replicate", property(lambda self: next(answers, False)))
+    leads = property(lambda self: next(answers, False))
+    monkeypatch.setattr(engine, "can_replicate", leads, raising=False)
     call.reply(Answer(200, {}, json.dumps(Issuer(A, ec=True).jwks()).encode()))
     monkeypatch.undo()
     assert keys(service) == {}
