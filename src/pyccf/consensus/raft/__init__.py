@@ -11,6 +11,7 @@ One replica is one `Raft`, built in layers that call downwards:
     election   standing, voting, becoming leader
     append     what a leader sends, taken over
     progress   what followers answer; CheckQuorum
+    yielding   leaders that cannot help
     engine     the table of inputs
 
 (spec: consensus-cft.md)

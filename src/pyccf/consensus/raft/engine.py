@@ -5,7 +5,7 @@
               RequestVote             election._on_request_vote            §8.3
               RequestVoteResponse     election._on_request_vote_response   §8.4
               ProposeRequestVote      election._on_propose_request_vote    §8.8
-    tick      leader                  heartbeat §5.4, CheckQuorum §10
+    tick      leader                  heartbeat §5.4, CheckQuorum §10; yielding
               others                  election timer §8.1
     append    leader                  §5.1
     configure, retired_committed      membership §9
@@ -29,7 +29,7 @@ from pyccf.consensus.raft.messages import (
     RequestVoteResponse,
     decode,
 )
-from pyccf.consensus.raft.progress import Progress
+from pyccf.consensus.raft.yielding import Yielding
 from pyccf.errors import RemoteError
 from pyccf.types import Json, Millis, NodeId, SeqNo, TxID, View
 
@@ -37,7 +37,7 @@ VIEWS_APART = 2
 """A service starts this many views after the one it comes from (spec: §3)."""
 
 
-class Raft(Progress):
+class Raft(Yielding):
     """One replica of CCF's Raft variant; an `Engine`.
 
     Promises: what is committed stays, is signed, and is on this node's disk and those of a
@@ -66,7 +66,7 @@ class Raft(Progress):
         count.
         """
         assert self.last == 0, "only a node without a ledger begins with one"
-        self.last = self.committed = self.disk = last
+        self.last = self.committed = self.disk = self.base = last
         self.views.initialise(starts)
         if view >= self.view:
             self._become_aware_of_new_term(view)
@@ -144,6 +144,8 @@ class Raft(Progress):
         if not self._heard_of_quorum():
             self._executor.report("info", f"No quorum answers: stops leading view {self.view}")
             self._become_follower()
+        else:
+            self._yield_if_stalled(elapsed)
 
     # --- questions ------------------------------------------------------------------------------
 

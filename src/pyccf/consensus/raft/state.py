@@ -88,6 +88,8 @@ class State:
         self.view: View = 0
         self.last: SeqNo = 0
         self.committed: SeqNo = 0
+        self.base: SeqNo = 0
+        """The log began with a snapshot at this entry; 0 if it began with nothing."""
         self.disk: SeqNo = 0
         """Entries up to here are in this node's ledger."""
         self.views = ViewLog()
