@@ -29,8 +29,7 @@ class Membership:
         self._gone: set[NodeId] = set()
         """Nodes whose row was deleted: their ids never come back."""
         self._standing: dict[NodeId, bool] = {}
-        self._standing_at = (0, 0)
-        """Version of the table and number of roll-backs that `_standing` belongs to."""
+        """Who may send us anything, by the table as it is committed."""
         self.leaving = False
         """It is committed that this node is retired: soon nobody listens to it any more."""
         self.retired = False
@@ -47,28 +46,24 @@ class Membership:
 
         The endorsement was written by the transaction that trusted it. A node whose table does not
         say so yet is behind: it must listen to whoever came since, or it might never catch up and
-        its vote be missed for ever. Who was seen to leave for good may not speak.
+        its vote be missed for ever. Who was seen to leave for good may not speak: not before that
+        is committed, for it may be the primary, whom that takes.
         """
-        store = self._node.store
-        at = (store.map_version(tables.NODES_INFO), store.rollbacks)
-        if at != self._standing_at:
-            self._standing_at = at
-            self._standing.clear()
         standing = self._standing.get(node_id)
         if standing is None:
             standing = self._standing[node_id] = self._judge(node_id)
         return standing
 
     def _judge(self, node_id: NodeId) -> bool:
-        table = self._node.store.maps.get(tables.NODES_INFO)
-        pair = table.data.get(node_id.encode()) if table is not None else None
-        if pair is None:
+        row = self._node.store.read_committed(tables.NODES_INFO, node_id.encode())
+        if row is None:
             return node_id not in self._gone
-        status, _, retired_committed = _read(pair.value)
+        status, _, retired_committed = _read(row)
         return status != NodeStatus.RETIRED.value or not retired_committed
 
     def _written(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The table changed: what that means for the configuration."""
+        self._standing.clear()  # it may have come out of a snapshot, committed
         if self._node.state == READING_PUBLIC_LEDGER:
             # Nodes of a service that was: none of them takes part any more.
             return
@@ -91,6 +86,7 @@ class Membership:
 
     def _committed(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The table's change is final."""
+        self._standing.clear()
         if self._node.state == READING_PUBLIC_LEDGER:
             return
         done: list[NodeId] = []
@@ -99,7 +95,6 @@ class Membership:
             node_id = _id(key)
             if value is None:
                 self._gone.add(node_id)
-                self._standing.clear()
                 continue
             status, _, recorded = _read(value)
             if (
