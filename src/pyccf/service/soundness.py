@@ -3,7 +3,7 @@
 A constitution may write what it likes to governance tables. Some of them every node and every later
 proposal reads; a row there that cannot be read would stop all nodes, or governance, for good, and
 recovery would meet it again. So a decision that leaves one fails, and nothing of it is kept. What
-was decided long ago is not judged by this.
+was decided long ago is not judged by this. Neither may it retire the last node that is trusted.
 
 Refused with InvalidLedger: what is not JSON where JSON is read (lone surrogates and what is nested
 too deeply included), and in the tables that nodes live by what has not the form they need. Rows
@@ -37,6 +37,19 @@ def check_written(tx: Tx) -> None:
                 _node_id(key)
             if raw is not None:
                 check(table, raw)
+    if any(_retires(raw) for raw in tx.writes.get(tables.NODES_INFO, {}).values()):
+        _check_nodes_left(tx)
+
+
+def _retires(raw: bytes | None) -> bool:
+    return raw is not None and _status(_object(tables.NODES_INFO, raw)) is NodeStatus.RETIRED
+
+
+def _check_nodes_left(tx: Tx) -> None:
+    """Nobody could decide anything any more, the removal of the last node included."""
+    rows = tables.objects(tx, tables.NODES_INFO)
+    if all(_status(row) is not NodeStatus.TRUSTED for _, row in rows):
+        raise InvalidLedger(f"Table {tables.NODES_INFO} holds no trusted node any more")
 
 
 def _json(table: str, raw: bytes) -> None:
@@ -80,10 +93,13 @@ def _node_id(key: bytes) -> None:
         raise InvalidLedger(f"Table {tables.NODES_INFO} holds a key that is no text") from None
 
 
+def _status(row: dict[str, Json]) -> NodeStatus:
+    return tables.enum_member(row, "status", NodeStatus, tables.NODES_INFO)
+
+
 def _node(table: str, raw: bytes) -> None:
     row = _object(table, raw)
-    status = tables.enum_member(row, "status", NodeStatus, table)
-    if status is not NodeStatus.PENDING:
+    if _status(row) is not NodeStatus.PENDING:
         # The next ledger secret is sealed to it, and fails for all if it cannot be for one.
         try:
             nodes.check_encryption_key(tables.text_member(row, "encryption_pub_key", table))

@@ -85,6 +85,7 @@ def test_what_may_be_left(table: str, row: str) -> None:
     tx = Store(2).tx()
     tx.map(table).set(b"key", row.encode())
     tx.map(table).delete(b"other")
+    tx.map(tables.NODES_INFO).set(b"stays", json.dumps({**NODE, "status": "Trusted"}).encode())
     soundness.check_written(tx)
 
 
@@ -119,3 +120,18 @@ def test_what_was_there_before_is_not_judged() -> None:
     tx = store.tx()
     assert tx.map(tables.MEMBERS_INFO).get(b"old") == b"x"
     soundness.check_written(tx)
+
+
+def test_the_last_trusted_node_may_not_be_removed() -> None:
+    store = Store(2)
+    tx = store.tx()
+    for name in (b"a", b"b"):
+        tx.map(tables.NODES_INFO).set(name, json.dumps({**NODE, "status": "Trusted"}).encode())
+    soundness.check_written(tx)
+    store.commit(tx)
+    tx = store.tx()
+    tx.map(tables.NODES_INFO).set(b"a", json.dumps({**NODE, "status": "Retired"}).encode())
+    soundness.check_written(tx)
+    tx.map(tables.NODES_INFO).set(b"b", json.dumps({**NODE, "status": "Retired"}).encode())
+    with pytest.raises(InvalidLedger, match="no trusted node any more"):
+        soundness.check_written(tx)
