@@ -192,6 +192,7 @@ extern JSValue JS_GetModuleNamespace(JSContext *, JSModuleDef *);
 extern int JS_SetOpaque(JSValue, void *);
 extern void *JS_GetOpaque(JSValue, JSClassID);
 extern void *JS_GetAnyOpaque(JSValue, JSClassID *);
+extern JSClassID JS_GetClassID(JSValue);
 
 extern JSValue JS_ParseJSON(JSContext *, const char *, size_t, const char *filename);
 extern JSValue JS_JSONStringify(JSContext *, JSValue, JSValue replacer, JSValue space);

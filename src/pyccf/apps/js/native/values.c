@@ -303,7 +303,8 @@ static JSValue parse_json(JSContext *ctx, const char *data, size_t len)
 /* Bytes of an ArrayBuffer or SharedArrayBuffer; NULL (no exception) for anything else. */
 static const uint8_t *buffer_of(JSContext *ctx, size_t *len, JSValue v)
 {
-    if (!is_object(v))
+    /* The engine would make an error of most objects, with its trace, only to say no. */
+    if (!is_object(v) || JS_GetClassID(v) == vm_of(ctx)->plain_class)
         return NULL;
     const uint8_t *data = JS_GetArrayBuffer(ctx, len, v);
     if (!data) {

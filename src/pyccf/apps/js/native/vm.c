@@ -1177,6 +1177,9 @@ static PyObject *vm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     JS_SetContextOpaque(vm->ctx, vm);
     JS_SetInterruptHandler(vm->rt, interrupt, vm);
     JS_SetModuleLoaderFunc(vm->rt, normalize, load_module, vm);
+    JSValue plain = JS_NewObject(vm->ctx);
+    vm->plain_class = JS_GetClassID(plain);
+    JS_FreeValue(vm->ctx, plain);
     JS_NewClassID(vm->rt, &vm->kv_class);
     JS_NewClassID(vm->rt, &vm->trace_class);
     if (JS_NewClass(vm->rt, vm->kv_class, &kv_class_def) < 0 ||

@@ -81,6 +81,7 @@ typedef struct Vm {
     PyRef refs;        /* list head */
 
     JSClassID kv_class, trace_class;
+    JSClassID plain_class; /* of {} */
     JSAtom atom[ATOM_COUNT];
     JSValue function_text, function_line, error_proto[ERROR_CLASSES];
     JSValue traces, traces_get, traces_set; /* a WeakMap: error → trace with columns and marks */
