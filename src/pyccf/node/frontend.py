@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from pyccf.apps.auth import authenticate
 from pyccf.apps.context import JSON_TYPE, AnswerFollows, Context, NeedsHistory
 from pyccf.apps.feed import OpenFeed
+from pyccf.apps.handlers import HandlerFailed, headers_of
+from pyccf.apps.js.text import sendable
 from pyccf.apps.router import (
     AmbiguousPath,
     Endpoint,
@@ -26,7 +28,7 @@ from pyccf.apps.router import (
     compile_template,
 )
 from pyccf.errors import CompactedVersion, Conflict, PyccfError, RpcError, StorageError
-from pyccf.http.message import encode_response, error_body
+from pyccf.http.message import FINAL_STATUSES, encode_response, error_body
 from pyccf.kv.store import ViewChanged
 from pyccf.node import redirect
 from pyccf.node.interface import InterfaceRules as InterfaceRules
@@ -43,6 +45,9 @@ ATTEMPTS_MAX = 30
 """How often a conflicting transaction is tried (spec: http-api.md §2)."""
 
 TXID_HEADER = "x-ms-ccf-transaction-id"
+
+UNFORESEEN = "Internal error."
+"""All that a client is told of a failure which nobody foresaw."""
 
 
 class App(Protocol):
@@ -118,11 +123,7 @@ class Frontend:
             except (Conflict, CompactedVersion):
                 continue
             except RpcError as e:
-                return Outcome(
-                    e.status,
-                    {**e.headers, "content-type": JSON_TYPE},
-                    error_body(e.code, e.message, e.details),
-                )
+                return self._refused(request, e)
         return Outcome(
             503,
             {"retry-after": "3", "content-type": JSON_TYPE},
@@ -131,6 +132,19 @@ class Frontend:
                 f"Transaction continued to conflict after {ATTEMPTS_MAX} attempts. Retry later.",
             ),
         )
+
+    def _refused(self, request: Request, error: RpcError) -> Outcome:
+        """The answer to a refused request; an application may refuse with what cannot be sent."""
+        try:
+            if error.status not in FINAL_STATUSES:
+                raise HandlerFailed(f"a refusal with status {error.status!r}")
+            headers = headers_of(error.headers)
+            headers["content-type"] = JSON_TYPE
+            body = error_body(error.code, error.message, error.details)
+        except (HandlerFailed, ValueError, TypeError, RecursionError) as e:
+            self._node.report_failure(request, e)
+            return refusal(500, "InternalError", UNFORESEEN)
+        return Outcome(error.status, headers, body)
 
     def _attempt(
         self, session: Session, request: Request, path: str, rules: InterfaceRules
@@ -298,8 +312,11 @@ def _told(error: Exception) -> str:
     Those of the disk name files, which is for the operator alone.
     """
     if isinstance(error, PyccfError) and not isinstance(error, StorageError):
-        return error.message
-    return "Internal error."
+        try:
+            return sendable(error.message)
+        except (TypeError, AttributeError):
+            pass  # An application gave it another message than a text.
+    return UNFORESEEN
 
 
 def refusal(status: int, code: str, message: str) -> Outcome:

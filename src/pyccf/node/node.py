@@ -691,10 +691,12 @@ class Node:
 
     def report_failure(self, request: Request, error: Exception) -> None:
         """A handler failed in a way nobody foresaw."""
+        # An application's error may not be able to put itself into words.
+        words = error.message if isinstance(error, PyccfError) else error
         self.log(
             "fail",
             "rpc",
-            f"{request.method} {request.path} failed: {type(error).__name__}: {error}",
+            f"{request.method} {request.path} failed: {type(error).__name__}: {words}",
         )
 
 

@@ -180,6 +180,64 @@ def test_a_policy_that_fails_harms_only_its_request(harm: BaseException) -> None
     assert any(type(harm).__name__ in line.text for line in service.logs)
 
 
+class Wordless(LocalError):
+    def __str__(self) -> str:
+        raise RuntimeError("secret")
+
+
+UNSENDABLE: list[Callable[[], Exception]] = [
+    lambda: RpcError(400, "InvalidInput", "\ud800"),
+    lambda: RpcError(400, "\ud800", "m"),
+    lambda: RpcError(400, "InvalidInput", "m", details=["\ud800"]),
+    lambda: RpcError(400, "InvalidInput", ValueError("secret")),  # type: ignore[arg-type]
+    lambda: RpcError(99, "InvalidInput", "m"),
+    lambda: RpcError(101, "InvalidInput", "m"),
+    lambda: RpcError("x", "InvalidInput", "m"),  # type: ignore[arg-type]
+    lambda: RpcError(400, "InvalidInput", "m", headers={"a b": "c"}),
+    lambda: RpcError(400, "InvalidInput", "m", headers={5: "c"}),  # type: ignore[dict-item]
+    lambda: LocalError("\ud800"),
+    lambda: LocalError(ValueError("secret")),  # type: ignore[arg-type]
+    lambda: Wordless("m"),
+]
+
+
+@pytest.mark.parametrize("harm", UNSENDABLE)
+def test_a_refusal_that_cannot_be_sent_harms_only_its_request(
+    harm: Callable[[], Exception],
+) -> None:
+    app = App()
+
+    @app.get("/now")
+    def now(ctx: AppContext) -> None:
+        raise harm()
+
+    @app.post("/ordered")
+    def ordered(ctx: AppContext) -> None:
+        def finish(txid: TxID) -> None:
+            raise harm()
+
+        ctx.kv("rows").set(b"k", b"v")
+        ctx.when_ordered(finish)
+
+    service = serve(app)
+    for method, target in (("GET", "/app/now"), ("POST", "/app/ordered")):
+        assert "secret" not in refused(service.call(method, target), 500, "InternalError")
+        assert any(f"{method} {target} failed" in line.text for line in service.logs)
+
+
+def test_a_policy_whose_reason_cannot_be_sent_harms_only_its_request() -> None:
+    def judge(ctx: Context) -> Caller:
+        raise AuthFailure("\ud800")
+
+    app = App()
+
+    @app.get("/who", auth=[Own(judge)])
+    def who(ctx: AppContext) -> None:
+        return None
+
+    refused(serve(app).call("GET", "/app/who"), 500, "InternalError")
+
+
 def test_a_policy_may_refuse_in_its_own_words() -> None:
     def judge(ctx: Context) -> Caller:
         raise RpcError(403, "AuthorizationFailed", "Not on Sundays")
