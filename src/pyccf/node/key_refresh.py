@@ -126,6 +126,8 @@ class KeyRefresh:
         """Issuers were written since the last look."""
         self._waiting: deque[str] = deque()
         self._under_way: set[str] = set()
+        self._again: set[str] = set()
+        """Those under way that were changed since they were begun with: to be asked once more."""
         self._filling = False
         node.store.on_write(tables.JWT_ISSUERS, self._issuers_written)
 
@@ -139,19 +141,23 @@ class KeyRefresh:
         due = now >= self._due
         if due:
             self._due = now + self._interval
-        begin, self._changed = due or self._changed, False
+        changed, self._changed = self._changed, False
         if not self._node.consensus.can_replicate:
             self._waiting.clear()
-        elif begin:
-            self._look()
+            self._again.clear()
+        elif due or changed:
+            self._look(changed)
 
-    def _look(self) -> None:
-        """Ask every issuer that is to be refreshed and is not being asked."""
+    def _look(self, changed: bool) -> None:
+        """Ask every issuer that is to be refreshed; one that is being asked, again if issuers were
+        changed."""
         try:
             issuers = self._issuers()
         except PyccfError as e:
             self._log("fail", f"the table of issuers cannot be read: {e.message}")
             return
+        if changed:
+            self._again |= self._under_way.intersection(issuers)
         busy = self._under_way.union(self._waiting)
         self._waiting.extend(issuer for issuer in issuers if issuer not in busy)
         self._fill()
@@ -243,11 +249,25 @@ class KeyRefresh:
             self._end(issuer)
         elif not self._node.consensus.can_replicate:
             self._end(issuer)
+        elif not self._is_current(issuer, bundle):
+            self._log("info", f"{_shown(issuer)} was changed meanwhile: its answer does not count")
+            self._again.add(issuer)
+            self._end(issuer)
         else:
             self._advance(issuer, bundle, talk, answer)
 
+    def _is_current(self, issuer: str, bundle: str) -> bool:
+        """Whether an issuer's servers are still to be known by this bundle."""
+        try:
+            return self._bundle(issuer) == bundle
+        except PyccfError:
+            return False
+
     def _end(self, issuer: str) -> None:
         self._under_way.discard(issuer)
+        if issuer in self._again:
+            self._again.discard(issuer)
+            self._waiting.append(issuer)
         if self._node.consensus.can_replicate:
             self._fill()
 

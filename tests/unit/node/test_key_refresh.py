@@ -396,3 +396,46 @@ def test_no_url_puts_anything_else_into_the_request(url: str) -> None:
 def test_a_slash_at_the_end_of_an_issuer_is_not_doubled() -> None:
     service = ready("https://a.test/")
     assert service.calls[0].path == "/.well-known/openid-configuration"
+
+
+def use_other_bundle(service: Service) -> str:
+    """The members name another bundle for the issuer."""
+    pem = Person("right", service.entropy).cert
+    write(service, tables.CA_CERT_BUNDLES, "right", pem)
+    add(service, ca_cert_bundle_name="right")
+    return pem
+
+
+def test_an_issuer_changed_while_it_is_asked_is_asked_again() -> None:
+    service = ready()
+    right = use_other_bundle(service)
+    service.tick()
+    assert len(service.calls) == 1
+    fail(service)
+    assert take(service).ca == right
+    service.tick()
+    assert not service.calls
+
+
+def test_what_an_issuer_says_that_was_changed_meanwhile_does_not_count() -> None:
+    service = ready()
+    reply(service, described())
+    right = use_other_bundle(service)
+    reply(service, Issuer(A, ec=True).jwks())
+    assert not keys(service)
+    assert service.calls[0].ca == right
+    reply(service, described())
+    reply(service, Issuer(A, "new", ec=True).jwks())
+    assert list(keys(service)) == ["new"]
+    assert metrics(service) == (1, 0)
+
+
+def test_an_issuer_removed_while_it_is_asked_is_left_alone() -> None:
+    service = ready()
+    tx = service.node.store.tx()
+    tx.map(tables.JWT_ISSUERS).delete(A.encode())
+    service.node.commit(tx)
+    reply(service, described())
+    service.tick()
+    assert not service.calls
+    assert not keys(service)
