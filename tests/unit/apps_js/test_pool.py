@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyccf.apps.context import Context
+from pyccf.apps.js import engine
 from pyccf.apps.js.engine import Limits
 from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.host.row import Scope
@@ -161,6 +162,52 @@ def test_shared_interpreters_keep_state_by_key_and_access() -> None:
     ]
     bench.install({"a.js": source}, endpoints)
     assert bench.call("GET", "/k").json()["n"] == 1
+
+
+@pytest.mark.parametrize("stop", ["if (ccf.stall) for (;;);", "ccf.kv['ccf.x'];"])
+def test_a_body_that_was_stopped_leaves_nothing_to_later_requests(
+    stop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its half made module nor its transaction, in which their writes would be lost."""
+    monkeypatch.setattr(engine, "TIME_DEFAULT_MS", 300)
+    stopped = f"""
+    const rows = ccf.kv["rows"];
+    rows.set(ccf.strToBuf("k"), ccf.strToBuf("stopped"));
+    {stop}
+    let n = 0;
+    export function f() {{ return {{body: {{n: ++n}}}}; }}
+    """
+    good = """
+    const rows = ccf.kv["rows"], key = ccf.strToBuf("k");
+    export function stall() { ccf.stall = true; return {}; }
+    export function go() { ccf.stall = false; return {}; }
+    export function put() { rows.set(key, ccf.strToBuf("kept")); return {}; }
+    export function get() {
+      const found = rows.get(key);
+      return found === undefined ? {} : {body: ccf.bufToStr(found)};
+    }
+    """
+    bench = JsBench()
+    bench.options(max_execution_time_ms=300)
+    endpoints: dict[str, dict[str, Json]] = {
+        f"GET /{function}": {
+            "js_module": module,
+            "js_function": function,
+            "interpreter_reuse": {"key": "k"},
+        }
+        for module, function in (
+            ("stopped.js", "f"),
+            *(("good.js", function) for function in ("stall", "go", "put", "get")),
+        )
+    }
+    bench.install({"stopped.js": stopped, "good.js": good}, endpoints)
+    bench.call("GET", "/stall")
+    assert bench.call("GET", "/f").status == 500
+    assert bench.call("GET", "/put").txid is not None
+    assert bench.call("GET", "/get").body == b"kept"
+    bench.call("GET", "/go")
+    if "stall" in stop:
+        assert bench.call("GET", "/f").json() == {"n": 1}
 
 
 def test_the_least_recently_used_interpreter_goes_first() -> None:

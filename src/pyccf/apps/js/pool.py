@@ -82,13 +82,15 @@ class Template:
 class Shared:
     """An interpreter that keeps its state between requests."""
 
-    __slots__ = ("_compiled", "evaluated", "interpreter")
+    __slots__ = ("_compiled", "evaluated", "interpreter", "stopped")
 
     def __init__(self, host: Host, indexed: bool) -> None:
         self.interpreter = Interpreter(host, rows(app_scope(indexed)), per_request=True)
         self._compiled: dict[str, int] = {}
         self.evaluated: dict[str, int] = {}
         """Numbers of modules that can be called, by stored name."""
+        self.stopped = False
+        """Whether the body of a module was stopped: a second run would not make up for it."""
 
     def load(self, stored: str, tx: Tx, names: JsTables) -> int:
         """Load a module and run its body. Raises JsSetupError."""
@@ -102,7 +104,13 @@ class Shared:
             finally:
                 host.load = nothing
             self._compiled[stored] = number
-        evaluate_module(self.interpreter, number, stored)
+        self.stopped = True
+        try:
+            evaluate_module(self.interpreter, number, stored)
+        except JsSetupError as e:
+            self.stopped = e.text == TIMED_OUT
+            raise
+        self.stopped = False
         self.evaluated[stored] = number
         return number
 

@@ -441,7 +441,7 @@ class Handler:
             return self._result(ctx, interpreter, served)
         finally:
             host.ctx = host.tx = host.machine = None
-            if options.max_cached_interpreters == 0 or interpreter.vm.broken:
+            if options.max_cached_interpreters == 0 or interpreter.vm.broken or shared.stopped:
                 pool.forget(key)
 
     def _result(

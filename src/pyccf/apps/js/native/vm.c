@@ -336,6 +336,13 @@ static PyObject *evaluate(Vm *vm, PyObject *const *args, Py_ssize_t count)
     }
     JS_FreeValue(vm->ctx, promise);
     bool fine = !PyErr_Occurred();
+    if (!fine || vm->pending) {
+        /* No call follows that would forget this request's tables: another one must not get them. */
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        kv_forget(vm, true);
+        PyErr_Restore(type, value, trace);
+    }
     if (!leave(vm) || !fine)
         return NULL;
     Py_RETURN_NONE;
