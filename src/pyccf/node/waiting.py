@@ -31,6 +31,8 @@ TIMEOUT_MS_DEFAULT = 10_000
 TIMEOUT_MS_MAX = 60_000
 WAITING_MAX = 10_000
 """Answers held at once; more are refused with 503 before they are executed."""
+GIVEN_KEPT_MAX = 100
+"""Answers that were given and are still listed, beyond as many as are held."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -153,3 +155,7 @@ class WaitingRoom:
         assert not held.done
         held.done = True
         self._count -= 1
+        for rows in (self._by_seqno, self._by_deadline):
+            if len(rows) > 2 * self._count + GIVEN_KEPT_MAX:
+                rows[:] = [row for row in rows if not row[2].done]
+                heapify(rows)

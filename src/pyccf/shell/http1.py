@@ -352,7 +352,11 @@ class Dialogue1:
             and self._has_room()
         ):
             handled += 1
-            answer = handle(session, backlog.popleft())
+            try:
+                answer = handle(session, backlog.popleft())
+            except Exception as error:
+                wire.blunder(error)
+                break
             if answer is None:
                 assert self._deferred is not None, "a request is answered or deferred"
                 self._deferred = None

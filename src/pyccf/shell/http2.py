@@ -323,7 +323,11 @@ class Dialogue2:
         handled = 0
         while handled < TURN_REQUESTS_MAX and self._can_handle():
             handled += 1
-            self._handle(self._backlog.popleft())
+            try:
+                self._handle(self._backlog.popleft())
+            except Exception as error:
+                self.wire.blunder(error)
+                break
         if handled and not self._busy:
             self._handler.turn_done()
 

@@ -82,8 +82,9 @@ IDLE_ELECTIONS = 4
 REPLAY_ENTRIES_MAX = 500
 """Entries of the own ledger that the node goes through in one turn of the loop."""
 REPLAY_BYTES_MAX = 4 * 1024 * 1024
-HAND_OVER_LOOK_S = 0.01
-"""How often a primary that is about to stop looks whether there is another one."""
+LEAVING_LOOK_S = 0.01
+"""How often a node that is about to stop looks whether there is another primary, and whether all
+that was asked is answered."""
 
 
 class Program:
@@ -153,8 +154,7 @@ class Program:
         await self._stopping.wait()
         if self._exit_code == ExitCode.OK:
             await self._finish()
-            self._node.dismiss("before this node stopped")
-            self.flush()
+            await self._take_leave()
         self._over = True
         await self._close()
         self.sink.log("info", "", "Host stopped successfully")
@@ -246,18 +246,19 @@ class Program:
         self.sink.log("info", "", f"Created new node {self._node.node_id}")
 
     def _tick(self) -> None:
+        if self._over:
+            return
         loop = asyncio.get_running_loop()
         self._node.tick(int(loop.time() * 1000), _unix())
         self.flush()
         self._app.idle()
         if self._disk.notes:
             self._log_notes()
-        if not self._over:
-            tick_s = max(self.config.tick_interval_us / 1e6, 0.001)
-            if self._node.at_ease:
-                election_s = self.config.consensus.election_timeout_ms / 1000
-                tick_s = max(tick_s, min(EASE_S, election_s / EASE_ELECTION))
-            loop.call_later(tick_s, self._tick)
+        tick_s = max(self.config.tick_interval_us / 1e6, 0.001)
+        if self._node.at_ease:
+            election_s = self.config.consensus.election_timeout_ms / 1000
+            tick_s = max(tick_s, min(EASE_S, election_s / EASE_ELECTION))
+        loop.call_later(tick_s, self._tick)
 
     # --- what listeners and peers call ----------------------------------------------------------
 
@@ -288,8 +289,9 @@ class Program:
         self._flush_soon()
 
     def _receive(self, sender: NodeId, channel: Channel, data: bytes) -> None:
-        self._node.receive(sender, channel, data)
-        self.turn_done()
+        if not self._over:
+            self._node.receive(sender, channel, data)
+            self.turn_done()
 
     def _congested(self, peer: NodeId, yes: bool) -> None:
         self._node.congested(peer, yes)
@@ -571,8 +573,21 @@ class Program:
         while not self._over and loop.time() < deadline:
             if node.consensus.primary not in (None, node.node_id):
                 return
-            await asyncio.sleep(HAND_OVER_LOOK_S)
+            await asyncio.sleep(LEAVING_LOOK_S)
         self.sink.log("info", "", "No other node took over in time")
+
+    async def _take_leave(self) -> None:
+        """Answer what clients have asked by now; what that wrote is signed as well."""
+        node = self._node
+        leaving = {asyncio.ensure_future(listener.close()) for listener in self.listeners.values()}
+        while not self._over:
+            node.finish()
+            self.flush()
+            node.dismiss("before this node stopped")
+            self.flush()
+            if not leaving:
+                return
+            _, leaving = await asyncio.wait(leaving, timeout=LEAVING_LOOK_S)
 
     async def _close(self) -> None:
         if self._overtime is not None:

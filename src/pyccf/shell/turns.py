@@ -40,18 +40,11 @@ class Turns:
 
     def _step_all(self) -> None:
         steps, self._steps = self._steps, []
-        for done, (dialogue, request) in enumerate(steps, 1):
+        for dialogue, request in steps:
             try:
                 dialogue.step(request)
-            except BaseException:
-                # The loop's exception handler is told; the others are not to suffer.
-                dialogue.wire.abort()
-                rest = steps[done:]
-                if rest:
-                    if not self._steps:
-                        asyncio.get_running_loop().call_soon(self._step_all)
-                    self._steps = rest + self._steps
-                raise
+            except Exception as error:
+                dialogue.wire.blunder(error)
 
     def leaving(self, wire: Wire) -> None:
         """A connection has something to write at the end of this turn of the loop."""

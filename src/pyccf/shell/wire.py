@@ -5,7 +5,7 @@ at the end of the turn of the loop. Refuses connections above the hard cap; abov
 client is told so, once. A client that does not read stops being read.
 
 An exception out of the handler is an error of ours: the connection is closed and the event loop's
-exception handler gets it.
+exception handler gets it, as one of this connection. Others do not suffer.
 """
 
 from __future__ import annotations
@@ -258,6 +258,13 @@ class Wire(asyncio.Protocol):
             transport.resume_reading()
         else:
             transport.pause_reading()
+
+    def blunder(self, error: Exception) -> None:
+        """A request could not be handled, and nobody foresaw why."""
+        self.abort()
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "A request failed", "exception": error, "protocol": self}
+        )
 
     def finish(self, *, linger: bool) -> None:
         """Close our side when what was written has left; then wait a little for the client's."""

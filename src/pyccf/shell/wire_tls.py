@@ -101,8 +101,12 @@ class TlsWire(Wire):
         self._flush()
         if error == lib.SSL_ERROR_WANT_READ:
             return
-        # Also when the client said so: many who do wait for our end before they are done.
-        self.finish(linger=False)  # RFC 8446 6.1
+        # Who gives up while it waits says so, too, and many then wait for our end.
+        dialogue = self._dialogue if error == lib.SSL_ERROR_ZERO_RETURN else None
+        if dialogue is None or dialogue.waits or dialogue.unsent:
+            self.finish(linger=False)
+        else:
+            dialogue.leave()  # RFC 8446 6.1: what it has just asked is still answered
 
     def _handshake(self, data: bytes) -> None:
         tls = self._tls

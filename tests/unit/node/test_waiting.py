@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import weakref
+
 import pytest
 
 from pyccf.errors import RpcError
 from pyccf.http.message import Request, encode_response
-from pyccf.node.waiting import Held, WaitingRoom, Wish, parse_wish, with_header
+from pyccf.node.waiting import GIVEN_KEPT_MAX, Held, WaitingRoom, Wish, parse_wish, with_header
 from pyccf.types import TxID
 
 
@@ -73,6 +75,24 @@ def test_an_answer_of_a_view_that_is_over_is_decided_at_once() -> None:
     old = held(9, 50)
     room.hold(old)
     assert room.ripe(TxID(3, 4)) == [old]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_answers_that_were_given_are_not_kept(late: bool) -> None:
+    """Neither until their deadlines, nor until a transaction as late as theirs is committed."""
+    room = WaitingRoom()
+    gone = []
+    for number in range(1000):
+        one = held(number, number if late else 60_000)
+        gone.append(weakref.ref(one.deliver))
+        room.hold(one)
+        if late:
+            assert room.overdue(number) == [one]
+        else:
+            assert room.ripe(TxID(2, number)) == [one]
+            room.finish(one)
+    del one
+    assert sum(ref() is not None for ref in gone) <= GIVEN_KEPT_MAX + 1
 
 
 @pytest.mark.parametrize("headers", [{}, {"a": "1"}, {"z": "1"}, {"a": "1", "z": "2"}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,31 @@ def test_a_client_that_closes_its_side_still_gets_what_it_asked(tls: bool) -> No
             handler.deferred["/later"](answer("later"))
             assert await got == answer("/1") + answer("later")
             await until(lambda: bool(handler.closed))
+
+    run(test())
+
+
+@pytest.mark.parametrize("paths", [["/1"], ["/1", "/2"]])
+def test_a_client_that_asks_and_says_goodbye_in_one_breath_is_answered(paths: list[str]) -> None:
+    async def test() -> None:
+        handler = Script()
+        async with listening(handler) as listener:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = client_tls().wrap_bio(incoming, outgoing)
+            reader, writer = await connect_raw(listener)
+            while True:
+                with suppress(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                    break
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(10_000))
+            tls.write(b"".join(map(ask, paths)))
+            with suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+            writer.write(outgoing.read())
+            incoming.write(await reader.read())
+            assert tls.read(10_000) == b"".join(map(answer, paths))
+            writer.close()
 
     run(test())
 

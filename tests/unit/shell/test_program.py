@@ -7,20 +7,25 @@ import gc
 import io
 import os
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pyccf.audit.verify import verify
 from pyccf.errors import StorageError
-from pyccf.node.outputs import Stop
+from pyccf.http.message import Request
+from pyccf.http.session import Session
+from pyccf.node.outputs import Channel, Stop
 from pyccf.observe.log import LogSink
 from pyccf.shell import config as cfg
 from pyccf.shell import start
 from pyccf.shell.config import ExitCode
 from pyccf.shell.install import AppSource
+from pyccf.shell.listen import split_address
 from pyccf.shell.program import Program, _memory
-from support.process import make_config
+from support.process import Member, make_config
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +143,91 @@ def test_trouble_with_one_client_does_not_end_it(running: Running) -> None:
 
     assert running.run(trouble) == ExitCode.OK
     assert "[fatal]" not in running.log
+
+
+async def speak(program: Program) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A client's connection that was answered once."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    (listener,) = program.listeners.values()
+    host, port = split_address(listener.address)
+    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    writer.write(b"GET /node/ready/gov HTTP/1.1\r\n\r\n")
+    assert b" 204 " in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+@pytest.mark.parametrize("pipelined", [1, 2])
+def test_a_mistake_about_one_request_ends_its_connection_only(
+    pipelined: int, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def trouble(program: Program) -> None:
+        reader, writer = await speak(program)
+        other, another = await speak(program)
+
+        def broken(session: Session, request: Request) -> bytes:
+            raise AssertionError("this cannot be")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(program._node, "handle", broken)
+            writer.write(b"GET /node/state HTTP/1.1\r\n\r\n" * pipelined)
+            assert await reader.read() == b""
+        another.write(b"GET /node/state HTTP/1.1\r\n\r\n")
+        assert b" 200 " in await other.readuntil(b"\r\n\r\n")
+        for kept in (writer, another):
+            kept.transport.abort()
+        await terminate(program)
+
+    assert running.run(trouble) == ExitCode.OK
+    assert "[fatal]" not in running.log
+
+
+@pytest.mark.parametrize("wait", [b"", b"x-pyccf-wait: commit\r\n"])
+def test_what_was_asked_as_it_ends_is_answered_and_signed(
+    wait: bytes, running: Running, tmp_path: Path
+) -> None:
+    """A request that is read after the signal, and handled once everything was signed."""
+    told: list[bytes] = []
+
+    async def ask(program: Program) -> None:
+        member = Member(tmp_path)
+        body = member.sign("state_digest")
+        reader, _ = await speak(program)
+        (wire,) = next(iter(program.listeners.values())).connections
+        path = f"/gov/members/state-digests/{member.id}:update?api-version=2024-07-01"
+        head = f"POST {path} HTTP/1.1\r\ncontent-length: {len(body)}\r\n"
+        program._node._last_signature_at = program._node.now
+        program._signalled(signal.SIGTERM)
+        wire._turn(head.encode() + b"content-type: application/cose\r\n" + wait + b"\r\n" + body)
+        told.append(await reader.read())
+
+    assert running.run(ask) == ExitCode.OK
+    assert told[0].startswith(b"HTTP/1.1 200 OK")
+    report = verify([tmp_path / "ledger"])
+    assert report.last.seqno > 3
+    assert report.unsigned == 0
+
+
+def test_a_node_whose_disk_failed_says_nothing_to_others(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what it was told next it might confirm more than is on its disk."""
+    received: list[tuple[object, ...]] = []
+
+    async def fail(program: Program) -> None:
+        def full(entries: object) -> None:
+            raise StorageError("The disk is full")
+
+        monkeypatch.setattr(program._disk, "append", full)
+        monkeypatch.setattr(program._node, "receive", lambda *message: received.append(message))
+        program._receive("another", Channel.CONSENSUS, b"before")
+        program._node.sign()
+        program.flush()
+        program._receive("another", Channel.CONSENSUS, b"after")
+
+    assert running.run(fail) == ExitCode.FAILED
+    assert received == [("another", Channel.CONSENSUS, b"before")]
 
 
 def test_memory_was_never_less_than_it_is() -> None:
