@@ -238,6 +238,15 @@ def test_7_an_entry_that_is_not_the_expected_one_is_refused_with_what_follows() 
     assert "refused" in texts(node)
 
 
+def test_7_what_precedes_a_refused_entry_is_committed_as_the_leader_says() -> None:
+    node = follower()
+    node.raft.handle("l", append(2, (2, 2), entry(2, 3), entry(2, 4, signature=True)))
+    take(node)
+    node.raft.handle("l", append(2, (2, 4), entry(2, 5), entry(2, 9), commit=4))
+    assert answer(node) == nack(2, 5)
+    assert (node.raft.committed, node.raft.last) == (4, 5)
+
+
 def test_7_a_refused_reconfiguration_leaves_no_configuration_behind() -> None:
     node = follower()
     genuine = node.apply

@@ -161,6 +161,9 @@ class Append(Election):
         except PyccfError as e:
             self._forget_after(self.last)
             self._executor.report("fail", f"Entry {seqno} of {sender} is refused: {e.message}")
+            # The entries before it are the leader's, and may be committed: a node that left learns
+            # so that it may go, even if it cannot read what was written since.
+            self._commit_if_possible(leader_commit)
             return False
         size = sum(map(len, entries[first - prev_idx - 1 :]))
         self._saw_entries(message.idx - first + 1, size)
