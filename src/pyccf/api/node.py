@@ -91,7 +91,9 @@ def _row(tx: Tx, node_id: str) -> dict[str, Json] | None:
 def _quote(ctx: Context, node_id: str, row: dict[str, Json]) -> dict[str, Json]:
     """Evidence of a node as it is shown; `measurement` is missing if it cannot be told."""
     quote = row.get("quote_info")
-    assert isinstance(quote, dict), "only what has evidence gets into the table"
+    if not isinstance(quote, dict) or not {"format", "quote"} <= quote.keys():
+        # Only a constitution of the members' own writes such a row.
+        raise RpcError(500, "InternalError", f"Node {node_id} is recorded without evidence.")
     out: dict[str, Json] = {
         "endorsements": quote.get("endorsements", ""),
         "format": quote["format"],

@@ -138,8 +138,9 @@ def add_to_set(tx: Tx, table: str, member: str | bytes) -> None:
 def objects(tx: Tx, table: str) -> Iterator[tuple[str, dict[str, Json]]]:
     """All rows of a table of JSON objects under text keys, in the order of the store."""
     for key, raw in tx.map(table).foreach():
-        value = _object(table, decode_row(table, raw))
-        assert value is not None
+        value = decode_row(table, raw)
+        if not isinstance(value, dict):
+            raise InvalidLedger(f"Table {table} holds a row that is not a JSON object")
         yield key.decode("utf-8", "replace"), value
 
 

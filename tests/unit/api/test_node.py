@@ -149,6 +149,22 @@ def test_only_nodes_have_retirements_recorded() -> None:
     assert (row_of(service, "gone") or {})["retired_committed"] is True
 
 
+def test_a_node_recorded_without_evidence_harms_only_who_asks_for_it() -> None:
+    service = make_primary()
+    row = row_of(service, service.node.node_id)
+    assert row is not None
+
+    def record(tx: Tx) -> None:
+        tables.put_json(tx, tables.NODES_INFO, service.node.node_id, row)
+
+    odd: tuple[Json, ...] = (None, "x", {}, {"format": "Insecure_Virtual"})
+    for evidence in odd:
+        row["quote_info"] = evidence
+        write(service, record)
+        for path in ("/node/quotes", "/node/attestations/self"):
+            assert refusal(service.call("GET", path))[:2] == (500, "InternalError")
+
+
 def test_only_what_is_committed_can_be_deleted() -> None:
     service = make_primary()
     backup = Joining(service.parts.service.cert_pem)

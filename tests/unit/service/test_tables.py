@@ -46,6 +46,14 @@ def test_sets_and_clearing() -> None:
     assert tx.map(tables.VIRTUAL_HOST_DATA).size() == 0
 
 
+@pytest.mark.parametrize("raw", [b"null", b"[]", b"5"])
+def test_a_table_of_objects_with_another_row_is_an_invalid_ledger(raw: bytes) -> None:
+    tx = Store(view=2).tx()
+    tx.map("public:ccf.gov.t").set(b"k", raw)
+    with pytest.raises(InvalidLedger, match="not a JSON object"):
+        list(tables.objects(tx, "public:ccf.gov.t"))
+
+
 @pytest.mark.parametrize(
     ("raw", "read"),
     [
