@@ -340,6 +340,7 @@ class Dialogue2:
     def _end(self, *, linger: bool) -> None:
         """Close. The goodbye comes last: some clients take it for the end of all streams."""
         self._ending = True
+        self.wire.write(self.server.take())
         self.server.say_goodbye()
         self.wire.write(self.server.take())
         self.wire.accepting = False

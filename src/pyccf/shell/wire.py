@@ -195,8 +195,7 @@ class Wire(asyncio.Protocol):
         if dialogue is not None:
             dialogue.tick()
         if self._lingering:
-            if self._ticks > linger:
-                self.abort()
+            self._tick_lingering(idle, linger)
         elif dialogue is None:
             if self._ticks > handshake:
                 self.abort()
@@ -211,6 +210,18 @@ class Wire(asyncio.Protocol):
                 self.abort()
             else:
                 dialogue.leave()
+
+    def _tick_lingering(self, idle: int | None, linger: int) -> None:
+        """Our side is closed; the time of the client's counts from the last byte it took."""
+        transport = self._transport
+        assert transport is not None, "a connection that is swept is open"
+        buffered = transport.get_write_buffer_size()
+        limit = idle if buffered else linger
+        if buffered != self._buffered:
+            self._buffered = buffered
+            self._ticks = 0
+        elif limit is not None and self._ticks > limit:
+            self.abort()
 
     def drain(self) -> None:
         """Write what is to leave; that may have been the last."""

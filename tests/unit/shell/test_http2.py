@@ -423,6 +423,26 @@ def test_closing_the_listener_does_not_wait_for_endless_bodies(
     run(test())
 
 
+def test_a_body_that_just_ended_is_told_before_the_goodbye() -> None:
+    async def test() -> None:
+        handler, tap = streaming()
+        async with listening(handler, http2=True) as listener:
+            client = await speak(listener)
+            stream = client.talker.ask("GET", "/stream")
+            client.flush()
+            await until(lambda: bool(tap.flows))
+            tap.begin()
+            while client.talker.got[stream].status is None:
+                await client.hear()
+            tap.flow.end()
+            for connection in listener.connections:
+                connection.shut()
+            assert (await client.answer(stream)).ended
+            await client.end()
+
+    run(test())
+
+
 def test_a_client_that_does_not_read_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "OUTPUT_BUFFER_MAX", 100_000)
 

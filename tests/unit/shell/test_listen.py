@@ -743,6 +743,34 @@ def test_a_client_that_does_not_close_its_side_is_closed(
     run(test())
 
 
+def test_a_client_that_reads_slowly_gets_the_last_answer_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listen, "LINGER_S", 0.2)
+    monkeypatch.setattr(listen, "SWEEP_S", 0.05)
+
+    async def test() -> None:
+        handler = Script()
+        big = answer("x" * 20_000_000)
+        handler.script["/big"] = lambda session, request: big
+        async with listening(handler, tls=False) as listener:
+            client = await connect(listener)
+            client.send(ask("/big") + b"nonsense\r\n\r\n")
+            await client.expect(big[:100_000])
+            (connection,) = listener.connections
+            transport = connection._transport
+            assert transport is not None
+            at = 100_000
+            for _ in range(10):  # longer than it may linger
+                await asyncio.sleep(0.05)
+                assert transport.get_write_buffer_size()
+                await client.expect(big[at : at + 100_000])
+                at += 100_000
+            await client.expect(big[at:])
+
+    run(test())
+
+
 @both_kinds
 def test_a_client_that_does_not_read_is_not_read(
     tls: bool, monkeypatch: pytest.MonkeyPatch
