@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.service import tables
 from pyccf.sim import explore, fast, identities
 from pyccf.sim.cluster import Cluster
 from pyccf.sim.drill import Drill
@@ -42,6 +43,15 @@ class Recovering(Drill):
         self._insist(cluster)
         self._check_state(cluster, self.entries, [])
 
+    def opens(self, cluster: Cluster, shell: Shell) -> None:
+        """Wait until a node knows that it is committed that the service is open."""
+
+        def known() -> bool:
+            row = shell.node.store.read_committed(tables.SERVICE_INFO, tables.UNIT)
+            return row is not None and b'"status":"Open"' in row
+
+        self._until(cluster, known, "the opening")
+
     def until(self, cluster: Cluster, state: str, shell: Shell) -> None:
         self._until(cluster, lambda: shell.node.state == state, state)
 
@@ -72,6 +82,28 @@ def test_a_node_that_is_trusted_after_the_shares(tmp_path: Path, seed: int) -> N
         drill.trust(cluster, late)
         drill.opened(cluster)
         assert late.node.state == "PartOfNetwork"
+
+
+def test_a_slow_node_serves_users_only_with_its_private_state(tmp_path: Path) -> None:
+    """The service may be open before a node has read the private ledger."""
+    with fast.signatures_remembered():
+        drill = Recovering(1, tmp_path)
+        cluster, first = drill.begin()
+        drill.accept(cluster)
+        slow = cluster.join(first)
+        drill.trust(cluster, slow)
+        drill.until(cluster, "PartOfPublicNetwork", slow)
+        asked: list[tuple[int, int]] = []
+        read, slow.node.replay = slow.node.replay, lambda *range_: asked.append(range_)
+        drill.share(cluster)
+        drill.opens(cluster, first)
+        drill.opens(cluster, slow)
+        assert slow.node.state == "ReadingPrivateLedger"
+        assert not slow.node.app.open
+        slow.node.replay = read
+        read(*asked[0])
+        drill.opened(cluster)
+        assert slow.node.app.open
 
 
 def test_a_node_that_joins_the_recovered_service_from_its_first_entry(tmp_path: Path) -> None:

@@ -306,10 +306,11 @@ def _install_hooks(parts: Parts) -> None:
             node.log("fail", "", f"The service's certificate written at {seqno} is none: {e}")
             return
         service.cert_pem = cert
-        if info.get("status") == "Open" and not node.app.open:
-            node.app.open = True
+        if info.get("status") == "Open" and not node.service_open:
+            node.service_open = True
             node.log("info", "", f"Service open at seqno {seqno}")
             node.end_recovery()
+            node.serve_users()
 
     def secrets_locally(seqno: SeqNo, changes: MapChanges) -> None:
         """A rekey: from the next transaction on, entries are encrypted with the new secret."""

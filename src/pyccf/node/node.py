@@ -156,6 +156,8 @@ class Node:
         self.startup_seqno: SeqNo = 0
         self.began_with = b""
         """Digest of the snapshot there."""
+        self.service_open = False
+        """It is committed that the service is open to users."""
         self.stop_notice = False
         self.now: Millis = 0
         self.unix: UnixSeconds = 0
@@ -670,6 +672,11 @@ class Node:
         return (
             limit > 0 and consensus.last - consensus.committed >= limit and consensus.can_replicate
         )
+
+    def serve_users(self) -> None:
+        """Open /app if the service is open and this node has its private state."""
+        if self.service_open and self.state == PART_OF_NETWORK:
+            self.app.open = True
 
     @property
     def app_open(self) -> bool:

@@ -222,6 +222,7 @@ class PrivateRecovery:
         node.snapshots.enabled = True
         node.state = PART_OF_NETWORK
         node.log("info", "", f"Private state was recovered up to {node.store.version}")
+        node.serve_users()
 
     def _give_up(self, reason: str) -> None:
         self._node.reader = None
