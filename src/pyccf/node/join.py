@@ -396,6 +396,8 @@ class Joiner:
         own = self._secrets.all()[0].version
         former = [secret for secret in given.secrets if secret.version < own]
         if former:
+            # A rekey before this node was added (again) told it nothing.
+            self._secrets.receive(given.secrets[len(former) :])
             self._parts.private.begin(former)
 
     def _give_up(self, reason: str) -> None:

@@ -19,7 +19,6 @@ from pyccf.errors import InvalidLedger, LocalError
 from pyccf.kv.store import Store
 from pyccf.ledger import past_secrets
 from pyccf.ledger.past_secrets import PastSecret
-from pyccf.ledger.secrets import LedgerSecrets
 from pyccf.ledger.snapshot import check_evidence
 from pyccf.merkle.tree import Tree
 from pyccf.node.outputs import Stop
@@ -114,10 +113,10 @@ class PrivateRecovery:
         node = self._node
         assert node.replica.public_only, "private state is read once"
         try:
-            known = self._with_older(former)
+            secrets = self._parts.secrets
+            secrets.restore(self._with_older(former))
             if self._snapshot is not None and self._proven is not None:
-                check_evidence(self._snapshot, self._proven, LedgerSecrets(known))
-            self._parts.secrets.restore(known)
+                check_evidence(self._snapshot, self._proven, secrets)
             self._store = self._begin()
         except (InvalidLedger, LocalError) as e:
             self._give_up(f"Private state cannot be restored: {e.message}")

@@ -320,7 +320,8 @@ class Shell:
         self._clock.after(1, lambda: self.input(read))
 
     def _begin_recovery(self, output: BeginRecovery) -> None:
-        self.disk.begin_recovery(output.seqno)
+        if output.reason is not None:
+            self.disk.begin_recovery(output.seqno)
 
     def _end_recovery(self, output: EndRecovery) -> None:
         self._world.note(self, "its recovery is complete")
