@@ -24,12 +24,20 @@ class Shelf:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self._damaged: set[str] = set()
 
-    def save(self, name: str, data: bytes) -> None:
-        """Write a snapshot."""
+    def save(self, name: str, data: bytes, *, whole: bool = True) -> None:
+        """Write a snapshot, which may be damaged in doing so."""
         if name in self.files:
             raise Broken(f"snapshot {name} was written twice")
         self.files[name] = data
+        if not whole:
+            self._damaged.add(name)
+
+    def offers(self, since: SeqNo) -> bool:
+        """Whether the one that is offered, `since` or newer, is of any use."""
+        name = self.newest(since - 1)
+        return name is not None and name not in self._damaged
 
     def newest(self, since: SeqNo = 0) -> str | None:
         """Name of the newest one that is after `since`."""

@@ -253,11 +253,13 @@ class Simulation:
     def _converged(self, committed: int) -> bool:
         primary = self.cluster.primary()
         base = primary.disk.base if primary is not None else 0
-        # Who fell behind the snapshot that the primary began with must be replaced.
+        helps = primary is not None and primary.disk.snapshots.offers(base)
+        # Who fell behind the snapshot that the primary began with must be replaced; who has nothing
+        # yet fetches one, until the primary makes another just that one, if it is not damaged.
         members: list[Shell] = [
             shell
             for shell in self.cluster.members()
-            if shell.staying and not 0 < shell.node.consensus.last < base
+            if shell.staying and (shell.node.consensus.last or (base if helps else 0)) >= base
         ]
         engines = [shell.node.consensus for shell in members]
         return (

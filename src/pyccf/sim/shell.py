@@ -302,8 +302,9 @@ class Shell:
         self.disk.begin(self._world.ledger_upto(output.seqno))
 
     def _save(self, output: SaveSnapshot) -> None:
-        data = self._world.decayed(b"".join(output.pieces))
-        self.disk.snapshots.save(output.name + COMMITTED, data)
+        data = b"".join(output.pieces)
+        kept = self._world.decayed(data)
+        self.disk.snapshots.save(output.name + COMMITTED, kept, whole=kept == data)
         self.node.snapshot_saved(output.name, None)
 
     def _fetch(self, output: Fetch) -> None:
