@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.node.outputs import Replay
 from pyccf.service import tables
 from pyccf.sim import explore, fast, identities
 from pyccf.sim.cluster import Cluster
@@ -93,15 +94,15 @@ def test_a_slow_node_serves_users_only_with_its_private_state(tmp_path: Path) ->
         slow = cluster.join(first)
         drill.trust(cluster, slow)
         drill.until(cluster, "PartOfPublicNetwork", slow)
-        asked: list[tuple[int, int]] = []
-        read, slow.node.replay = slow.node.replay, lambda *range_: asked.append(range_)
+        asked: list[Replay] = []
+        read, slow._do[Replay] = slow._do[Replay], asked.append
         drill.share(cluster)
         drill.opens(cluster, first)
         drill.opens(cluster, slow)
         assert slow.node.state == "ReadingPrivateLedger"
         assert not slow.node.app.open
-        slow.node.replay = read
-        read(*asked[0])
+        slow._do[Replay] = read
+        read(asked[0])
         drill.opened(cluster)
         assert slow.node.app.open
 
