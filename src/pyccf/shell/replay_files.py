@@ -28,7 +28,8 @@ class ReplayFiles:
     def begin(self, seqno: SeqNo, last: SeqNo) -> None:
         """Entries come again after `seqno`; the files go up to `last`."""
         home = self._home
-        for file, name in home.chunks():
+        # From the end, so that what a crash leaves has no gap.
+        for file, name in reversed(home.chunks()):
             if name.committed and not name.set_aside and name.first > seqno:
                 unfinished = chunk.open_name(name.first)
                 if home.exists(unfinished):
@@ -60,13 +61,13 @@ class ReplayFiles:
             there = home.files.read(current.fd, current.end, len(data))
         if there != data:
             self.keep_whole(current)
+            self._in_use = False
+            self._remove_after(current.last + 1)
             home.truncate(current.file, current.fd, current.end)
             current.write(0, chunk.encode_header(0))
             current.write(current.end, data)
             current.sync()
             current.replay = False
-            self._in_use = False
-            self._remove_after(current.last + 1)
         current.positions.append(current.end)
         current.end += len(data)
 
@@ -95,8 +96,8 @@ class ReplayFiles:
             )
 
     def _remove_after(self, seqno: SeqNo) -> None:
-        """Delete every chunk that begins after `seqno`, but for complete ones."""
-        for file, name in self._home.chunks():
+        """Delete every chunk that begins after `seqno`, but for complete ones; from the end."""
+        for file, name in reversed(self._home.chunks()):
             if name.first > seqno and not name.ignored:
                 if self._home.is_complete(file):
                     self._aside.rename(file, f"it is not what the service holds from {seqno} on")

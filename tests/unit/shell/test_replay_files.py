@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from pyccf.errors import StorageError
 from pyccf.ledger.entry import FORCE_CHUNK_BEFORE, Entry
 from pyccf.shell.disk import LedgerDisk
+from support.failing import FailingFiles
 from support.ledger_files import Counting, names, signatures, written
 from support.ledgers import Service, small_service
 
@@ -178,3 +182,27 @@ def test_a_rollback_to_before_a_file_of_before_loses_nothing(
     disk.append(service.entries[ends[0] :])
     assert disk.read(1, disk.last) == [e.data for e in service.entries]
     disk.close()
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_crash_while_files_are_compared_leaves_no_gap(
+    differs: bool, tmp_path: Path, service: Service
+) -> None:
+    other = small_service(9, every=3, chunk_size=2500)
+    files = FailingFiles()
+    for number in itertools.count():
+        directory = tmp_path / str(number)
+        written(directory, service).close()
+        disk = LedgerDisk(directory, files=files)
+        files.fail_at, files.how = len(files.calls) + number + 1, "crash"
+        with suppress(StorageError):
+            disk.initialise(0)
+            disk.append(other.entries if differs else service.entries)
+        if not files.dead:
+            break
+        files.dead = False
+        again = LedgerDisk(directory)
+        assert len(again.read(1, again.last)) == again.last
+        assert differs or again.last == len(service.entries)
+        again.close()
+    assert number > 2
