@@ -450,6 +450,15 @@ def test_among_equals_the_newest_configuration_and_then_the_first_added_is_chose
     assert node.raft.hand_over() == "b"
 
 
+def test_a_peer_that_is_silent_is_asked_last() -> None:
+    node = leader("a b c")
+    for _ in range(6):
+        node.raft.tick(HEARTBEAT)
+        ack(node, "b", 4)
+        ack(node, "c", 4)
+    assert node.raft.hand_over() == "b"
+
+
 def test_nobody_to_hand_over_to() -> None:
     assert leader().raft.hand_over() is None
     assert follower().raft.hand_over() is None

@@ -118,11 +118,16 @@ class Membership(Sending):
         return successor.id
 
     def _successor(self) -> Peer | None:
-        """Highest match, then the newest configuration, then added first (§9.5)."""
+        """Highest match, then the newest configuration, then added first (§9.5).
+
+        Who is silent comes last: nobody would stand, and all wait for an election timeout.
+        """
         best: Peer | None = None
-        rank = (-1, -1)
+        rank = (False, -1, -1)
+        silent = self.settings.silence * self.settings.message_timeout
         for peer in self.peers.values():
             newest = max((c.idx for c in self.configs if peer.id in c.nodes), default=0)
-            if (peer.match, newest) > rank:
-                best, rank = peer, (peer.match, newest)
+            own = (peer.last_ack < silent, peer.match, newest)
+            if best is None or own > rank:
+                best, rank = peer, own
         return best
