@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from pyccf.kv.changes import UNIT
+from pyccf.node.outputs import Output, Replay
 from pyccf.service import tables
 from pyccf.sim import explore, fast, identities
 from pyccf.sim.cluster import Cluster
@@ -63,13 +64,12 @@ class Troubled(Drill):
 
     def _slow(self, shell: Shell) -> None:
         """What this node reads of its ledger comes late."""
-        read, lag = shell.node.replay, self._luck.choice((0, 5, 50, 300))
+        read, lag = shell._do[Replay], self._luck.choice((0, 5, 50, 300))
 
-        def replay(first: int, last: int) -> None:
-            late = self._luck.randint(0, lag)
-            self.cluster.clock.after(late, lambda: shell.input(lambda: read(first, last)))
+        def replay(output: Output) -> None:
+            self.cluster.clock.after(self._luck.randint(0, lag), lambda: read(output))
 
-        shell.node.replay = replay  # type: ignore[method-assign]
+        shell._do[Replay] = replay
 
     def _trouble(self) -> None:
         cluster = self.cluster
