@@ -289,9 +289,18 @@ class Program:
         self._flush_soon()
 
     def _receive(self, sender: NodeId, channel: Channel, data: bytes) -> None:
-        if not self._over:
+        if self._over:
+            return
+        try:
             self._node.receive(sender, channel, data)
-            self.turn_done()
+        except Exception as error:
+            if channel is not Channel.FORWARD:
+                raise
+            # As a mistake about a request that came here directly: its client waits in vain.
+            message = f"A request that {sender} forwarded failed"
+            loop = asyncio.get_running_loop()
+            loop.default_exception_handler({"message": message, "exception": error})
+        self.turn_done()
 
     def _congested(self, peer: NodeId, yes: bool) -> None:
         self._node.congested(peer, yes)

@@ -183,6 +183,28 @@ def test_a_mistake_about_one_request_ends_its_connection_only(
     assert "[fatal]" not in running.log
 
 
+@pytest.mark.parametrize(
+    ("channel", "code"), [(Channel.FORWARD, ExitCode.OK), (Channel.CONSENSUS, ExitCode.FAILED)]
+)
+def test_a_mistake_ends_the_node_unless_it_is_about_a_forwarded_request(
+    channel: Channel, code: ExitCode, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def trouble(program: Program) -> None:
+        def broken(*message: object) -> None:
+            raise AssertionError("this cannot be")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(program._node, "receive", broken)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(program._receive, "another", channel, b"")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert program._stopping.is_set() is (code is not ExitCode.OK)
+        await terminate(program)
+
+    assert running.run(trouble) == code
+
+
 @pytest.mark.parametrize("wait", [b"", b"x-pyccf-wait: commit\r\n"])
 def test_what_was_asked_as_it_ends_is_answered_and_signed(
     wait: bytes, running: Running, tmp_path: Path
