@@ -109,13 +109,10 @@ class Answers:
         self._node.respond(held.deliver, response)
 
     def _too_late(self, held: Held, when: str) -> None:
-        self._deliver_error(
-            held,
-            504,
-            "CommitTimeout",
-            f"Transaction {held.txid} was not committed {when}. It may still commit: ask /tx for"
-            " its status.",
-        )
+        text = f"was not committed {when}. It may still commit: ask /tx for its status."
+        if self._node.tx_status(held.txid) is TxStatus.COMMITTED:
+            text = f"is committed, but its receipt was not there {when}: ask /receipt for it."
+        self._deliver_error(held, 504, "CommitTimeout", f"Transaction {held.txid} {text}")
 
     def _deliver_error(self, held: Held, status: int, code: str, message: str) -> None:
         if not held.done:

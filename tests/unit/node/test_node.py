@@ -253,6 +253,21 @@ def test_waiting_for_a_receipt() -> None:
     assert proven.claims == sha256(b"x").digest()
 
 
+def test_who_waits_for_a_receipt_that_does_not_come_is_told_of_the_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    s = service()
+    monkeypatch.setattr(s.node, "fetched", lambda *entries: None)
+    headers = {"x-pyccf-wait": "receipt", "x-pyccf-wait-timeout-ms": "5000"}
+    replies = s.send(Request("POST", "/app/claim", headers, b'{"id":1,"msg":"x"}'))
+    s.tick(2000)
+    assert replies == []
+    s.tick(4000)
+    (reply,) = replies
+    assert (reply.status, reply.json["error"]["code"]) == (504, "CommitTimeout")
+    assert "is committed, but its receipt" in reply.json["error"]["message"]
+
+
 def test_who_waits_on_a_node_that_ends_is_told() -> None:
     s = service()
     s.disk = False
