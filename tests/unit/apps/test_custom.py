@@ -79,6 +79,16 @@ BUNDLES = st.fixed_dictionaries(
 )
 
 
+def test_paths_with_parameters_that_may_be_installed() -> None:
+    paths = ("/custom/{a}", "/custom/{a}/x.y/{b-c}", "/custom/{a}:act", "/custom/v1.0/{a}-{b};{c}")
+    value = {
+        "metadata": {"endpoints": {path: {"get": USUAL} for path in paths}},
+        "modules": [{"name": "a.js", "module": "export function f() {}"}],
+    }
+    bundle = msgspec.json.decode(json.dumps(value), type=Bundle)
+    assert set(check(bundle, "/custom/").endpoints) == {f"GET {path}".encode() for path in paths}
+
+
 @settings(max_examples=150, deadline=None)
 @given(BUNDLES)
 def test_any_bundle_is_taken_or_refused(value: Any) -> None:

@@ -7,6 +7,7 @@ let a script see more than its own tables: indexes, feeds, recorded requests.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -43,6 +44,11 @@ MEMBERS = frozenset(
     }
 )
 """What an endpoint's metadata may say; what else there is opens doors to other tables."""
+
+_TEMPLATE = re.compile(r"(?:[A-Za-z0-9/._~:@!&',;=%-]|\{[^{}]*\}(?![{.]))*").fullmatch
+"""A path with parameters that matches any text in reasonable time. Outside of braces templates are
+patterns, in which a dot is any character; and parameters that nothing certain follows share a text
+in very many ways."""
 
 VERBS_SERVED = frozenset(VERBS) - {"OPTIONS", "HEAD", "CONNECT", "TRACE"}
 
@@ -115,9 +121,14 @@ def _check_path(path: str, prefix: str) -> None:
     if not path.isascii() or not path.isprintable() or " " in path or "?" in path:
         raise _invalid(f"{path!a} is no path: only visible ASCII characters but ?")
     try:
-        compile_template(path)
+        pattern = compile_template(path)
     except ValueError as e:
         raise _invalid(str(e)) from None
+    if pattern is not None and _TEMPLATE(path) is None:
+        raise _invalid(
+            f"{path}: after a parameter of a path comes neither another one nor a dot, and beside"
+            " parameters there are only letters, digits and /._~:@!&',;=%-"
+        )
 
 
 def _metadata(where: str, given: dict[str, Json], modules: dict[bytes, bytes]) -> bytes:
