@@ -141,7 +141,7 @@ class Frontend:
             headers = headers_of(error.headers)
             headers["content-type"] = JSON_TYPE
             body = error_body(error.code, error.message, error.details)
-        except (HandlerFailed, ValueError, TypeError, RecursionError) as e:
+        except (HandlerFailed, ValueError, TypeError, AttributeError, RecursionError) as e:
             self._node.report_failure(request, e)
             return refusal(500, "InternalError", UNFORESEEN)
         return Outcome(error.status, headers, body)

@@ -699,7 +699,7 @@ class Node:
     def report_failure(self, request: Request, error: Exception) -> None:
         """A handler failed in a way nobody foresaw."""
         # An application's error may not be able to put itself into words.
-        words = error.message if isinstance(error, PyccfError) else error
+        words = " ".join(map(str, error.args)) if isinstance(error, PyccfError) else str(error)
         self.log(
             "fail",
             "rpc",

@@ -185,6 +185,11 @@ class Wordless(LocalError):
         raise RuntimeError("secret")
 
 
+class Hollow(RpcError):
+    def __init__(self) -> None:
+        """What the errors of the package have is not made."""
+
+
 UNSENDABLE: list[Callable[[], Exception]] = [
     lambda: RpcError(400, "InvalidInput", "\ud800"),
     lambda: RpcError(400, "\ud800", "m"),
@@ -198,6 +203,7 @@ UNSENDABLE: list[Callable[[], Exception]] = [
     lambda: LocalError("\ud800"),
     lambda: LocalError(ValueError("secret")),  # type: ignore[arg-type]
     lambda: Wordless("m"),
+    Hollow,
 ]
 
 
