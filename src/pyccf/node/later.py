@@ -1,7 +1,8 @@
 """Requests that need history which is not in memory: run again once it was fetched.
 
 Promises that each is answered exactly once. A client that asks for too much, or too often for
-more, is told to come back later.
+more, is told to come back later. A mistake of ours that shows only then ends the request and its
+connection, like any other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pyccf.apps.context import AnswerFollows, NeedsHistory
 from pyccf.errors import InvalidLedger, PyccfError, Unavailable
 from pyccf.node import historical as hist
 from pyccf.node.answers import REFETCH_MAX
-from pyccf.node.frontend import ForPrimary, encode, refusal
+from pyccf.node.frontend import UNFORESEEN, ForPrimary, encode, refusal
 from pyccf.node.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def run_later(
         except AnswerFollows:
             # Its place among the answers was taken for one message.
             outcome = refusal(501, "NotImplemented", "A feed cannot begin with a look at the past.")
+        except Exception as error:
+            node.report_failure(request, error)
+            outcome = refusal(500, "InternalError", UNFORESEEN)
+            outcome.close = True
         if outcome.close:
             session.close_after = True
         if wish is not None and outcome.txid is not None:

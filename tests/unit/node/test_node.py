@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from pyccf.api import common
+from pyccf.apps.context import Context, NeedsHistory
 from pyccf.apps.python import App, AppContext, Reply, Table
+from pyccf.apps.router import Endpoint
 from pyccf.errors import LocalError
 from pyccf.http.message import Request
 from pyccf.ledger.certchain import key_of
@@ -349,6 +351,27 @@ def test_who_asks_for_very_much_is_told_to_come_back() -> None:
     for _ in range(5):
         s.tick(10)
     assert s.call("GET", f"/app/written?wait&seqnos={seqnos}").status == 200
+
+
+def test_a_mistake_after_history_was_fetched_ends_its_connection_only() -> None:
+    s = service()
+    s.call("POST", "/app/log", {"id": 1, "msg": "x"})
+    s.tick()
+    asked: list[str] = []
+
+    def mistaken(ctx: Context) -> None:
+        asked.append(ctx.request.path)
+        if len(asked) == 1:
+            raise NeedsHistory([SeqNo(3)], "query")
+        raise AssertionError("this cannot be")
+
+    s.node.node.add(Endpoint(verb="GET", path="/mistaken", execute=mistaken))
+    session = s.session()
+    reply = s.call("GET", "/node/mistaken", session=session)
+    assert (reply.status, reply.json["error"]["message"]) == (500, "Internal error.")
+    assert session.close_after
+    assert len(asked) == 2
+    assert s.call("GET", "/node/commit").status == 200
 
 
 def test_an_answer_may_name_its_own_transaction() -> None:
