@@ -107,6 +107,8 @@ class Service:
         self.spilled: dict[str, bytes] = {}
         self.disk = disk
         """False: entries are not persisted, so nothing commits."""
+        self.reads = True
+        """False: what is to be read from the ledger is read later than anybody waits."""
         self.now = 0
         self.recovery_from: int | None = None
         self._sessions = 0
@@ -167,10 +169,9 @@ class Service:
                     case SaveSnapshot():
                         self.snapshots[output.name + COMMITTED] = b"".join(output.pieces)
                         self.node.snapshot_saved(output.name, None)
-                    case Fetch():
-                        self.node.fetched(
-                            output.first, output.last, self.ledger[output.first - 1 : output.last]
-                        )
+                    case Fetch(first, last):
+                        if self.reads:
+                            self.node.fetched(first, last, self.ledger[first - 1 : last])
                     case Replay():
                         first, last = output.first, min(output.last, output.first + REPLAYED - 1)
                         self.node.replayed(first, self.ledger[first - 1 : last])

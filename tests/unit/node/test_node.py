@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pyccf.api import common
-from pyccf.apps.context import Context, NeedsHistory
+from pyccf.apps.context import Context, HistoricalState
 from pyccf.apps.python import App, AppContext, Reply, Table
 from pyccf.apps.router import Endpoint
 from pyccf.errors import LocalError
@@ -255,11 +255,9 @@ def test_waiting_for_a_receipt() -> None:
     assert proven.claims == sha256(b"x").digest()
 
 
-def test_who_waits_for_a_receipt_that_does_not_come_is_told_of_the_commit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_who_waits_for_a_receipt_that_does_not_come_is_told_of_the_commit() -> None:
     s = service()
-    monkeypatch.setattr(s.node, "fetched", lambda *entries: None)
+    s.reads = False
     headers = {"x-pyccf-wait": "receipt", "x-pyccf-wait-timeout-ms": "5000"}
     replies = s.send(Request("POST", "/app/claim", headers, b'{"id":1,"msg":"x"}'))
     s.tick(2000)
@@ -357,12 +355,10 @@ def test_a_mistake_after_history_was_fetched_ends_its_connection_only() -> None:
     s = service()
     s.call("POST", "/app/log", {"id": 1, "msg": "x"})
     s.tick()
-    asked: list[str] = []
+    found: list[HistoricalState] = []
 
     def mistaken(ctx: Context) -> None:
-        asked.append(ctx.request.path)
-        if len(asked) == 1:
-            raise NeedsHistory([SeqNo(3)], "query")
+        found.append(s.node.historical_state(ctx, TxID(2, SeqNo(3))))
         raise AssertionError("this cannot be")
 
     s.node.node.add(Endpoint(verb="GET", path="/mistaken", execute=mistaken))
@@ -370,7 +366,7 @@ def test_a_mistake_after_history_was_fetched_ends_its_connection_only() -> None:
     reply = s.call("GET", "/node/mistaken", session=session)
     assert (reply.status, reply.json["error"]["message"]) == (500, "Internal error.")
     assert session.close_after
-    assert len(asked) == 2
+    assert len(found) == 1
     assert s.call("GET", "/node/commit").status == 200
 
 
