@@ -81,6 +81,9 @@ class Person:
 class Service:
     """A one-node service in memory."""
 
+    reads = True
+    """False: what is to be read from the ledger is read later than anybody waits."""
+
     def __init__(
         self,
         *,
@@ -107,8 +110,6 @@ class Service:
         self.spilled: dict[str, bytes] = {}
         self.disk = disk
         """False: entries are not persisted, so nothing commits."""
-        self.reads = True
-        """False: what is to be read from the ledger is read later than anybody waits."""
         self.now = 0
         self.recovery_from: int | None = None
         self._sessions = 0
