@@ -254,13 +254,14 @@ class Simulation:
         primary = self.cluster.primary()
         base = primary.disk.base if primary is not None else 0
         helps = primary is not None and primary.disk.snapshots.offers(base)
+
         # Who fell behind the snapshot that the primary began with must be replaced; who has nothing
-        # yet fetches one, until the primary makes another just that one, if it is not damaged.
-        members: list[Shell] = [
-            shell
-            for shell in self.cluster.members()
-            if shell.staying and (shell.node.consensus.last or (base if helps else 0)) >= base
-        ]
+        # yet may fetch a snapshot, unless the one that is offered is damaged.
+        def can_follow(shell: Shell) -> bool:
+            last = shell.node.consensus.last
+            return last >= base or (last == 0 and helps)
+
+        members = [s for s in self.cluster.members() if s.staying and can_follow(s)]
         engines = [shell.node.consensus for shell in members]
         return (
             bool(engines)

@@ -9,7 +9,6 @@ somebody leads who can help. Nothing but the time at which an election is held d
 
 from __future__ import annotations
 
-from pyccf.consensus.api import Leadership
 from pyccf.consensus.raft.messages import ProposeRequestVote
 from pyccf.consensus.raft.progress import Progress
 from pyccf.consensus.raft.settings import RaftSettings
@@ -53,7 +52,6 @@ class Yielding(Progress):
             f"Asks {chosen.id} to lead: this node began with a snapshot at {self.base} and lacks"
             f" entries that {', '.join(peer.id for peer in lacking)} cannot do without",
         )
-        assert self.leadership is Leadership.LEADER
         self.flush()
         self._executor.send(chosen.id, ProposeRequestVote(self.view))
 
