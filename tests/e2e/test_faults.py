@@ -23,9 +23,10 @@ import pytest
 from pyccf.types import Json
 from support.fault_proxy import FaultProxy
 from support.linear import History, Kind, Operation, Outcome, check
-from support.linear_load import Connection, Load, Plan, context_of
+from support.linear_load import Connection, Load, Plan
 from support.network import PATIENCE_S, Links, Network, NetworkNode, Proxied, Settings
 from support.network_namespaces import Namespaces, unavailable
+from support.tls import trusting
 
 ELECTION_S = Settings().election_ms / 1000
 PATIENT = Settings(election_ms=3000)
@@ -34,7 +35,7 @@ PLAN = Plan(clients=6, pause_s=0.01, timeout_s=1.0, seed=11)
 
 
 def connect(network: Network, node: NetworkNode) -> Connection:
-    return Connection(node.address(), context_of(str(network.service_cert)), PATIENCE_S)
+    return Connection(node.address(), trusting(network.service_cert), PATIENCE_S)
 
 
 def answered(

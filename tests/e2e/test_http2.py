@@ -16,6 +16,7 @@ from cryptography import x509
 
 from support.process import NodeProcess, make_config
 from support.programs import program
+from support.tls import trusting
 
 TIMEOUT_S = 60
 
@@ -103,7 +104,7 @@ def test_a_body_that_is_too_large(node: NodeProcess) -> None:
 
 
 def test_httpx(node: NodeProcess) -> None:
-    context = ssl.create_default_context(cafile=str(node.folder / "service_cert.pem"))
+    context = trusting(node.folder / "service_cert.pem")
     with httpx2.Client(http2=True, verify=context, base_url=url(node, "h2", "")) as client:
         for _ in range(50):
             answer = client.get("/node/network")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,8 +23,9 @@ from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.types import Json, TxID
 from support.linear import Kind, Outcome, check
-from support.linear_load import Connection, Load, Plan, context_of
+from support.linear_load import Connection, Load, Plan
 from support.network import CALM, PATIENCE_S, Network, NetworkNode
+from support.tls import trusting
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 
 def connect(network: Network, node: NetworkNode) -> Connection:
-    return Connection(node.address(), context_of(str(network.service_cert)), PATIENCE_S)
+    return Connection(node.address(), trusting(network.service_cert), PATIENCE_S)
 
 
 def write(connection: Connection, value: int, *, wait: bool = False) -> Any:
@@ -92,7 +92,7 @@ def test_where_redirection_is_configured_nothing_is_forwarded(network: Network) 
     host, port = primary.address("redirecting")
     asked = "{}:{}".format(*backup.address("redirecting"))
     body: Json = {"register": "y", "value": 10**8 + 2}
-    context = ssl.create_default_context(cafile=str(network.service_cert))
+    context = trusting(network.service_cert)
     raw = http.client.HTTPSConnection(asked, timeout=PATIENCE_S, context=context)
     raw.request("POST", "/app/registers?a=b", json.dumps(body))
     answer = raw.getresponse()
@@ -201,7 +201,7 @@ class Stranger:
     def join(
         self, body: dict[str, Any] | bytes, *, identity: Path | None = None
     ) -> tuple[int, Any]:
-        context = ssl.create_default_context(cafile=str(self.network.service_cert))
+        context = trusting(self.network.service_cert)
         context.load_cert_chain(identity or self.identity)
         primary = self.network.primary()
         connection = http.client.HTTPSConnection(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -17,8 +16,9 @@ from pyccf.audit.verify import verify
 from pyccf.client.types import Action
 from pyccf.ledger import chunk, snapshot
 from pyccf.types import Json
-from support.linear_load import Connection, context_of
+from support.linear_load import Connection
 from support.network import CALM, PATIENCE_S, Network, NetworkNode
+from support.tls import trusting
 
 TX_COUNT = 30
 FETCH = {"fetch_recent_snapshot": True}
@@ -50,7 +50,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallSnapshots
 
 
 def write(node: NetworkNode, network: Network, count: int, first: int = 0) -> None:
-    connection = Connection(node.address(), context_of(str(network.service_cert)), PATIENCE_S)
+    connection = Connection(node.address(), trusting(network.service_cert), PATIENCE_S)
     for value in range(first, first + count):
         body: Json = {"register": f"r{value}", "value": value}
         answer = connection.ask("POST", "/app/registers", body)
@@ -59,7 +59,7 @@ def write(node: NetworkNode, network: Network, count: int, first: int = 0) -> No
 
 
 def read(node: NetworkNode, network: Network, value: int) -> Any:
-    connection = Connection(node.address(), context_of(str(network.service_cert)), PATIENCE_S)
+    connection = Connection(node.address(), trusting(network.service_cert), PATIENCE_S)
     found = connection.ask("GET", f"/app/registers?register=r{value}").body
     connection.close()
     return found
@@ -96,7 +96,7 @@ def test_snapshots_are_taken_pruned_and_served(network: SmallSnapshots) -> None:
     found = snapshots(primary)[-1]
     host, port = primary.address()
     name = f"snapshot_{found.seqno}_{found.evidence}.committed"
-    context = ssl.create_default_context(cafile=str(network.service_cert))
+    context = trusting(network.service_cert)
     url = f"https://{host}:{port}/node/snapshot"
     with pytest.raises(urllib.error.HTTPError) as redirect:
         urllib.request.build_opener(

@@ -25,6 +25,7 @@ from typing import Any
 from pyccf.client.retry import SESSION_LOST, may_try_again
 from pyccf.types import Json, TxID
 from support.linear import History, Kind, Operation, Outcome, Seen, Status
+from support.tls import trusting
 
 MODULE = """
 const pad = (n) => String(n).padStart(8, "0");
@@ -180,18 +181,13 @@ class Connection:
         self._http.close()
 
 
-def context_of(service_cert: str) -> ssl.SSLContext:
-    """TLS settings of a client that trusts the nodes of one service."""
-    return ssl.create_default_context(cafile=service_cert)
-
-
 class Load:
     """Clients at work. Use it in a `with` statement, or `start` and `stop` it."""
 
     def __init__(self, endpoints: Endpoints, service_cert: str, plan: Plan | None = None) -> None:
         self.plan = plan or Plan()
         self._endpoints = endpoints
-        self._context = context_of(service_cert)
+        self._context = trusting(service_cert)
         self._lock = threading.Lock()
         self._last = 0
         self._sessions = 0

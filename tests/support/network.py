@@ -16,7 +16,6 @@ import hashlib
 import json
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ from pyccf.types import Json, NodeId, TxID
 from support.fault_proxy import FaultProxy
 from support.linear_load import BUNDLE, Endpoint, Load, Plan
 from support.process import NodeProcess, make_config
+from support.tls import trusting
 
 PATIENCE_S = 60.0
 """With anything that must come at last, however busy the machine is."""
@@ -162,7 +162,7 @@ class NetworkNode(NodeProcess):
     def ask(self, path: str, timeout_s: float = ASK_TIMEOUT_S) -> Any:
         """What the node answers to a GET, as JSON; None if it does not, or not with 200."""
         try:
-            context = ssl.create_default_context(cafile=str(self.folder / "service_cert.pem"))
+            context = trusting(self.folder / "service_cert.pem")
             connection = HTTPSConnection(*self.address(), timeout=timeout_s, context=context)
         except OSError:
             return None

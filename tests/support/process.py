@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pyccf.codec import cbor
 from pyccf.crypto import certs, cosesign
 from pyccf.crypto.keys import Curve, PrivateKey, RsaPrivateKey
 from pyccf.shell.hardware import SystemEntropy
+from support.tls import trusting
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
@@ -154,7 +154,7 @@ class NodeProcess:
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """One exchange on a connection of its own, the service's certificate checked."""
-        context = ssl.create_default_context(cafile=str(self.folder / "service_cert.pem"))
+        context = trusting(self.folder / "service_cert.pem")
         host, port = self.address()
         connection = HTTPSConnection(host, port, timeout=REQUEST_TIMEOUT_S, context=context)
         try:

@@ -14,6 +14,7 @@ from pyccf.crypto import certs, cosesign
 from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.shell.hardware import SystemEntropy
 from support.process import NodeProcess, make_config
+from support.tls import trusting
 
 ANSWER_S = 60
 """An answer must come within this time."""
@@ -46,7 +47,7 @@ class Wire:
     """One TLS connection."""
 
     def __init__(self, address: tuple[str, int], ca: Path, identity: Path | None = None) -> None:
-        context = ssl.create_default_context(cafile=str(ca))
+        context = trusting(ca)
         if identity is not None:
             context.load_cert_chain(f"{identity}_cert.pem", f"{identity}_privk.pem")
         plain = socket.create_connection(address, timeout=ANSWER_S)

@@ -184,6 +184,13 @@ class Engine(Protocol):
         """
         ...
 
+    def retired_before(self, seqno: SeqNo) -> None:
+        """The snapshot this node begins with holds its own retirement, ordered at `seqno`.
+
+        Called after `join` and before anything that follows the snapshot is received.
+        """
+        ...
+
     def retired_committed(self, seqno: SeqNo, nodes: list[NodeId]) -> None:
         """It is committed, at `seqno`, that the retirement of these nodes is committed."""
         ...

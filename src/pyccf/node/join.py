@@ -371,6 +371,7 @@ class Joiner:
                     # evidence.
                     check_evidence(at, found.proven, self._secrets)
                 restore_from_snapshot(node, found, self._secrets)
+            node.membership.began()
         except (InvalidLedger, LocalError) as e:
             raise Hopeless(
                 f"The snapshot at {at.seqno} cannot be used: {e.message}"

@@ -84,6 +84,18 @@ class Membership:
         if after != before:
             consensus.configure(seqno, after)
 
+    def began(self) -> None:
+        """The table came out of a snapshot, which is final: this node may be retired in it."""
+        key = self._node.node_id.encode()
+        tx = self._node.store.committed_tx()
+        try:
+            pair = tx.map(tables.NODES_INFO).pair(key)
+        finally:
+            tx.close()
+        if pair is not None and _read(pair.value)[0] == NodeStatus.RETIRED.value:
+            self._node.consensus.retired_before(pair.version)
+            self._committed(pair.version, {key: pair.value})
+
     def _committed(self, seqno: SeqNo, changes: MapChanges) -> None:
         """The table's change is final."""
         self._standing.clear()

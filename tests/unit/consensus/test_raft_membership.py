@@ -19,6 +19,7 @@ from support.raft import (
     follower,
     leader,
     phase,
+    replica,
     role,
     take,
     vote,
@@ -200,6 +201,17 @@ def test_a_retirement_that_is_not_committed_cannot_be_final() -> None:
     assert phase(node) is None
     assert node.raft.can_replicate
     assert node.reports[-1][0] == "fail"
+
+
+def test_who_begins_with_a_snapshot_may_be_retired_in_it() -> None:
+    node = replica()
+    node.raft.join(2, 6, [1, 1])
+    node.raft.configure(6, {"a": "", "b": ""})
+    node.raft.retired_before(4)
+    assert phase(node) is Phase.COMPLETED
+    assert node.raft.retirement_idx == 4
+    node.raft.retired_committed(8, ["me"])
+    assert phase(node) is Phase.RETIRED_COMMITTED
 
 
 def test_rollback_takes_a_retirement_back() -> None:

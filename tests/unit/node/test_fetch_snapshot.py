@@ -14,8 +14,9 @@ from pyccf.node.fetch_snapshot import BEGAN_HEADER, REDIRECTS_MAX, FetchPlan
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.node.restore import judge
 from pyccf.service.identity import make_service as make_identity
+from pyccf.service.nodes import NodeStatus
 from pyccf.types import Json
-from support.joining import PRIMARY, Joining, exchange
+from support.joining import PRIMARY, Joining, exchange, set_status
 from support.node import INTERFACE, STARTED, Reply, Service
 from support.snapshots import SECRET, content_of, make_service, record, take
 
@@ -367,3 +368,40 @@ def test_one_that_is_given_nothing_looks_for_a_snapshot(service: Service) -> Non
     assert joiner.began == base
     assert joiner.node.store.committed == service.node.store.committed > base
     assert content_of(joiner.node.store) == content_of(service.node.store)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_one_that_was_removed_while_it_was_given_nothing(service: Service, recorded: bool) -> None:
+    service.snapshots.clear()
+    other = Joining(service.parts.service.cert_pem, name="other", address="127.0.0.1:12")
+    other.ask(service)
+    exchange(service, other)
+    joiner = joining(service)
+    fetch(service, joiner)
+    joiner.ask(service)
+    if recorded:
+        set_status(service, joiner.id, NodeStatus.RETIRED)
+        exchange(service, other)
+        service.node.snapshots.request()
+    else:
+        service.node.snapshots.request()
+        set_status(service, joiner.id, NodeStatus.RETIRED)
+    record(service, 1)
+    exchange(service, other)
+    ((name, _),) = service.snapshots.items()
+    parsed = snapshot.parse_name(name)
+    assert parsed is not None
+    for _ in range(300):
+        joiner.tick(100)
+        while joiner.calls:
+            call = joiner.calls.pop(0)
+            if call.method == "GET":
+                call.reply(serve(service, call))
+            joiner.pump()
+    assert joiner.node.store.version == parsed.seqno
+    details = joiner.get("/node/consensus").json["details"]
+    assert details["membership_state"] == "Retired"
+    assert details["retirement_phase"] == ("RetiredCommitted" if recorded else "Completed")
+    assert joiner.node.retired is recorded
+    assert sum("This node is retired" in line for line in joiner.lines) == 1
+    assert sum("This node was retired" in line for line in joiner.lines) == recorded

@@ -60,6 +60,12 @@ class Membership(Sending):
 
     # --- retirement -----------------------------------------------------------------------------
 
+    def retired_before(self, seqno: SeqNo) -> None:
+        """The snapshot this node begins with holds its retirement, ordered at `seqno` (§9.3)."""
+        assert seqno <= self.committed, "a snapshot is final"
+        self.phase = Phase.COMPLETED
+        self.retirement_idx = seqno
+
     def retired_committed(self, seqno: SeqNo, nodes: list[NodeId]) -> None:
         """It is committed, at `seqno`, that the retirement of these nodes is committed (§9.5)."""
         for node_id in nodes:
