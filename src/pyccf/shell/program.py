@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -534,15 +535,17 @@ class Program:
 
     def _fail(self, error: StorageError) -> None:
         """The disk failed: stop at once, deliver nothing more."""
-        self.sink.log("fatal", "", error.message)
-        print(error.explain(), file=sys.stderr)
         self._end(ExitCode.FAILED)
+        self.sink.log("fatal", "", error.message)
+        with _if_it_can_be_said():
+            print(error.explain(), file=sys.stderr)
 
     def _give_up(self, reason: str) -> None:
         """The node cannot go on."""
-        self.sink.log("fatal", "", reason)
-        print(reason, file=sys.stderr)
         self._end(ExitCode.ABORTED)
+        self.sink.log("fatal", "", reason)
+        with _if_it_can_be_said():
+            print(reason, file=sys.stderr)
 
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Nobody expected this. Only what concerns one client's connection does not matter."""
@@ -552,9 +555,10 @@ class Program:
             if not self._over:  # what was under way then is given up
                 loop.default_exception_handler(context)
             return
-        self.sink.log("fatal", "", f"This node cannot go on: {type(error).__name__}: {error}")
-        traceback.print_exception(error)
         self._end(ExitCode.FAILED)
+        self.sink.log("fatal", "", f"This node cannot go on: {type(error).__name__}: {error}")
+        with _if_it_can_be_said():
+            traceback.print_exception(error)
 
     def _end(self, code: ExitCode) -> None:
         self._exit_code = int(code)
@@ -618,6 +622,11 @@ def refuse(sink: LogSink, error: PyccfError, code: int) -> int:
     sink.log("fatal", "", error.message)
     print(error.explain(), file=sys.stderr)
     return int(code)
+
+
+def _if_it_can_be_said() -> suppress:
+    """For what goes to stderr: that may be a file, and the disk full."""
+    return suppress(OSError, ValueError)
 
 
 def _unix() -> UnixSeconds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import io
 import os
@@ -127,6 +128,47 @@ def test_a_mistake_of_ours_ends_it(running: Running, capsys: pytest.CaptureFixtu
     assert running.run(break_down) == ExitCode.FAILED
     assert "This node cannot go on: AssertionError: two primaries in one view" in running.log
     assert "Traceback" in capsys.readouterr().err
+
+
+class _Full(io.StringIO):
+    """Where the disk that failed is also the one that stderr goes to."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _full_disk(program: Program) -> None:
+    def full(entries: object) -> None:
+        raise StorageError("The disk is full")
+
+    program._disk.append = full  # type: ignore[method-assign]
+    program._node.sign()
+    program.flush()
+
+
+def _refusal(program: Program) -> None:
+    program._node._outputs.append(Stop("Refused, and that is that"))
+    program.flush()
+
+
+def _mistake(program: Program) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("trouble", [_full_disk, _refusal, _mistake])
+def test_nothing_keeps_it_alive_that_cannot_be_said(
+    trouble: Callable[[Program], None], running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", _Full())
+
+    async def ends(program: Program) -> None:
+        asyncio.get_running_loop().call_soon(trouble, program)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert program._over
+
+    assert running.run(ends) in (ExitCode.FAILED, ExitCode.ABORTED)
+    assert "[fatal]" in running.log
 
 
 def test_trouble_with_one_client_does_not_end_it(running: Running) -> None:
