@@ -33,9 +33,13 @@ class Address(NamedTuple):
         """Read "host:port", split at the last colon; a missing port is 0. Raises ValueError."""
         host, colon, port = text.rpartition(":")
         if not colon:
-            return cls(text, 0)
+            host, port = text, "0"
         if not (port.isascii() and port.isdigit()) or int(port) > PORT_MAX:
             raise ValueError(f"port must be a number from 0 to {PORT_MAX}")
+        try:
+            host.encode("idna")  # as who looks it up does
+        except UnicodeError:
+            raise ValueError("the host has a part between dots that is empty or too long") from None
         return cls(host, int(port))
 
 

@@ -390,6 +390,8 @@ class Way:
             reason = error.message
         except OSError as error:
             reason = cause(error)
+        except UnicodeError:  # of a label that is empty or too long
+            reason = "the address names no host"
         finally:
             self._dialling = None
             good = link.open and not link.handshaking

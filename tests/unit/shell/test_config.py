@@ -201,6 +201,7 @@ BAD: list[tuple[str, Json, str]] = [
     (RPC + "bind_address", "127.0.0.1:65536", "host:port"),
     (RPC + "bind_address", "127.0.0.1:x", "host:port"),
     (RPC + "bind_address", "", "host:port"),
+    (RPC + "bind_address", "node..example:80", "host:port"),
     (RPC + "bind_address", 8080, "host:port"),
     (RPC + "protocol", None, "a string"),
     (RPC + "http_configuration.max_body_size", 1000, "KB, MB"),

@@ -123,6 +123,17 @@ def test_a_message_without_entries_outlives_a_cut() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("address", ["..:1", "node-1..example:80", "a" * 64 + ".example:80"])
+def test_an_address_that_is_no_name_is_somebody_not_reached(address: str) -> None:
+    async def test() -> None:
+        async with post(A) as a:
+            a.peers.send(B.id, address, Channel.CONSENSUS, Note("c"))
+            await until(lambda: any(f"Cannot reach node {B.id}" in text for _, text in a.lines))
+            assert any("names no host" in text for _, text in a.lines)
+
+    run(test())
+
+
 def test_what_waits_too_long_is_dropped_and_dialling_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING_MAX_S", 0.3)
 
