@@ -144,7 +144,7 @@ class LedgerDisk:
     def _complete(self, current: OpenChunk) -> None:
         """End a chunk; what a file of before holds beyond that is not lost."""
         if current.replay and self._replay.ends(current):
-            current.completed, current.replay = True, False
+            current.completed = True
         else:
             current.complete()
 
@@ -190,17 +190,20 @@ class LedgerDisk:
         if self.last and (seqno >= self.last or seqno < self.committed):
             return
         kept: list[OpenChunk] = []
-        for current in self._reader.opened:
+        # From the end, so that what a crash leaves has no gap.
+        for current in reversed(self._reader.opened):
             if current.committed or current.last <= seqno:
                 kept.append(current)
-            elif current.first > seqno:
-                self._replay.keep_whole(current)
-                current.close()
-                self._home.remove(current.file)
-            else:
-                self._replay.keep_whole(current)
+                continue
+            self._replay.resume(current)
+            if current.first <= seqno:
                 current.cut(seqno)
                 kept.append(current)
+            else:
+                current.close()
+                if not current.replay:
+                    self._home.remove(current.file)
+        kept.reverse()
         self._reader.opened = kept
         self._reader.last = seqno
         self._reader.tail.cut(seqno)

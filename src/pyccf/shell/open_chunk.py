@@ -52,7 +52,8 @@ class OpenChunk:
         self.committed = False
         """Only recovery chunks stay listed once committed."""
         self.replay = False
-        """Whether the file already holds bytes after `end` that are compared, not trusted."""
+        """Whether the file is one of before, as it was: what it holds beyond is compared, not
+        trusted."""
         self.whole = False
         """Whether it was a complete chunk when that began, which may have been committed."""
 
@@ -94,12 +95,13 @@ class OpenChunk:
         self.replay = False
 
     def cut(self, seqno: SeqNo) -> None:
-        """Cut it after one of its entries."""
+        """Cut it after one of its entries; a file of before stays as it is."""
         count = seqno - self.first + 1
         end = self.positions[count]
-        if self.completed or self.replay:
-            self.write(0, chunk.encode_header(0))
-        self._home.truncate(self.file, self.fd, end)
+        if not self.replay:
+            if self.completed:
+                self.write(0, chunk.encode_header(0))
+            self._home.truncate(self.file, self.fd, end)
         del self.positions[count:]
         self.end = end
         self.completed = False

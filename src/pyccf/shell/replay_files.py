@@ -38,6 +38,10 @@ class ReplayFiles:
         self._in_use = True
         self._until = last
 
+    def resume(self, current: OpenChunk) -> None:
+        """Entries of a chunk may come once more: a file of before is compared with them again."""
+        self._in_use = self._in_use or current.replay
+
     def reached(self, seqno: SeqNo) -> None:
         """Entries up to here came."""
         if seqno > self._until:
@@ -60,7 +64,7 @@ class ReplayFiles:
         with home.guard(home.path_of(current.file), "read"):
             there = home.files.read(current.fd, current.end, len(data))
         if there != data:
-            self.keep_whole(current)
+            self._keep_whole(current)
             self._in_use = False
             self._remove_after(current.last + 1)
             home.truncate(current.file, current.fd, current.end)
@@ -82,14 +86,14 @@ class ReplayFiles:
             same = files.read(current.fd, 0, len(header)) == header
             table_same = files.read(current.fd, current.end, len(table) + 1) == table
         if current.whole and not same:
-            self.keep_whole(current)
+            self._keep_whole(current)
             self._in_use = False
             self._remove_after(current.last)
         return same and table_same
 
-    def keep_whole(self, current: OpenChunk) -> None:
+    def _keep_whole(self, current: OpenChunk) -> None:
         """Copy a chunk that was complete before the rest of it is given up."""
-        if current.replay and current.whole:
+        if current.whole:
             current.whole = False
             self._aside.copy(
                 current.file, f"it is not what the service holds from {current.last + 1} on"

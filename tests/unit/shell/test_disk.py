@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from pyccf.errors import StorageError
 from pyccf.ledger import chunk
 from pyccf.shell.disk import LedgerDisk
+from support.failing import FailingFiles
 from support.ledger_files import Counting, names, written
 from support.ledgers import Service, small_service
 
@@ -144,6 +147,26 @@ def test_truncate_deletes_whole_chunks(tmp_path: Path, service: Service) -> None
     disk.append(service.entries[end : end + 1])
     assert names(tmp_path / "l") == ["ledger_1", f"ledger_{end + 1}"]
     disk.close()
+
+
+def test_a_crash_in_a_rollback_leaves_no_gap(tmp_path: Path, service: Service) -> None:
+    files = FailingFiles()
+    middle = next(e.seqno for e in service.entries if e.flags & 1) - 1
+    for number in itertools.count():
+        directory = tmp_path / str(number)
+        written(directory, service, commit=False).close()
+        disk = LedgerDisk(directory, files=files)
+        files.fail_at, files.how = len(files.calls) + number + 1, "crash"
+        with suppress(StorageError):
+            disk.truncate(middle)
+        if not files.dead:
+            break
+        files.dead = False
+        again = LedgerDisk(directory)
+        assert middle <= again.last
+        assert again.read(1, again.last) == [e.data for e in service.entries[: again.last]]
+        again.close()
+    assert number > 3
 
 
 def test_recovery_files_get_their_names_when_it_is_complete(tmp_path: Path) -> None:

@@ -72,8 +72,7 @@ def test_a_cut_while_files_of_before_are_compared_leaves_them_sound(
     disk.initialise(0)
     disk.append(service.entries[:4])
     disk.truncate(3)
-    data = (directory / "ledger_1").read_bytes()
-    assert data == bytes(8) + b"".join(e.data for e in service.entries[:3])
+    assert disk.read(1, 9) == [e.data for e in service.entries[:3]]
     disk.append(service.entries[3:])
     assert disk.read(1, disk.last) == [e.data for e in service.entries]
     disk.close()
@@ -167,21 +166,34 @@ def test_a_chunk_that_ends_earlier_than_before_loses_nothing(
     again.close()
 
 
-def test_a_rollback_to_before_a_file_of_before_loses_nothing(
-    tmp_path: Path, service: Service
+@pytest.mark.parametrize("back", [0, 1, 7])
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_rollback_among_files_of_before_changes_none_of_them(
+    back: int, differs: bool, tmp_path: Path, service: Service
 ) -> None:
     directory = tmp_path / "l"
     written(directory, service).close()
     ends = [e.seqno for e in service.entries if e.flags & 1]
-    second = (directory / f"ledger_{ends[0] + 1}-{ends[1]}.committed").read_bytes()
+    before = sorted((directory / n).read_bytes() for n in names(directory))
     disk = LedgerDisk(directory)
     disk.initialise(0)
-    disk.append(service.entries[: ends[0] + 1])
-    disk.truncate(ends[0])
-    assert copies(directory) == [second]
-    disk.append(service.entries[ends[0] :])
-    assert disk.read(1, disk.last) == [e.data for e in service.entries]
+    disk.append(service.entries[: ends[1] + 1])
+    disk.truncate(ends[1] - back)
+    assert disk.last == ends[1] - back
+    assert disk.read(1, disk.last) == [e.data for e in service.entries[: disk.last]]
+    assert sorted((directory / n).read_bytes() for n in names(directory)) == before
+    if differs:
+        disk.append([starts_chunk(service.entries[disk.last])])
+        kept = {f.read_bytes() for f in directory.glob("ledger_*")}
+        assert kept >= {data for data in before if any(data[:8])}
+    else:
+        disk.append(service.entries[disk.last :])
+        assert sorted((directory / n).read_bytes() for n in names(directory)) == before
+        assert disk.read(1, disk.last) == [e.data for e in service.entries]
     disk.close()
+    again = LedgerDisk(directory)
+    assert len(again.read(1, again.last)) == again.last == disk.last
+    again.close()
 
 
 @pytest.mark.parametrize("differs", [False, True])
