@@ -111,6 +111,16 @@ class Tx:
         """Pending writes of every map that has some. The inner dicts are live, do not change."""
         return {name: h.writes for name, h in self._handles.items() if h.writes}
 
+    @property
+    def held(self) -> int:
+        """Bytes of the names of maps used, the keys looked up and what is to be written."""
+        total = 0
+        for name, handle in self._handles.items():
+            total += len(name) + sum(map(len, handle.reads))
+            for key, value in handle.writes.items():
+                total += len(key) + (0 if value is None else len(value))
+        return total
+
     def map(self, name: str) -> MapHandle:
         """The handle of a map, always the same for one name. The map need not exist.
 

@@ -11,6 +11,9 @@ from pyccf.types import Millis
 SIGNATURE_TX_COUNT = 5000
 SIGNATURE_DELAY_MS = 1000
 UNCOMMITTED_MAX = 10_000
+WRITES_BYTES_MAX = (64 << 20) - 4096
+"""Most bytes of the ledger that one transaction may write: an entry must fit into a message between
+nodes, and into what is read of the ledger at once."""
 KEY_REFRESH_INTERVAL: Millis = 30 * 60 * 1000
 
 

@@ -46,6 +46,7 @@ from pyccf.node.frontend import (
 )
 from pyccf.node.index import DeclaredIndexes, Indexer, Spill
 from pyccf.node.later import run_later
+from pyccf.node.limits import WRITES_BYTES_MAX
 from pyccf.node.limits import Limits as Limits
 from pyccf.node.membership import Membership
 from pyccf.node.outputs import (
@@ -334,11 +335,16 @@ class Node:
         """Apply what a transaction wrote and order it; its id, or that of the state it read.
 
         `flags` are those of the entry. None when the transaction opened no table. Raises Conflict
-        or CompactedVersion, and ViewChanged when it wrote something and this node is not the
-        primary.
+        or CompactedVersion, ViewChanged when it wrote something and this node is not the primary,
+        and RpcError when it wrote more than an entry of the ledger may hold.
         """
-        if tx.writes and not self.can_order:
-            raise ViewChanged("This node is not the primary: it cannot order transactions.")
+        writes = tx.writes
+        if writes:
+            if not self.can_order:
+                raise ViewChanged("This node is not the primary: it cannot order transactions.")
+            size = wire.encoded_size(writes)
+            if size > WRITES_BYTES_MAX:
+                raise _too_large(size)
         written = self.store.commit(tx)
         if written is None:
             return tx.read_txid
@@ -709,6 +715,15 @@ class Node:
 
 def _nobody() -> None:
     """Nothing to record: this node has no tables yet."""
+
+
+def _too_large(size: int) -> RpcError:
+    return RpcError(
+        500,
+        "InternalError",
+        f"The transaction writes {size} bytes; an entry of the ledger has room for"
+        f" {WRITES_BYTES_MAX}.",
+    )
 
 
 def _without_entries_after(seqno: SeqNo, outputs: list[Output]) -> list[Output]:

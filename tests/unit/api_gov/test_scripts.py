@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from pyccf.api.gov.scripts import BALLOT_MS_MIN, Scripts
+from pyccf.api.gov.scripts import BALLOT_MS_MIN, FAILURE_MAX, Scripts
 from pyccf.apps.context import Services
 from pyccf.apps.js import governance
 from pyccf.apps.js.engine import JsResult
@@ -131,6 +131,20 @@ def test_ballots_that_throw() -> None:
     assert failure["reason"] == "Error: ballot error"
     # Whether a line number follows the name is the engine's business.
     assert failure["trace"].startswith(f"    at vote ({name}")
+
+
+def test_a_ballot_that_throws_much_does_not_make_its_proposal_too_large() -> None:
+    gov = governed()
+    ident = gov.propose("member0", "always_accept_with_one_vote").json["proposalId"]
+    ballot = """export function vote (p, i) {
+        const e = new Error("x".repeat(1e6)); e.stack = "y".repeat(1e6); throw e;
+    }"""
+    gov.vote("member0", ident, ballot)
+    made = gov.vote("member1", ident, FOR)
+    assert made.json["proposalState"] == "Accepted"
+    (failure,) = made.json["voteFailures"].values()
+    assert failure["reason"] == "Error: " + "x" * (FAILURE_MAX - 7)
+    assert failure["trace"] == "y" * FAILURE_MAX
 
 
 def test_ballots_may_read_and_not_write() -> None:

@@ -6,12 +6,13 @@ import re
 
 import pytest
 
+from pyccf.appdev.memory import PastState
 from pyccf.apps.js.host.console import LINE_COST, SAID_MAX
 from pyccf.apps.js.registry import BadMetadata, JsApp
 from pyccf.apps.router import AmbiguousPath
 from pyccf.errors import Conflict
 from pyccf.service import tables
-from pyccf.types import Json
+from pyccf.types import Json, TxID
 from support.js_app import JsBench
 
 APP = """
@@ -338,3 +339,88 @@ def test_metrics(bench: JsBench) -> None:
     assert after["bytecode_used"] is True
     assert isinstance(after["bytecode_size"], int)
     assert after["bytecode_size"] > 100
+
+
+KEEPING = {
+    "values": "t.set(ccf.strToBuf(`${i}`), large)",
+    "keys": "new Uint32Array(large)[0] = i; t.set(large, new ArrayBuffer(0))",
+    "keys looked up": "new Uint32Array(large)[0] = i; t.has(large)",
+    "versions looked up": "new Uint32Array(large)[0] = i; t.getVersionOfPreviousWrite(large)",
+    "names": "ccf.kv['n'.repeat(4e6) + i]",
+    "names used": "t._map_name = 'n'.repeat(4e6) + i; t.has(ccf.strToBuf('k'))",
+}
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("statement", KEEPING.values(), ids=KEEPING.keys())
+def test_what_tables_keep_for_a_script_is_bounded_like_its_heap(
+    statement: str, reuse: bool
+) -> None:
+    code = f"""export function f() {{
+        const large = new ArrayBuffer(4e6), t = ccf.kv["t"];
+        let i = 0;
+        try {{ for (; i < 100; i++) {{ {statement} }} }}
+        catch (e) {{ return {{body: `${{i}} ${{e}}`, statusCode: 404}} }}
+        return {{body: "all"}};
+    }}"""
+    bench = JsBench()
+    shared: dict[str, Json] = {"interpreter_reuse": {"key": "k"}} if reuse else {}
+    bench.install({"m.js": code}, {"POST /f": {"js_module": "m.js", "js_function": "f", **shared}})
+    bench.options(max_heap_bytes=40_000_000)
+    for _ in range(2):
+        done, _, error = bench.call("POST", "/f").body.decode().partition(" ")
+        assert error == "InternalError: out of memory"
+        assert 5 <= int(done) <= 10
+
+
+def test_the_past_keeps_no_more(bench: JsBench) -> None:
+    code = """export function f() {
+        const key = new ArrayBuffer(4e6), t = ccf.historicalState.kv["t"];
+        let i = 0;
+        try { for (; i < 100; i++) { new Uint32Array(key)[0] = i; t.has(key) } }
+        catch (e) { return {body: `${i} ${e}`} }
+        return {body: "all"};
+    }"""
+    bench.install(
+        {"m.js": code}, {"GET /f": {"js_module": "m.js", "js_function": "f", "mode": "historical"}}
+    )
+    bench.options(max_heap_bytes=40_000_000)
+    bench.past = PastState(TxID(2, 1), {"t": {b"k": b"v"}})
+    done, _, error = bench.call("GET", "/f").body.decode().partition(" ")
+    assert error == "InternalError: out of memory"
+    assert 5 <= int(done) <= 10
+
+
+def test_what_is_given_again_is_kept_once(bench: JsBench) -> None:
+    code = """export function f() {
+        const large = new ArrayBuffer(4e6), k = ccf.strToBuf("k"), t = ccf.kv["t"];
+        for (let i = 0; i < 30; i++) { t.set(k, large); t.has(large); ccf.kv["n".repeat(4e6)]; }
+        return {body: t.get(k).byteLength};
+    }"""
+    bench.install({"m.js": code}, {"POST /f": "m.js:f"})
+    bench.options(max_heap_bytes=60_000_000)
+    assert bench.call("POST", "/f").body == b"4000000"
+
+
+def test_one_text_in_many_headers_is_bounded_like_the_heap(bench: JsBench) -> None:
+    code = """export function f() {
+        const headers = {}, text = "x".repeat(4e6);
+        for (let i = 0; i < 100; i++) headers["a" + i] = text;
+        return {headers};
+    }"""
+    bench.install({"m.js": code}, {"POST /f": "m.js:f"})
+    answer = bench.call("POST", "/f")
+    assert answer.status == 500
+    assert answer.headers == {"content-type": "application/json"}
+    assert answer.json() == _error("Invalid endpoint function return value (header value type).")
+
+
+def test_the_console_looks_at_no_more_than_it_shows(bench: JsBench) -> None:
+    code = """export function f() {
+        let seen = 0;
+        const text = {toJSON() { seen++; return "x".repeat(4e5) }};
+        console.log(...new Array(100).fill(text));
+        return {body: `${seen}`};
+    }"""
+    bench.install({"m.js": code}, {"POST /f": "m.js:f"})
+    assert bench.call("POST", "/f").body == b"3"

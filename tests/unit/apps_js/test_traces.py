@@ -13,6 +13,7 @@ import pytest
 
 from pyccf.apps.js import governance
 from pyccf.apps.js.engine import Interpreter, JsError, Limits
+from pyccf.apps.js.host.console import SAID_MAX
 from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.traces import MAPS_MAX, MARK, Traces
 from pyccf.codec.sourcemap import encode_mappings
@@ -91,6 +92,20 @@ def test_a_stack_that_a_script_set_is_told_by_lines() -> None:
     bench.install({"app.js": code + "\n" + source_map([], [(0, 0, 3, 0)])}, {"GET /f": "app.js:f"})
     bench.options(return_exception_details=True)
     assert trace_of(bench.call("GET", "/f").json()) == "    at z (src/app.ts:4)\n"
+
+
+def test_a_stack_longer_than_any_of_the_engine_is_left_as_it_is() -> None:
+    """To look through it would take longer than the script may take; the log is no place for it."""
+    frame = "    at z (app.js:2)\n"
+    code = f"""export function f() {{
+        const e = Error('x'); e.stack = {json.dumps(frame)}.repeat(100000); throw e;
+    }}"""
+    bench = JsBench()
+    bench.install({"app.js": code + "\n" + source_map([], [(0, 0, 3, 0)])}, {"GET /f": "app.js:f"})
+    bench.options(return_exception_details=True, log_exception_details=True)
+    assert trace_of(bench.call("GET", "/f").json()) == frame * 100000
+    (line,) = bench.services.lines
+    assert len(line[2]) == SAID_MAX
 
 
 def test_few_maps_are_kept() -> None:

@@ -102,6 +102,10 @@ def make_app() -> App:
     def writes_anyway(ctx: AppContext) -> None:
         records(ctx).set(1, "x")
 
+    @app.post("/large")
+    def large(ctx: AppContext, query: dict[str, int]) -> None:
+        ctx.kv("large").set(b"k", bytes(query["bytes"]))
+
     @app.post("/governed")
     def governed(ctx: AppContext) -> None:
         ctx.kv(tables.USERS_CERTS).set(b"x", b"y")
@@ -179,6 +183,17 @@ def test_writes_of_a_refused_request_are_not_applied() -> None:
     reply = s.call("POST", "/app/refuse_but_apply", {"id": 1, "msg": "x"})
     assert (reply.status, reply.txid) == (418, "2.3")
     assert s.call("GET", "/app/log/1").status == 200
+
+
+def test_a_transaction_that_no_node_could_be_sent_is_refused() -> None:
+    s = service()
+    size = 64 * 1024 * 1024
+    reply = s.call("POST", f"/app/large?bytes={size}")
+    assert (reply.status, reply.json["error"]["code"]) == (500, "InternalError")
+    assert reply.json["error"]["message"].startswith(f"The transaction writes {size + 62} bytes; ")
+    assert "x-ms-ccf-transaction-id" not in reply.headers
+    reply = s.call("POST", "/app/log", {"id": 1, "msg": "x"})
+    assert (reply.status, reply.txid) == (200, "2.3")
 
 
 def test_a_receipt_proves_the_claims() -> None:

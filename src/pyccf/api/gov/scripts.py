@@ -29,6 +29,10 @@ CONSTITUTION_NAME = "public:ccf.gov.constitution[0]"
 BALLOT_MS_MIN = 50
 """What each ballot has at least, however many there are."""
 
+FAILURE_MAX = 1 << 16
+"""Characters that are told of an exception, and of its trace. Those of ballots are kept with the
+proposal: one member's must not make it too large to be decided."""
+
 _JUDGEMENT = ("description", "valid")
 """What is read of a validation's result, in this order."""
 
@@ -122,7 +126,7 @@ class Scripts:
                 within_ms=within_ms,
             )
         except JsError as e:
-            trace = None if e.trace is None else sendable(e.trace)
-            raise ScriptFailure(sendable(e.message), trace, e.timed_out) from None
+            trace = None if e.trace is None else sendable(e.trace[:FAILURE_MAX])
+            raise ScriptFailure(sendable(e.message[:FAILURE_MAX]), trace, e.timed_out) from None
         except JsSetupError as e:
             raise ScriptUnusable(sendable(e.text)) from None

@@ -30,6 +30,7 @@ from pyccf.apps.js.engine import (
     JsError,
     JsSetupError,
 )
+from pyccf.apps.js.host.console import SAID_MAX
 from pyccf.apps.js.host.historical import state_object
 from pyccf.apps.js.host.host import Host
 from pyccf.apps.js.metadata import Metadata
@@ -481,7 +482,7 @@ class Handler:
             load = loader(ctx.tx, self._app.tables.modules)
             if logged:
                 trace = self._app.traces.of(error, load, every_line=True)
-                text = f"{error.message}\n{trace or ''}"
+                text = f"{error.message}\n{trace or ''}"[:SAID_MAX]
                 ctx.services.log("fail", "app", text, about_request(ctx, ctx.tx))
             if options.return_exception_details:
                 details = _details(error, self._app.traces.of(error, load))

@@ -25,6 +25,10 @@ MAPS_MAX: Final = 16
 MAP_BYTES_MAX: Final = 16 << 20
 """Size of a map in base64; larger ones are passed over."""
 
+TRACE_MAX: Final = 1 << 16
+"""Characters of a trace that is looked through. The engine tells 64 frames; a script may have set
+any text, and more of it than could be looked through in the time that it has itself."""
+
 MARK: Final = b"//# sourceMappingURL="
 _DATA: Final = re.compile(
     rb"data:application/json(?:;charset=[\w-]+)?;base64,([A-Za-z0-9+/=]+)\s*", re.IGNORECASE
@@ -63,10 +67,12 @@ class Traces:
         """The error's trace, mapped. With `every_line` also the lines that scripts and clients are
         not told (of functions on one line)."""
         trace, exact = error.trace, error.exact_trace
-        if trace is None:
-            return None
+        if trace is None or len(trace) > TRACE_MAX:
+            return trace
         # With columns if the stack is the engine's, not one that a script set.
-        if exact is None or _COLUMN.sub(r":\1\2", _ONE_LINE.sub(r"\1", exact)) != trace:
+        if exact is None or len(exact) > 2 * TRACE_MAX:
+            return self.mapped(trace, trace, load)
+        if _COLUMN.sub(r":\1\2", _ONE_LINE.sub(r"\1", exact)) != trace:
             return self.mapped(trace, trace, load)
         exact = exact.replace(ONE_LINE, "")
         return self.mapped(_COLUMN.sub(r":\1\2", exact) if every_line else trace, exact, load)

@@ -108,6 +108,11 @@ class Host:
         """The message of a call the rights do not allow."""
         return maps.refusal(method, name, self.access, historical=space is not None)
 
+    def kept(self, spaces: list[HistoricalKv]) -> int:
+        """Bytes that tables keep of what the script gave them; `spaces` are those of the past."""
+        now = 0 if self.tx is None else self.tx.held
+        return now + sum(space.tx.held for space in spaces)
+
     def load_module(self, name: str) -> bytes | None:
         """Source of an imported module, None if there is none."""
         return self.load(name)

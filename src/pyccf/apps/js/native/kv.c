@@ -49,6 +49,35 @@ static void kv_finalizer(JSRuntime *rt, JSValue v)
         release_ref(ref);
 }
 
+/* So many more bytes are kept by the transaction, where the engine does not count them: names, keys
+ * and values are held to the limit of the heap as well. What was given twice is counted twice until
+ * that is too much; then the transactions tell. False with an exception in flight. */
+static bool charge(Vm *vm, size_t bytes)
+{
+    vm->kept += bytes;
+    if (!vm->heap_now || vm->kept <= vm->heap_now)
+        return true;
+    PyObject *spaces = PyList_New(0), *kept = NULL;
+    int done = spaces ? 0 : -1;
+    for (PyRef *ref = vm->refs.next; ref != &vm->refs && !done; ref = ref->next)
+        done = PyList_Append(spaces, ref->object);
+    if (!done) {
+        PyObject *args[] = {vm->host, spaces};
+        kept = PyObject_VectorcallMethod(str_kept, args, 2, NULL);
+    }
+    Py_XDECREF(spaces);
+    vm->kept = kept ? PyLong_AsSize_t(kept) + bytes : 0;
+    Py_XDECREF(kept);
+    if (!kept || PyErr_Occurred()) {
+        python_failed(vm);
+        return false;
+    }
+    if (vm->kept <= vm->heap_now)
+        return true;
+    JS_ThrowOutOfMemory(vm->ctx);
+    return false;
+}
+
 /* Handle and rights of a table: (space, name) to slot. NULL with an exception in flight. */
 static Slot *kv_open(Vm *vm, PyObject *space, JSValue name, Slot *scratch)
 {
@@ -60,6 +89,10 @@ static Slot *kv_open(Vm *vm, PyObject *space, JSValue name, Slot *scratch)
     PyObject *text = python_text(vm, name, true);
     if (!text)
         return NULL;
+    if (!charge(vm, (size_t)PyUnicode_GET_LENGTH(text))) {
+        Py_DECREF(text);
+        return NULL;
+    }
     PyObject *args[] = {vm->host, space, text};
     PyObject *opened = PyObject_VectorcallMethod(str_open_map, args, 3, NULL);
     Py_DECREF(text);
@@ -222,7 +255,9 @@ static JSValue kv_call(Vm *vm, PyObject *space, JSValue self, int argc, JSValue 
         key = python_buffer(vm, argv[0], what);
         if (key && op == KV_SET)
             value = python_buffer(vm, argv[1], what);
-        if (!key || (op == KV_SET && !value)) {
+        if (!key || (op == KV_SET && !value) ||
+            !charge(vm, (size_t)PyBytes_GET_SIZE(key) +
+                            (value ? (size_t)PyBytes_GET_SIZE(value) : 0))) {
             result = JS_EXCEPTION;
             goto done;
         }

@@ -64,6 +64,9 @@ static bool wrong_count(JSContext *ctx, int argc, const char *usual, int style)
     return true;
 }
 
+/* Characters after which further arguments of the console are not looked at: it shows no more. */
+#define TOLD_ENOUGH ((size_t)1 << 20)
+
 static JSValue call_native(Vm *vm, const Native *n, int argc, JSValue *argv)
 {
     JSContext *ctx = vm->ctx;
@@ -90,11 +93,14 @@ static JSValue call_native(Vm *vm, const Native *n, int argc, JSValue *argv)
     JSValue result = JS_EXCEPTION;
     int made = 0;
     args[0] = vm->host;
-    while (made < wanted) {
+    size_t told = 0;
+    while (made < wanted && told < TOLD_ENOUGH) {
         PyObject *arg = convert_argument(vm, spec[star ? 0 : made], argv[made]);
         if (!arg)
             goto done;
         args[++made] = arg;
+        if (star && PyUnicode_Check(arg))
+            told += (size_t)PyUnicode_GET_LENGTH(arg);
         if (!hold(vm, arg)) {
             stop_script(vm);
             goto done;

@@ -388,6 +388,7 @@ static void response_headers(Vm *vm, Response *r, JSValue result)
         JS_FreeValue(ctx, headers);
         return;
     }
+    size_t total = 0;
     for (uint32_t i = 0; i < count && !r->wrong; i++) {
         JSValue name = JS_AtomToString(ctx, names[i].atom);
         PyObject *key = is_exception(name) ? NULL : python_text(vm, name, true);
@@ -406,7 +407,12 @@ static void response_headers(Vm *vm, Response *r, JSValue result)
         PyObject *text = is_exception(value) ? NULL : python_text(vm, value, true);
         JS_FreeValue(ctx, value);
         vm->held_count = mark;
-        if (!text)
+        /* One long text can be the value of many headers: they may not outgrow the heap either. */
+        total += text ? (size_t)PyUnicode_GET_LENGTH(text) : 0;
+        bool too_long = vm->heap_now && total > vm->heap_now;
+        if (too_long)
+            PyDict_Clear(r->headers);
+        if (!text || too_long)
             r->wrong = bad_header_value;
         else if (PyDict_SetItem(r->headers, key, text) < 0)
             stop_script(vm);

@@ -42,7 +42,7 @@ static int interrupt(JSRuntime *rt, void *opaque)
 
 static void bound(Vm *vm, const Bounds *b)
 {
-    JS_SetMemoryLimit(vm->rt, b->heap);
+    JS_SetMemoryLimit(vm->rt, vm->heap_now = b->heap);
     JS_SetMaxStackSize(vm->rt, vm->stack_now = stack_allowed(b->stack));
     JS_UpdateStackTop(vm->rt);
     vm->deadline = b->time_ms > 0 ? clock_ns() + (uint64_t)b->time_ms * 1000000u : 0;
@@ -78,6 +78,7 @@ static bool enter(Vm *vm)
     }
     vm->busy = true;
     vm->dirty = true;
+    vm->kept = 0;
     bound(vm, &vm->outside);
     return true;
 }
@@ -1385,7 +1386,7 @@ static PyObject *native_configure(PyObject *module, PyObject *args)
         {&str_caller_object, "caller_object"},
         {&str_headers_object, "headers_object"}, {&str_host, "host"}, {&str_body, "body"},
         {&str_path, "path"}, {&str_query, "query"}, {&str_method, "method"},
-        {&str_route, "route"}, {&str_params, "params"},
+        {&str_route, "route"}, {&str_params, "params"}, {&str_kept, "kept"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!*names[i].target && !(*names[i].target = PyUnicode_InternFromString(names[i].text)))

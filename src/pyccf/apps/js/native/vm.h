@@ -95,7 +95,8 @@ typedef struct Vm {
     int module_count, module_room;
 
     Bounds inside, outside; /* within a handler call; everywhere else */
-    size_t stack_now;
+    size_t heap_now, stack_now;
+    size_t kept; /* at least the bytes that transactions keep of what the script gave them */
     uint64_t deadline;
     uint64_t until; /* no deadline is later; 0: none */
     bool timed_out;
@@ -129,7 +130,7 @@ static PyObject *py_undefined, *py_null, *py_other;
 static PyObject *str_get, *str_has, *str_set, *str_delete, *str_clear, *str_size, *str_foreach,
     *str_previous_version, *str_open_map, *str_refusal, *str_load_module, *str_kind, *str_message,
     *str_headers, *str_request, *str_caller_object, *str_headers_object, *str_host, *str_body, *str_path, *str_query,
-    *str_method, *str_route, *str_params;
+    *str_method, *str_route, *str_params, *str_kept;
 
 static inline Vm *vm_of(JSContext *ctx)
 {
