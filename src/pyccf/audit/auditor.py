@@ -66,6 +66,8 @@ class Node(msgspec.Struct):
     status: str
     key: PublicKey | None = None
     cert: str = ""
+    service: str = ""
+    """Id of the key of the service that endorsed the certificate; empty when none did."""
 
 
 class _Numbered(Protocol):
@@ -302,10 +304,11 @@ class Auditor:
             raise _bad(entry, f"is signed by node {signed.node}, which is not trusted yet")
         if node.key is None:
             raise _bad(entry, f"is signed by node {signed.node}, which has no certificate")
-        if node.status == "Retired" and not endorsed_by(node.cert, self.identities[-1].cert):
-            # A node on its way out still signs, so that the network can go on without it; but one
-            # that a recovery retired belongs to the service before.
-            raise _bad(entry, f"is signed by node {signed.node}, which is retired")
+        if node.service != self.identities[-1].key_id:
+            # A retired node on its way out still signs, so that the network can go on without it;
+            # but one that a recovery retired belongs to the service before.
+            which = "is retired" if node.status == "Retired" else "the service did not endorse"
+            raise _bad(entry, f"is signed by node {signed.node}, which {which}")
         if not signed.cert or signed.cert == node.cert:
             return
         # Renewed since, or about to be: the same key, endorsed by the service.
@@ -483,9 +486,8 @@ class Auditor:
             node.status = str(status)
             cert = info.get("cert")
             if isinstance(cert, str) and cert:
-                # Versions 1.x: the node's own certificate, before the service endorsed nodes.
-                node.cert = cert
-                node.key = _key(entry, cert, f"certificate of node {node_id}")
+                # Versions 1.x: the node's certificate is here.
+                self._certified(node, cert, _key(entry, cert, f"certificate of node {node_id}"))
 
     def _node_certs(self, entry: _Numbered, rows: MapWrites) -> None:
         for key, raw in rows.items():
@@ -493,18 +495,25 @@ class Auditor:
             if raw is None:
                 known = self._nodes.get(node_id)
                 if known is not None:
-                    known.cert, known.key = "", None
+                    known.cert, known.key, known.service = "", None, ""
                 continue
             cert = _text(entry, raw, f"certificate of node {node_id}")
             node = self._nodes.setdefault(node_id, Node("Pending"))
             public = _key(entry, cert, f"certificate of node {node_id}")
             if public.id != node_id:
                 raise _bad(entry, f"gives node {node_id} the certificate of another node")
-            if not self.identities or not endorsed_by(cert, self.identities[-1].cert):
+            self._certified(node, cert, public)
+            if not node.service:
                 raise _bad(
                     entry, f"gives node {node_id} a certificate that the service did not endorse"
                 )
-            node.cert, node.key = cert, public
+
+    def _certified(self, node: Node, cert: str, key: PublicKey) -> None:
+        """A node has this certificate from now on."""
+        present = self.identities[-1] if self.identities else None
+        endorsed = present is not None and endorsed_by(cert, present.cert)
+        node.cert, node.key = cert, key
+        node.service = present.key_id if present is not None and endorsed else ""
 
     # --- the service --------------------------------------------------------------------------
 

@@ -255,11 +255,20 @@ class _Run:
             self._progress(Progress(self.auditor.entries, bytes_done, self._bytes_total))
 
     def check_identity(self, expected_key: str) -> None:
-        """The present service identity must be the one the caller knows."""
+        """The present service identity must be the one the caller knows, and have signed: its
+        certificate alone anybody can write into a ledger."""
+        if not self.auditor.identities:
+            raise InvalidLedger("No entry says which service this is.", seqno=1)
         present = self.auditor.identities[-1]
         if present.key_id != expected_key:
             raise InvalidLedger(
                 f"The service identity is {present.key_id}, not {expected_key}.",
+                seqno=present.since,
+            )
+        signed = self.auditor.last_signed
+        if signed is None or signed.seqno < present.since:
+            raise InvalidLedger(
+                "The service identity is the one that is known, but nothing is signed under it.",
                 seqno=present.since,
             )
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from pyccf.audit.verify import Progress, VerifyReport, verify
+from pyccf.codec.text import dump_json
 from pyccf.errors import LocalError
+from pyccf.kv.changes import UNIT
 from pyccf.ledger import chunk
 from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.shell.disk import LedgerDisk
 from pyccf.types import TxID
-from support.ledgers import Service, small_service
+from support.ledgers import NODES_INFO, SERVICE_INFO, Service, small_service
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +330,41 @@ def test_the_service_the_caller_knows(ledger: Path) -> None:
     assert "The service identity is" in report.error.reason
     with pytest.raises(LocalError, match="service certificate cannot be read"):
         verify(ledger, service_cert_pem="nonsense")
+
+
+def imitated(known: str) -> list[Service]:
+    """Ledgers of somebody who has no key of the service that the certificate `known` is of."""
+    cert = dump_json({"cert": known, "status": "Open"})
+    first = Service("imitator")
+    first.cose = False
+    me = first.identity
+    info = dump_json({"status": "Trusted", "cert": me.node_cert})
+    first.write({NODES_INFO: {me.node_id.encode(): info}, SERVICE_INFO: {UNIT: cert}})
+    second, third = small_service(4), small_service(4)
+    for one in (second, third):
+        one.cose = False
+        one.write({SERVICE_INFO: {UNIT: cert}})
+    for one in (first, second):
+        one.sign()
+    return [first, second, third]
+
+
+@pytest.mark.parametrize(
+    ("which", "why"),
+    [
+        (0, "which the service did not endorse"),
+        (1, "which the service did not endorse"),
+        (2, "nothing is signed under it"),
+    ],
+    ids=["certificates as in 1.x", "takes over", "says so in the end"],
+)
+def test_a_certificate_in_a_ledger_is_no_proof(tmp_path: Path, which: int, why: str) -> None:
+    """Everybody has the certificate of a service."""
+    known = Service("known").identity.service_cert
+    made = imitated(known)[which]
+    report = verify(written(made, tmp_path / "ledger"), service_cert_pem=known)
+    assert report.error is not None
+    assert (why in report.error.reason, report.ok) == (True, False)
 
 
 def test_until_stops_at_a_signature(ledger: Path, service: Service) -> None:
