@@ -480,10 +480,10 @@ class Auditor:
                 continue
             info = _object(entry, raw, f"information about node {node_id}")
             status = info.get("status")
-            if status not in NODE_STATUSES:
+            if not isinstance(status, str) or status not in NODE_STATUSES:
                 raise _bad(entry, f"gives node {node_id} the unknown status {status!r}")
             node = self._nodes.setdefault(node_id, Node(""))
-            node.status = str(status)
+            node.status = status
             cert = info.get("cert")
             if isinstance(cert, str) and cert:
                 # Versions 1.x: the node's certificate is here.

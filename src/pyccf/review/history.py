@@ -8,17 +8,18 @@ every row written to governance tables. What is written there without a signed r
 something nodes do by themselves (`rules`). Of every node that was let in the evidence is judged, by
 what members trusted then (`evidence`).
 
-`Finding`s tell where the record does not follow. What this build cannot run again is told apart as
-`not_judged`, with the reason: requests of old versions that were signed as HTTP messages, and
-scripts that fail here although they did not there. Not compared: certificates and secrets, which
-cannot be made twice (`UNREPEATABLE`).
+`Finding`s tell where the record does not follow, or where something is recorded although the
+constitution fails when it is run again. What this build cannot run again is told apart as
+`not_judged`, with the reason: requests of old versions that were signed as HTTP messages, as long
+as nothing in the ledger is of a later version. Not compared: certificates and secrets, which cannot
+be made twice (`UNREPEATABLE`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import cast
+from typing import NoReturn, cast
 
 import msgspec
 
@@ -29,11 +30,11 @@ from pyccf.codec import cose
 from pyccf.codec.cose import Sign1, parse_sign1
 from pyccf.codec.text import load_json, unb64
 from pyccf.crypto import certs, cosesign
-from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidEvidence, InvalidLedger, LocalError, RpcError
 from pyccf.kv.changes import Changes
 from pyccf.kv.store import Store
 from pyccf.kv.tx import Tx
+from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import Z32, ParsedEntry
 from pyccf.ledger.signature import CWT_IAT
 from pyccf.review import evidence
@@ -237,7 +238,7 @@ class Review:
                 self._request(entry, writes, envelope, member)
             elif OUTDATED in writes:
                 what = "request"
-                raise _NotJudged(HTTP_SIGNED)
+                self._signed_as_http()
             elif self._acknowledges(writes):
                 what = "ack"
                 subject = self._ack(writes)
@@ -283,7 +284,11 @@ class Review:
         pem = self._store.tx().map(tables.MEMBERS_CERTS).get(member)
         if pem is None:
             raise _Unfounded(f"{ident} signed, who was no member then")
-        if not cosesign.verify1(envelope, PublicKey.from_certificate(pem.decode())):
+        try:
+            key = key_of(pem.decode())
+        except ValueError:
+            raise _Unfounded(f"{ident} signed, whose certificate cannot be read") from None
+        if not cosesign.verify1(envelope, key):
             raise _Unfounded(f"the signature is not that of member {ident}")
         return envelope, ident
 
@@ -305,13 +310,22 @@ class Review:
             elif kind == "withdrawal":
                 self._withdraw(tx, envelope, member)
             else:
-                raise _NotJudged(f"a request of the kind {kind}")
+                raise _Unfounded(f"requests of the kind {kind} are not recorded there")
         except RpcError as e:
             message = e.message.splitlines()[0] if e.message else e.code
-            if e.status >= 500:
-                raise _NotJudged(f"it fails when it is run again: {message}") from None
-            raise _Unfounded(f"it should have been refused: {message}") from None
+            what = (
+                "it fails when it is run again"
+                if e.status >= 500
+                else "it should have been refused"
+            )
+            raise _Unfounded(f"{what}: {message}") from None
         self._compare(tx, writes)
+
+    def _signed_as_http(self) -> NoReturn:
+        """Where a request is that cannot be judged, anything may be written."""
+        if self._signed_at is not None:
+            raise _Unfounded("signed as an HTTP request, in a ledger that is signed with COSE")
+        raise _NotJudged(HTTP_SIGNED)
 
     def _propose(self, tx: Tx, writes: Changes, envelope: Sign1, member: MemberId) -> None:
         # The id is bound to the Merkle root of the state the request read, and to the signature.
@@ -430,7 +444,7 @@ class Review:
             raise _Unfounded(f"{len(rows)} acknowledgements in one transaction")
         ((key, raw),) = rows.items()
         if "cose_sign1_req" not in _json_object(raw):
-            raise _NotJudged(HTTP_SIGNED)
+            self._signed_as_http()
         envelope, member = self._signed(key, _base64(_json_object(raw).get("cose_sign1_req")))
         tx = self._store.tx()
         expected = (tables.get_object(tx, tables.MEMBERS_ACKS, member) or {}).get("state_digest")

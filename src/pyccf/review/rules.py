@@ -28,15 +28,24 @@ NODE_FREE = frozenset(("retired_committed", "ledger_secret_seqno", "status"))
 """Members of a node's row that its life changes; all else it has from the day it joined."""
 
 
+_RECOVERED = (
+    GOVERNANCE + "nodes.",
+    tables.SERVICE_INFO,
+    tables.PREVIOUS_SERVICE_IDENTITY,
+)
+"""How the names of tables begin that a recovery changes."""
+
+
 def by_itself(tx: Tx, writes: Mapping[str, Rows]) -> str:
     """Why nodes may not write this by themselves; empty if they may.
 
     `writes` are an entry's writes to governance tables, `tx` reads the state before it.
     """
-    begins = begins_service(tx, writes)
+    if begins_service(tx, writes):
+        recovers = tx.map(tables.SERVICE_INFO).size() > 0
+        others = [name for name in writes if recovers and not name.startswith(_RECOVERED)]
+        return f"{others[0]} was changed by a recovery, which takes a proposal" if others else ""
     for name, rows in writes.items():
-        if begins:
-            continue
         rule = _free if name.startswith(TOKEN_KEYS) else _RULES.get(name)
         if rule is None:
             return f"{name} was changed, which takes a proposal"

@@ -254,7 +254,7 @@ def check_recent(tx: Tx, created_at: int, signature: bytes, ident: ProposalId) -
     handle = tx.map(tables.COSE_RECENT_PROPOSALS)
     keys = sorted(row for row, _ in handle.foreach())
     if keys:
-        oldest_allowed = keys[len(keys) // 2].partition(b":")[0].decode()
+        oldest_allowed = keys[len(keys) // 2].partition(b":")[0].decode(errors="replace")
         if stamp < oldest_allowed:
             raise RpcError(
                 400,

@@ -229,6 +229,7 @@ def test_a_node_of_version_1() -> None:
     [
         ({NODES_INFO: {b"n": b"[]"}}, "no JSON object"),
         ({NODES_INFO: {b"n": dump_json({"status": "Happy"})}}, "unknown status 'Happy'"),
+        ({NODES_INFO: {b"n": dump_json({"status": ["Trusted"]})}}, "unknown status ['Trusted']"),
         ({NODES_INFO: {b"\xff": b"{}"}}, "not UTF-8"),
         ({NODES_INFO: {b"n": dump_json({"status": "Trusted", "cert": "x"})}}, "cannot be read"),
         ({NODE_CERTS: {b"n": b"nonsense"}}, "cannot be read"),

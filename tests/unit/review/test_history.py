@@ -15,7 +15,7 @@ from pyccf.audit.read import parsed_entries
 from pyccf.codec import cbor
 from pyccf.codec.text import b64, dump_json, load_json, unb64
 from pyccf.constitutions import text
-from pyccf.crypto import cosesign
+from pyccf.crypto import certs, cosesign
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.kv.changes import UNIT
@@ -296,6 +296,65 @@ def test_what_nobody_signed(
     assert reason.endswith(why)
 
 
+def recorded(story: Consortium, table: str, part: bytes) -> Maps:
+    """All that was written where a table was last given a row with this in it."""
+    for entry in reversed(entries(story)):
+        maps: Maps = {name: dict(rows) for name, rows in entry.public_maps().items()}
+        if any(part in (value or b"") for value in maps.get(table, {}).values()):
+            return maps
+    raise AssertionError(table)
+
+
+def again(story: Consortium, covering: str) -> Maps:
+    """What nodes could record to cover a change that no member wanted."""
+    proposal = recorded(story, tables.PROPOSALS, b"set_member_data")
+    acks = recorded(story, tables.MEMBERS_ACKS, b"cose_sign1_req")
+    member, ack = row(acks, tables.MEMBERS_ACKS)
+    envelope = ack["cose_sign1_req"]
+    old = {"signed_req": {"sig": [1]}, "state_digest": ack["state_digest"]}
+    covers: dict[str, Maps] = {
+        "an acknowledgement": {tables.COSE_HISTORY: {member: dump_json(envelope)}},
+        "a proposal again": proposal,
+        "an old request": {"public:ccf.gov.history": {member: b"{}"}},
+        "an old acknowledgement": {tables.MEMBERS_ACKS: {member: dump_json(old)}},
+    }
+    return covers[covering]
+
+
+@pytest.mark.parametrize(
+    ("covering", "why"),
+    [
+        ("an acknowledgement", "requests of the kind ack are not recorded there"),
+        ("a proposal again", "it fails when it is run again: Proposal ID collision."),
+        ("an old request", "in a ledger that is signed with COSE"),
+        ("an old acknowledgement", "in a ledger that is signed with COSE"),
+    ],
+)
+def test_what_cannot_be_run_again_covers_nothing(
+    story: Consortium, covering: str, why: str
+) -> None:
+    """Messages that members did sign, or that nobody can judge, beside a user nobody let in."""
+
+    def cover(maps: Maps) -> None:
+        maps.clear()
+        maps.update(again(story, covering))
+        maps[tables.USERS_CERTS] = {b"u" * 64: b"PEM"}
+
+    last = entries(story)[-1].public_maps()
+    found = forged(story, lambda maps: maps == last, cover)
+    assert finding(found)[1].endswith(why), found
+    assert found.not_judged == []
+
+
+def test_a_member_whose_certificate_cannot_be_read(story: Consortium) -> None:
+    def spoil(maps: Maps) -> None:
+        for key in maps[tables.MEMBERS_CERTS]:
+            maps[tables.MEMBERS_CERTS][key] = b"\xff"
+
+    found = forged(story, lambda maps: tables.MEMBERS_CERTS in maps, spoil)
+    assert "whose certificate cannot be read" in finding(found)[1]
+
+
 @pytest.mark.parametrize("status", ["Opening", "Recovering"])
 def test_a_service_begins_with_an_identity_of_its_own(story: Consortium, status: str) -> None:
     """What looks like a recovery under the same identity is no way around the members."""
@@ -312,6 +371,38 @@ def test_a_service_begins_with_an_identity_of_its_own(story: Consortium, status:
     what, why = finding(forged(story, lambda maps: maps == last, begins))
     assert what == "change"
     assert "proposal" in why
+
+
+def test_a_recovery_changes_the_nodes_and_nothing_else(story: Consortium) -> None:
+    """Who has the files can always begin one; members only accept that the service goes on."""
+    first = parse(story.service.ledger[0]).public_maps()
+    other = certs.self_signed(
+        PrivateKey.generate(Curve.P384, SeededEntropy("recovered")),
+        "CN=CCF Service",
+        not_before=STARTED,
+        days=9,
+        entropy=SeededEntropy("recovered"),
+    )
+    info = load_json(first[tables.SERVICE_INFO][UNIT] or b"")
+    assert isinstance(info, dict)
+    service = {**info, "cert": other, "status": "Recovering"}
+    last = entries(story)[-1].public_maps()
+
+    def recovered(table: str) -> Summary:
+        def recover(maps: Maps) -> None:
+            maps.clear()
+            for name in (tables.NODES_INFO, tables.VIRTUAL_MEASUREMENTS):
+                maps[name] = dict(first[name])
+            maps[tables.PREVIOUS_SERVICE_IDENTITY] = {UNIT: dump_json(info["cert"])}
+            maps[table] = {b"u" * 64: b"PEM"}
+            maps[tables.SERVICE_INFO] = {UNIT: dump_json(service)}
+
+        return forged(story, lambda maps: maps == last, recover)
+
+    assert recovered(tables.SERVICE_INFO).ok
+    for table in (tables.MEMBERS_CERTS, tables.CONSTITUTION, tables.JWT_ISSUERS):
+        why = finding(recovered(table))[1]
+        assert why == f"{table} was changed by a recovery, which takes a proposal"
 
 
 def test_nodes_live_without_proposals(story: Consortium) -> None:
@@ -361,6 +452,8 @@ def quote(**changed: str) -> dict[str, Json]:
         ({"quote_info": None}, "Quote information is not an object"),
         ({"quote_info": {"format": "Insecure_Virtual"}}, "Member quote of quote information"),
         ({"quote_info": {**quote(), "quote": "e30="}}, "Quote could not be verified (Virtual"),
+        ({"quote_info": QuoteInfo(Format.SGX, b"x").to_json()}, "evidence of SGX is not verified"),
+        ({"quote_info": QuoteInfo(Format.VIRTUAL, b"").to_json()}, "the version that let it in"),
         ({"public_key": "none"}, "its row has no key that can be read"),
         ({"public_key": None}, "its row has no key that can be read"),
     ],
