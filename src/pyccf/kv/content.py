@@ -165,7 +165,7 @@ def decode(data: bytes | memoryview, *, seqno: SeqNo, public: bool) -> Iterator[
     """
     view = memoryview(data)
     at = 0
-    last = b""
+    last: bytes | None = None
     while at < len(view):
         try:
             (length,) = _U64.unpack_from(view, at)
@@ -177,14 +177,14 @@ def decode(data: bytes | memoryview, *, seqno: SeqNo, public: bool) -> Iterator[
         at = start + size
         if at > len(view):
             _bad("it ends too early")
-        if last and raw <= last:
+        if last is not None and raw <= last:
             _bad("maps repeated or out of order")
         last = raw
         try:
             name = raw.decode()
         except UnicodeDecodeError:
             _bad("a map name is not UTF-8")
-        if not name or is_public(name) is not public:
+        if is_public(name) is not public:
             _bad(f"map {name} is in the wrong domain")
         if version > seqno:
             _bad(f"map {name} changed at {version}, after {seqno}")

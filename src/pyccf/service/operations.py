@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PART_OF_NETWORK = "PartOfNetwork"
 PART_OF_PUBLIC_NETWORK = "PartOfPublicNetwork"
+RECOVERS = (ServiceStatus.RECOVERING, ServiceStatus.WAITING_FOR_RECOVERY_SHARES)
 
 
 class Flag(Enum):
@@ -122,6 +123,11 @@ class Operations:
 
     def refresh_shares(self, tx: Tx) -> None:
         """As above, with the plain reason when it fails (a member became Active)."""
+        if info.status(tx) in RECOVERS:
+            # New shares take the place of those there are, and open another secret.
+            raise LocalError(
+                "The shares there are open the ledger that is being recovered, and would be lost"
+            )
         recovery.issue_recovery_shares(tx, self._secrets, self._entropy)
 
     def trigger_ledger_chunk(self, tx: Tx) -> None:

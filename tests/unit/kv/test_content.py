@@ -60,6 +60,15 @@ def test_empty_maps_are_written() -> None:
     ]
 
 
+def test_a_map_may_have_no_name() -> None:
+    store = Store(view=1)
+    store.apply(1, {"": {b"k": b"1"}, "m": {b"k": b"2"}})
+    found = content.decode(encode(store, 1, public=False), seqno=1, public=False)
+    assert [(m.name, m.pairs[b"k"].value) for m in found] == [("", b"1"), ("m", b"2")]
+    with pytest.raises(InvalidLedger, match="repeated or out of order"):
+        list(content.decode(section(b"", b"") * 2, seqno=100, public=False))
+
+
 def test_large_maps_are_ordered_throughout() -> None:
 
     chance = random.Random(3)

@@ -347,6 +347,33 @@ def test_shares_of_another_service_open_nothing() -> None:
     assert state(second) == former().state
 
 
+@pytest.mark.parametrize(
+    ("action", "args", "accepted"),
+    [
+        ("set_recovery_threshold", {"recovery_threshold": 1}, False),
+        ("trigger_recovery_shares_refresh", None, False),
+        ("trigger_recovery_shares_refresh", None, True),
+    ],
+)
+def test_shares_that_open_the_ledger_are_not_replaced(
+    action: str, args: object, accepted: bool
+) -> None:
+    service = Recovered(former().ledger, former().identity)
+    service.tick()
+    consortium = former().consortium(service)
+    if accepted:
+        consortium.accept(former().identity, service.identity)
+    with pytest.raises(AssertionError, match="The shares there are open the ledger that is being"):
+        consortium.decide(action, args)
+    if not accepted:
+        consortium.accept(former().identity, service.identity)
+    consortium.restore()
+    assert opened(service), service.lines
+    assert state(service) == former().state
+    again = consortium.decide("set_recovery_threshold", {"recovery_threshold": 3})
+    assert again["proposalState"] == "Accepted"
+
+
 def test_a_full_key_is_enough_alone() -> None:
     service = Recovered(former().ledger, former().identity)
     service.tick()
