@@ -6,7 +6,7 @@ was read is remembered, so that `Store.commit` can tell whether it still holds.
 
 Recorded as read: a key looked up without an own pending write (also by `previous_version`); the
 whole map for `foreach`, `size`, `clear` and `range`. Nothing is recorded for keys this transaction
-wrote, for `set` and `delete`, and for `get_committed`.
+wrote, for `set` and `delete`, and for what is asked of the committed state.
 
 Iteration order of `foreach`: committed keys ascending bytewise, leaving out what this transaction
 wrote or removed, then its own writes ascending. The original's first part follows its hash trie and
@@ -290,10 +290,18 @@ class MapHandle:
 
     def get_committed(self, key: bytes) -> bytes | None:
         """The value in the last compacted state, whatever this transaction reads or wrote."""
+        pair = self._committed(key)
+        return None if pair is None else pair.value
+
+    def committed_version(self, key: bytes) -> SeqNo | None:
+        """Seqno that wrote that value."""
+        pair = self._committed(key)
+        return None if pair is None else pair.version
+
+    def _committed(self, key: bytes) -> Pair | None:
         state = self._state
         past = Tx(state, True, state.committed)
-        pair = past.map(self.name).pair(key)
-        return None if pair is None else pair.value
+        return past.map(self.name).pair(key)
 
     def set(self, key: bytes, value: bytes) -> None:
         """Write a key; visible to this transaction at once, to others after commit.

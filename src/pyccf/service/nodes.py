@@ -284,9 +284,10 @@ def trusted_encryption_keys(tx: Tx) -> dict[NodeId, str]:
 def _is_of_former_service(tx: Tx, node_id: NodeId) -> bool:
     """Whether a node was retired by the recovery that made the present service, or before it.
 
-    Such a node must learn nothing of this service, even if it still runs somewhere.
+    Such a node must learn nothing of this service, even if it still runs somewhere, nor while it is
+    being noted that its retirement is committed: only what is committed counts.
     """
-    written = tx.map(tables.NODES_INFO).previous_version(node_id.encode())
+    written = tx.map(tables.NODES_INFO).committed_version(node_id.encode())
     created = info.created_at(tx)
     return written is not None and created is not None and written <= created
 

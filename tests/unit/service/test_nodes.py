@@ -229,3 +229,29 @@ def test_a_deleted_node_leaves_nothing() -> None:
     tx = store.tx()
     assert not nodes.is_known(tx, "n")
     assert tables.get_raw(tx, tables.NODES_ENDORSED_CERTIFICATES, "n") is None
+
+
+def test_nodes_of_the_former_service_are_told_no_secret_while_their_retirement_is_noted() -> None:
+    store = Store(2)
+
+    def write(**rows: NodeStatus) -> None:
+        tx = store.tx()
+        for node_id, status in rows.items():
+            row = node_entry().to_json() | {"status": status.value}
+            tables.put_json(tx, tables.NODES_INFO, node_id, row)
+        if store.version == 1:
+            created: dict[str, Json] = {"current_service_create_txid": "2.2"}
+            tables.put_json(tx, tables.SERVICE_INFO, tables.UNIT, created)
+        store.commit(tx)
+        store.compact(store.version)
+
+    write(former=NodeStatus.TRUSTED)
+    write(former=NodeStatus.RETIRED, first=NodeStatus.TRUSTED)
+    write(leaver=NodeStatus.TRUSTED)
+    write(leaver=NodeStatus.RETIRED)
+    tx = store.tx()
+    assert nodes.record_retired_committed(tx) == ["former", "leaver"]
+    store.commit(tx)
+    assert set(nodes.trusted_encryption_keys(store.tx())) == {"first", "leaver"}
+    store.compact(store.version)
+    assert set(nodes.trusted_encryption_keys(store.tx())) == {"first"}
