@@ -119,6 +119,8 @@ def _join(parts: Parts, ctx: Context, body: Json) -> Json:
                 400, "InvalidNodeState", "Joining node is not in expected state (RETIRED)."
             )
         if standing is not NodeStatus.PENDING:
+            if not _has_caught_up(parts, tx):
+                raise _elsewhere(parts, ctx)
             # Also while its removal is not committed: it was trusted before, and a configuration
             # that is not over yet may need its vote to commit anything, the removal included.
             answer = _answer(NodeStatus.TRUSTED, None if at_once else caller.id)
@@ -127,18 +129,22 @@ def _join(parts: Parts, ctx: Context, body: Json) -> Json:
         if not at_once and node.can_replicate:
             return _answer(NodeStatus.PENDING, caller.id)
     if not node.can_replicate:
-        raise RpcError(
-            308,
-            "NodeCannotHandleRequest",
-            "Node is not primary; cannot handle write",
-            headers={"location": primary.location(node, ctx, PATH)},
-        )
+        raise _elsewhere(parts, ctx)
     standing = NodeStatus.TRUSTED if at_once else NodeStatus.PENDING
     _add(parts, ctx, request, caller, standing)
     answer = _answer(standing, caller.id)
     if standing is NodeStatus.TRUSTED:
         answer["network_info"] = _network_info(parts, tx, caller.id, status)
     return answer
+
+
+def _elsewhere(parts: Parts, ctx: Context) -> RpcError:
+    return RpcError(
+        308,
+        "NodeCannotHandleRequest",
+        "Node is not primary; cannot handle write",
+        headers={"location": primary.location(parts.node, ctx, PATH)},
+    )
 
 
 def _may_begin(parts: Parts, seqno: SeqNo) -> bool:
@@ -152,6 +158,16 @@ def _may_begin(parts: Parts, seqno: SeqNo) -> bool:
         return True
     readable = first is not None and first.version <= seqno + 1
     return parts.whole_ledger and (node.state == PART_OF_PUBLIC_NETWORK or readable)
+
+
+def _has_caught_up(parts: Parts, tx: Tx) -> bool:
+    """Whether what this node tells is no newer than what it knows of who may be told.
+
+    It was handed secrets when it was trusted, maybe of another service than the one whose ledger it
+    then reads from the start: a node that left long ago would still be trusted there.
+    """
+    own = tables.get_object(tx, tables.NODES_INFO, parts.identity.node_id)
+    return own is not None and own.get("status") != NodeStatus.PENDING.value
 
 
 def _left(tx: Tx, node_id: NodeId) -> bool:

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from pyccf.codec.text import dump_json
+from pyccf.consensus.raft.messages import AppendEntries
 from pyccf.crypto import shares
+from pyccf.crypto.certs import pem_to_der
+from pyccf.http.message import Request
+from pyccf.http.session import Session
 from pyccf.kv import wire
 from pyccf.kv.changes import UNIT, Changes
 from pyccf.ledger.entry import (
@@ -22,9 +26,17 @@ from pyccf.ledger.entry import (
 )
 from pyccf.ledger.signature import is_signature
 from pyccf.ledger.snapshot import parse_name
+from pyccf.node.outputs import Channel
 from pyccf.node.restore import Restorable, judge, judge_by_itself
-from pyccf.service.tables import PREVIOUS_SERVICE_IDENTITY
-from support.node import Service
+from pyccf.service.tables import (
+    NODES_ENDORSED_CERTIFICATES,
+    NODES_INFO,
+    PREVIOUS_SERVICE_IDENTITY,
+    get_raw,
+    objects,
+)
+from support.joining import Joining, exchange
+from support.node import INTERFACE, Reply, Service
 from support.recovering import Consortium, Recovered
 from support.snapshots import claim
 from support.transcripts import Client, Replay, make_service
@@ -372,6 +384,33 @@ def test_shares_that_open_the_ledger_are_not_replaced(
     assert state(service) == former().state
     again = consortium.decide("set_recovery_threshold", {"recovery_threshold": 3})
     assert again["proposalState"] == "Accepted"
+
+
+def test_a_node_that_reads_the_former_ledger_tells_the_nodes_in_it_nothing() -> None:
+    service = Recovered(former().ledger, former().identity)
+    joiner = Joining(service.identity)
+    assert joiner.ask(service).status == 200
+    upto = signatures()[3]
+    append = AppendEntries(4, 0, upto, 0, 0, 2).encode() + b"".join(service.ledger[:upto])
+    joiner.node.receive(service.node.node_id, Channel.CONSENSUS, append)
+    joiner.pump()
+    assert joiner.node.store.version == upto
+    tx = joiner.node.store.tx()
+    ((old, row),) = objects(tx, NODES_INFO)
+    assert row["status"] == "Trusted"
+    pem = get_raw(tx, NODES_ENDORSED_CERTIFICATES, old)
+    assert pem is not None
+    session = Session(1, INTERFACE, pem_to_der(pem))
+    body = Joining(service.identity).call().body
+    answer = joiner.node.handle(session, Request("POST", "/node/join", {}, body))
+    assert answer is not None
+    assert b"priv_key" not in answer
+    assert Reply(answer).status == 500, "it does not even know where the primary is"
+    exchange(service, joiner)
+    assert joiner.node.store.version == service.node.store.version
+    answer = joiner.node.handle(session, Request("POST", "/node/join", {}, body))
+    assert answer is not None
+    assert b"(RETIRED)" in answer
 
 
 def test_a_full_key_is_enough_alone() -> None:
