@@ -35,12 +35,14 @@ SHARED: ContextVar[bool] = ContextVar("SHARED", default=False)
 
 
 @cache
-def certificate(name: str, *, expired: bool = False) -> tuple[str, str, bytes]:
+def certificate(
+    name: str, *extensions: x509.ExtensionType, expired: bool = False
+) -> tuple[str, str, bytes]:
     """Self-signed certificate and key as PEM, and the certificate as DER."""
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=-1 if expired else 1)
-    made = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -48,8 +50,10 @@ def certificate(name: str, *, expired: bool = False) -> tuple[str, str, bytes]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(end - datetime.timedelta(days=2))
         .not_valid_after(end)
-        .sign(key, hashes.SHA384())
     )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    made = builder.sign(key, hashes.SHA384())
     key_pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -38,6 +38,17 @@ from pyccf.types import UnixSeconds
 Certificate: TypeAlias = str | bytes
 """PEM text, PEM bytes, or DER bytes."""
 
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises when an extension of a certificate is asked for that is odd: it looks at
+none before."""
+
 DAY_S = 86_400
 SERIAL_BYTES = 16
 CA_PATH_LENGTH = 1

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
-from pyccf.crypto.certs import Certificate, basic_constraints, is_ca, load
+from pyccf.crypto.certs import UNREADABLE, Certificate, basic_constraints, is_ca, load
 from pyccf.types import UnixSeconds
 
 CHAIN_MAX = 16
@@ -99,7 +99,7 @@ def check_endorsed(
     try:
         leaf, trusted = load(certificate), load(issuer_cert)
         return _chains([leaf], [trusted], None if ignore_time else now)
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -116,7 +116,7 @@ def check_chain(
         return False
     try:
         return _chains([load(c) for c in chain], [load(c) for c in trusted], now)
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -125,7 +125,7 @@ def is_pinned(certificate: Certificate, pinned: Sequence[Certificate], *, now: U
     try:
         wanted = load(certificate)
         return _in_time(wanted, now) and any(wanted == load(one) for one in pinned[:TRUSTED_MAX])
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -148,16 +148,8 @@ def issued_in_order(
             and all(map(_issued_by, path, issuers))
             and all(_may_stand_above(issuer, path[1:at]) for at, issuer in enumerate(path) if at)
         )
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
-
-
-_UNREADABLE = (
-    ValueError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 def _chains(

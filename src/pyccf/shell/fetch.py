@@ -208,7 +208,7 @@ def is_for(certificate: bytes, host: str) -> bool:
     try:
         loaded = certs.load(certificate)
         names = _alternative_names(loaded)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except certs.UNREADABLE:
         return False
     if _is_ip(host):
         wanted_ip = ipaddress.ip_address(host)

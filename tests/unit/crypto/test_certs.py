@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 
@@ -493,3 +494,28 @@ def test_a_name_of_a_kind_that_it_cannot_have() -> None:
             read(odd)
     assert not chains.check_endorsed(odd, SERVICE, ignore_time=True, now=NOW)
     assert not chains.check_endorsed(NODE, certs.der_to_pem(odd), ignore_time=True, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("oid", "value"),
+    [
+        ("1.3.6.1.5.5.7.1.24", "3003020163"),  # a TLS feature that nobody knows
+        ("2.5.29.17", "3013a411300f310d300b0603550403030400616263"),  # a name of bits
+    ],
+)
+def test_what_the_library_cannot_read_is_not_believed(oid: str, value: str) -> None:
+    odd = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), bytes.fromhex(value))
+    key = ec.generate_private_key(ec.SECP384R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "odd")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2027, 1, 1, tzinfo=UTC))
+        .add_extension(odd, critical=False)
+        .sign(key, hashes.SHA384())
+        .public_bytes(Encoding.DER)
+    )
+    now = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
+    assert not chains.check_endorsed(made, ENDORSED, ignore_time=True)
+    assert not chains.check_endorsed(made, made, ignore_time=True)
+    assert not chains.check_chain([made], [made], now=now)

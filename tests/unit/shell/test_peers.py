@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.errors import LocalError
@@ -131,6 +132,14 @@ def of_nobody() -> tuple[str, str]:
     return cert_pem, key_pem
 
 
+def that_the_library_cannot_read() -> tuple[str, str]:
+    # A TLS feature that nobody knows.
+    odd = bytes.fromhex("3003020163")
+    oid = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.24")
+    cert_pem, key_pem, _ = certificate("odd", x509.UnrecognizedExtension(oid, odd))
+    return cert_pem, key_pem
+
+
 def of_another_service() -> tuple[str, str]:
     other = identity("b", of="another service")
     return other.cert_pem, other.key_pem
@@ -149,6 +158,7 @@ def of_this_node_itself() -> tuple[str, str]:
     [
         (self_signed, "its certificate is not signed by this service"),
         (of_nobody, "its certificate is not signed by this service"),
+        (that_the_library_cannot_read, "its certificate is not signed by this service"),
         (of_another_service, "its certificate is not signed by this service"),
         (of_the_service_itself, "it presents the certificate of the service, not of a node"),
         (of_this_node_itself, "it presents a certificate of this node itself"),
