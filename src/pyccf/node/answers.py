@@ -44,6 +44,8 @@ class Answers:
         """Give an answer once it is committed here, or known that it never will be, or too late."""
         self._room.hold(held)
         self.release()
+        if not held.done and self._room.is_too_much(held):
+            self._too_late(held, "before too many answers waited")
 
     def hold_outcome(
         self, deliver: Deliver, wish: Wish, outcome: Outcome, request: Request

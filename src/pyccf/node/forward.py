@@ -117,7 +117,8 @@ class _Pending(msgspec.Struct, frozen=True):
 
     primary: NodeId
     session: Session
-    request: Request
+    head: bool
+    """It is a HEAD request: there is no body."""
     wish: Wish | None
     since: Millis
     timeout: Millis
@@ -206,9 +207,9 @@ class Forwarder:
         self._command = command
         session.is_forwarding = True
         timeout = rules.forwarding_timeout_ms
-        self._pending[command] = _Pending(
-            primary, session, request, wish, node.now, timeout, defer()
-        )
+        # Not the request itself: bodies of thousands would stay until they are answered.
+        head = request.method == "HEAD"
+        self._pending[command] = _Pending(primary, session, head, wish, node.now, timeout, defer())
         heappush(self._deadlines, (node.now + timeout, command))
         return None
 
@@ -248,7 +249,7 @@ class Forwarder:
                 pending.since + wish.timeout_ms,
                 pending.deliver,
                 answer.response,
-                pending.request.method == "HEAD",
+                pending.head,
             )
         )
 
@@ -263,8 +264,10 @@ class Forwarder:
                     f"Request was forwarded to node n[{pending.primary}], but no response was"
                     f" received after {pending.timeout}ms"
                 )
-                outcome = Outcome(504, {"content-type": TEXT_TYPE}, text.encode())
-                self._node.respond(pending.deliver, encode(outcome, pending.request))
+                late = encode_response(
+                    504, {"content-type": TEXT_TYPE}, text.encode(), pending.head
+                )
+                self._node.respond(pending.deliver, late)
 
     # --- on the primary -------------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ TIMEOUT_MS_DEFAULT = 10_000
 TIMEOUT_MS_MAX = 60_000
 WAITING_MAX = 10_000
 """Answers held at once; more are refused with 503 before they are executed."""
+WAITING_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of them from which on it is the same."""
 GIVEN_KEPT_MAX = 100
 """Answers that were given and are still listed, beyond as many as are held."""
 
@@ -100,6 +102,7 @@ class WaitingRoom:
         self._by_deadline: list[tuple[Millis, int, Held]] = []
         self._number = 0
         self._count = 0
+        self._size = 0
         self._view: View = 0
         """View of the last committed transaction."""
 
@@ -108,17 +111,22 @@ class WaitingRoom:
 
     def check_room(self) -> None:
         """Raises RpcError 503 TooManyPendingTransactions when full."""
-        if self._count >= WAITING_MAX:
+        if self._count >= WAITING_MAX or self._size >= WAITING_BYTES_MAX:
             raise RpcError(
                 503,
                 "TooManyPendingTransactions",
                 "Too many requests are waiting for their transactions to commit.",
             )
 
+    def is_too_much(self, held: Held) -> bool:
+        """Whether there was no room any more when an answer came that was asked for in time."""
+        return self._size - len(held.response) >= WAITING_BYTES_MAX
+
     def hold(self, held: Held) -> None:
         """Keep an answer until `ripe` or `overdue` gives it back."""
         self._number += 1
         self._count += 1
+        self._size += len(held.response)
         view, seqno = held.txid
         # Of a view that is over: whether it is committed is known already.
         heappush(self._by_seqno, (0 if view < self._view else seqno, self._number, held))
@@ -155,6 +163,8 @@ class WaitingRoom:
         assert not held.done
         held.done = True
         self._count -= 1
+        self._size -= len(held.response)
+        held.response = b""
         for rows in (self._by_seqno, self._by_deadline):
             if len(rows) > 2 * self._count + GIVEN_KEPT_MAX:
                 rows[:] = [row for row in rows if not row[2].done]

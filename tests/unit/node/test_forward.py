@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ from pyccf.apps.router import Endpoint
 from pyccf.errors import RpcError
 from pyccf.http.message import Request
 from pyccf.http.session import Session
-from pyccf.node import forward
+from pyccf.node import forward, waiting
 from pyccf.node.forward import Answered, Carried
 from pyccf.node.frontend import InterfaceRules
 from pyccf.node.node import Limits, Node
@@ -357,6 +358,15 @@ def test_too_many_wait(network: Network, monkeypatch: pytest.MonkeyPatch) -> Non
     assert ask(network, backup, "PUT", "/app/log/1", b"x") == []
 
 
+def test_what_is_carried_is_not_kept_as_well(network: Network) -> None:
+    backup = network.backups[0]
+    network.cut.add((network.primary.node.node_id, backup.node.node_id))
+    body = bytes(100_000)
+    assert ask(network, backup, "PUT", "/app/log/1", body) == []
+    assert len(backup.node.forwarder) == 1
+    assert not any(isinstance(one, Request) for one in gc.get_referrers(body))
+
+
 def test_too_large_either_way(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "MESSAGE_MAX", 1000)
     backup = network.backups[0]
@@ -529,6 +539,28 @@ def test_the_primary_does_not_wait_for_a_backup_s_client(network: Network) -> No
 def test_a_refusal_is_not_waited_for(network: Network) -> None:
     reply = answer(network, network.backups[0], "POST", "/app/refuse", x_pyccf_wait="commit")
     assert reply.status == 418
+
+
+def test_answers_beyond_what_a_backup_holds_are_not_waited_for(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WAITING_BYTES_MAX", 3000)
+    backup = network.backups[0]
+    network.leader.commits = False
+    sent = [
+        backup.send(Request("POST", "/app/large", {"x-pyccf-wait": "commit"})) for _ in range(4)
+    ]
+    network.settle()
+    assert [len(replies) for replies in sent] == [0, 0, 1, 1]
+    (late,) = sent[3]
+    assert (late.status, code(late)) == (504, "CommitTimeout")
+    assert late.txid in late.body.decode()
+    refused = answer(network, backup, "POST", "/app/large", x_pyccf_wait="commit")
+    assert (refused.status, code(refused)) == (503, "TooManyPendingTransactions")
+    network.leader.commits = True
+    network.sign()
+    assert [replies[0].status for replies in sent[:2]] == [200, 200]
+    answer(network, backup, "POST", "/app/refuse", x_pyccf_wait="commit")
 
 
 def test_waiting_has_an_end(network: Network) -> None:
