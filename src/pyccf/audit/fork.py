@@ -11,8 +11,12 @@ different views that is no lie: what was not committed is rolled back and ordere
 that both call their side committed cannot both be right, which the report says without naming
 anybody, since the name of a file is all there is to show for it.
 
-Refuses, with LocalError, directories that hold no ledger; with InvalidLedger, an entry before the
-fork that cannot be read. (spec: ledger.md §2-5, merkle-and-receipts.md §2-4)
+A host that began with a snapshot lacks the entries before it: compared is what both hold. What is
+missing is no fork.
+
+Refuses, with LocalError, a gap, directories that hold no ledger, and ledgers without an entry in
+common; with InvalidLedger, an entry before the fork that cannot be read. (spec: ledger.md §2-5,
+merkle-and-receipts.md §2-4)
 """
 
 from __future__ import annotations
@@ -69,8 +73,9 @@ class DoubleSigned(msgspec.Struct, frozen=True):
 
 
 class ForkReport(msgspec.Struct, frozen=True):
-    """What `compare` found. `common` is the number of entries at the beginning that are equal."""
+    """What `compare` found: entries `first`, the first that both hold, to `common` are equal."""
 
+    first: SeqNo
     common: SeqNo
     same: bool
     """The two hold the same entries, all of them."""
@@ -100,42 +105,64 @@ class _Walk:
         if not find_chunks(directories).chunks:
             raise LocalError(f"Ledger {name} has no ledger files in its directory.")
         self.directories = directories
+        self._name = name
+        self._last: SeqNo = 0
         self._entries: Iterator[tuple[ChunkFile, ParsedEntry]] = parsed_entries(directories)
 
     def next(self) -> tuple[ChunkFile, ParsedEntry] | None:
-        return next(self._entries, None)
+        """The next entry, None at the end. Raises LocalError where it is not the one that follows,
+        but for the first."""
+        found = next(self._entries, None)
+        if found is None:
+            return None
+        expected, seqno = self._last + 1, found[1].seqno
+        if self._last and seqno != expected:
+            raise LocalError(
+                f"In ledger {self._name} entry {seqno} follows entry {self._last}, in"
+                f" {found[0].path.name}.",
+                hint="Entries are missing, or there twice. See: pyccf ledger list --files",
+            )
+        self._last = seqno
+        return found
+
+    def up_to(self, seqno: SeqNo) -> tuple[ChunkFile, ParsedEntry] | None:
+        """The entry `seqno`, or the first, if that is a later one."""
+        found = self.next()
+        while found is not None and found[1].seqno < seqno:
+            found = self.next()
+        return found
 
 
 def compare(a: DIRECTORIES, b: DIRECTORIES) -> ForkReport:
     """Compare two ledgers, each in one or several directories, from their first entries on."""
     left, right = _Walk(a, "A"), _Walk(b, "B")
-    common: SeqNo = 0
-    while True:
-        one, other = left.next(), right.next()
-        if one is None and other is None:
-            return _ended(common, same=True, prefix="")
-        if one is None:
-            return _ended(common, same=False, prefix="A")
-        if other is None:
-            return _ended(common, same=False, prefix="B")
-        if one[1].data != other[1].data or one[1].seqno != other[1].seqno:
-            return _forked(common, (left, one), (right, other))
+    one, other = left.next(), right.next()
+    if one is not None and other is not None and one[1].seqno < other[1].seqno:
+        one = left.up_to(other[1].seqno)
+    elif one is not None and other is not None and other[1].seqno < one[1].seqno:
+        other = right.up_to(one[1].seqno)
+    if one is None or other is None:
+        raise LocalError("The two ledgers hold no entry of the same number.")
+    first = one[1].seqno
+    common = first - 1
+    while one is not None and other is not None:
+        if one[1].data != other[1].data:
+            return _forked(first, common, (left, one), (right, other))
         common = one[1].seqno
-
-
-def _ended(common: SeqNo, *, same: bool, prefix: str) -> ForkReport:
-    return ForkReport(common, same, prefix, None, None, None, [])
+        one, other = left.next(), right.next()
+    shorter = "A" if one is None else "B"
+    same = one is None and other is None
+    return ForkReport(first, common, same, "" if same else shorter, None, None, None, [])
 
 
 Place = tuple[_Walk, tuple[ChunkFile, ParsedEntry]]
 
 
-def _forked(common: SeqNo, a: Place, b: Place) -> ForkReport:
+def _forked(first: SeqNo, common: SeqNo, a: Place, b: Place) -> ForkReport:
     one, signed_a = _side(*a)
     other, signed_b = _side(*b)
-    seqno = min(a[1][1].seqno, b[1][1].seqno)
     double = _double_signed((a[0], signed_a), (b[0], signed_b)) if signed_a and signed_b else []
-    return ForkReport(common, False, "", seqno, one, other, double)
+    return ForkReport(first, common, False, "", common + 1, one, other, double)
 
 
 def _side(walk: _Walk, at: tuple[ChunkFile, ParsedEntry]) -> tuple[Side, dict[SeqNo, Signed]]:
@@ -169,7 +196,7 @@ def _signatures(walk: _Walk, entry: ParsedEntry) -> dict[SeqNo, Signed]:
                 txid = str(TxID(now.view, now.seqno))
                 found[now.seqno] = Signed(txid, signed.node, signed.root.hex())
             following = walk.next()
-        except InvalidLedger:
+        except (InvalidLedger, LocalError):
             # What is broken behind the fork is for `verify` to say; here it ends the search.
             break
         now = following[1] if following is not None else None

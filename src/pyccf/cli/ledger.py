@@ -297,8 +297,10 @@ def diff(a: str, b: str, out: Output) -> None:
     """
     report = fork.compare(a, b)
     out.result(report)
+    if report.first > 1:
+        out.line(f"Entries before {report.first:,} are not in both, and were not compared.")
     if report.same:
-        out.line(f"Both hold the same {report.common:,} entries.")
+        out.line(f"Both hold the same {report.common - report.first + 1:,} entries.")
     elif report.prefix:
         other = "B" if report.prefix == "A" else "A"
         out.line(
@@ -310,7 +312,10 @@ def diff(a: str, b: str, out: Output) -> None:
 
 
 def _tell_fork(report: fork.ForkReport, out: Output) -> None:
-    out.line(f"Equal up to entry {report.common:,}; they part at entry {report.seqno}.")
+    if report.first > 1 and report.seqno == report.first:
+        out.line(f"They part at entry {report.seqno} or before.")
+    else:
+        out.line(f"Equal up to entry {report.common:,}; they part at entry {report.seqno}.")
     for name, side in (("A", report.a), ("B", report.b)):
         assert side is not None, "a fork has two sides"
         out.line()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.audit.files import find_chunks
 from pyccf.audit.fork import compare
 from pyccf.errors import LocalError
 from pyccf.shell.disk import LedgerDisk
@@ -103,6 +104,43 @@ def test_entries_without_a_signature(tmp_path: Path) -> None:
     assert report.a.covered_by is None
     assert not report.a.covered
     assert not report.both_committed
+
+
+def remove_chunks(folder: Path, *seqnos: int) -> None:
+    """Remove the files that begin with these entries."""
+    for seqno in seqnos:
+        (file,) = folder.glob(f"ledger_{seqno}-*")
+        file.unlink()
+
+
+def begins(folder: Path) -> list[int]:
+    return sorted(one.name.first for one in find_chunks(folder).chunks)
+
+
+def test_a_host_that_began_with_a_snapshot(tmp_path: Path) -> None:
+    """It lacks what came before, which is no other history."""
+    made = small_service(20)
+    a, b = store(made, tmp_path / "a"), store(made, tmp_path / "b")
+    first, second, third, *_ = begins(b)
+    remove_chunks(b, first, second)
+    for report in (compare(a, b), compare(b, a)):
+        assert (report.same, report.first, report.common) == (True, third, made.last)
+    for file in a.glob("ledger_*"):
+        if file.name != f"ledger_{first}-{second - 1}.committed":
+            file.unlink()
+    with pytest.raises(LocalError, match="no entry of the same number"):
+        compare(a, b)
+
+
+def test_a_gap_is_no_fork(tmp_path: Path) -> None:
+    made = small_service(20)
+    a, b = store(made, tmp_path / "a"), store(made, tmp_path / "b")
+    _, second, third, *_ = begins(b)
+    remove_chunks(b, second)
+    with pytest.raises(
+        LocalError, match=f"In ledger B entry {third} follows entry {second - 1}, in"
+    ):
+        compare(a, b)
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
