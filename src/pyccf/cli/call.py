@@ -84,7 +84,7 @@ def command(
             out.line(f"{name}: {value}")
         out.line()
     if reply.body:
-        out.line(reply.text())
+        out.body(reply.body)
     if receipt is not None and not include:
         out.line(msgspec.json.format(msgspec.json.encode(receipt).decode(), indent=2))
     if not out.as_json:

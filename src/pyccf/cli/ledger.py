@@ -19,7 +19,7 @@ from pyccf.audit.files import find_chunks
 from pyccf.audit.secrets import recover
 from pyccf.audit.snapshots import SnapshotAudit
 from pyccf.cli.options import json_option
-from pyccf.cli.output import Output
+from pyccf.cli.output import Output, word
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.ledger.entry import ParsedEntry
 from pyccf.ledger.secrets import LedgerSecrets
@@ -64,7 +64,7 @@ def list_(
         out.result_list("entries", map(msgspec.to_builtins, summaries))
         return
     for one in summaries:
-        maps = [f"{name} ({_touched(touched)})" for name, touched in one.maps.items()]
+        maps = [f"{word(name)} ({_touched(touched)})" for name, touched in one.maps.items()]
         if one.private_size:
             maps.append(f"private ({one.private_size:,} bytes)")
         mark = "  signature" if one.is_signature else ""
@@ -108,7 +108,7 @@ def _list_files(directories: tuple[str, ...], out: Output) -> None:
     ]
     out.table(("file", "first", "last", "state", "bytes"), table, "There are no ledger files.")
     for name in found.left_out:
-        out.line(f"Left out: {name}")
+        out.line(f"Left out: {word(name)}")
 
 
 @command.command("show")
@@ -224,7 +224,7 @@ def verify(
             hint="Hashes and signatures hold: the nodes themselves wrote this.",
         )
     for one in found:
-        out.line(f"Snapshot {one.file}: {one.reason or 'recorded by the service'}")
+        out.line(f"Snapshot {word(one.file)}: {word(one.reason) or 'recorded by the service'}")
     bad = [one for one in found if not one.ok and one.seqno is not None]
     if bad:
         raise InvalidLedger(
@@ -257,7 +257,8 @@ def _tell_findings(out: Output, judged: Summary) -> None:
         f" {judged.evidence_judged} node(s)."
     )
     for finding in judged.findings:
-        out.line(f"  {finding.seqno}  {finding.what} {finding.subject}: {finding.reason}")
+        told = word(f"{finding.what} {finding.subject}: {finding.reason}")
+        out.line(f"  {finding.seqno}  {told}")
     if judged.findings_count > len(judged.findings):
         out.line(f"  … and {judged.findings_count - len(judged.findings)} more")
     of = Counter((one.what == "evidence", one.reason) for one in judged.not_judged)
@@ -280,9 +281,9 @@ def _tell(out: Output, report: audit.VerifyReport) -> None:
     if report.torn_bytes:
         out.line(f"At the end {report.torn_bytes} bytes of an unfinished entry were passed over.")
     for name in report.left_out:
-        out.line(f"Left out: {name}")
+        out.line(f"Left out: {word(name)}")
     for note in report.notes:
-        out.line(f"Note: {note}")
+        out.line(f"Note: {word(note)}")
 
 
 @command.command("diff")
@@ -320,23 +321,26 @@ def _tell_fork(report: fork.ForkReport, out: Output) -> None:
         assert side is not None, "a fork has two sides"
         out.line()
         state = "committed" if side.committed_file else "not committed"
-        out.line(f"{name}: {side.txid}, {side.size:,} bytes, in {side.file} ({state})")
+        out.line(f"{name}: {side.txid}, {side.size:,} bytes, in {word(side.file)} ({state})")
         for table, rows in side.public.items():
-            out.line(f"    {table}: {', '.join(rows) if isinstance(rows, dict) else ''}")
+            keys = ", ".join(map(word, rows)) if isinstance(rows, dict) else ""
+            out.line(f"    {word(table)}: {keys}")
         if side.private_size:
             out.line(f"    private ({side.private_size:,} bytes)")
         signed = side.covered_by
         if signed is None:
             out.line("    no signature covers it")
             continue
-        out.line(f"    covered by {signed.txid}, signed by node {signed.node}")
+        out.line(f"    covered by {signed.txid}, signed by node {word(signed.node)}")
         out.line(f"    root {signed.root}")
-        out.line(f"    which does not hold: {side.fault}" if side.fault else "    which holds")
+        out.line(
+            f"    which does not hold: {word(side.fault)}" if side.fault else "    which holds"
+        )
     out.line()
     for double in report.double_signed:
         out.line(
-            f"Node {double.node} signed both: two roots at {double.first.txid}. That is a proof"
-            " against it."
+            f"Node {word(double.node)} signed both: two roots at {double.first.txid}. That is a"
+            " proof against it."
         )
     if report.both_committed and not report.double_signed:
         out.line("Both sides are called committed. Both cannot be: one of the hosts is wrong.")

@@ -70,8 +70,10 @@ def _command(arguments: list[str]) -> int:
 
 
 def _fail(message: str, hint: str, code: int) -> int:
-    first = " ".join(message.split())
-    second = " ".join(hint.split()) or "See: pyccf --help"
+    from pyccf.cli.output import harmless
+
+    first = harmless(" ".join(message.split()))
+    second = harmless(" ".join(hint.split())) or "See: pyccf --help"
     print(f"Error: {first}\n{second}", file=sys.stderr)
     return code
 

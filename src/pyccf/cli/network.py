@@ -12,7 +12,7 @@ import msgspec
 from pyccf.cli.governing import decide, tell
 from pyccf.cli.network_view import PRIMARY, RETIRED, TRUSTED, NetworkView, NodeView, address, look
 from pyccf.cli.options import Target, connection_options, json_option
-from pyccf.cli.output import TABLE_WIDTH_MAX, Output, pyccf_line, short
+from pyccf.cli.output import TABLE_WIDTH_MAX, Output, pyccf_line, short, word
 from pyccf.client import Client, Identity
 from pyccf.client.types import Action, Proposal
 from pyccf.errors import LocalError, PyccfError, Unavailable
@@ -342,14 +342,17 @@ def _live(out: Output, looks: Iterator[NetworkView | PyccfError]) -> None:
         for view in looks:
             now = time.monotonic()
             if isinstance(view, PyccfError):
-                live.update(Text(f"{time.strftime('%H:%M:%S')}  {view.message}"), refresh=True)
+                told = f"{time.strftime('%H:%M:%S')}  {word(view.message)}"
+                live.update(Text(told), refresh=True)
                 continue
             lines = [f"{time.strftime('%H:%M:%S')}  {line}" for line in _summary(view)]
             if before is not None and view.primary and before.primary and now > then:
                 entries = view.primary.seqno - before.primary.seqno
                 lines.append(f"{max(0, entries) / (now - then):,.0f} entries/s")
             before, then = view, now
-            live.update(Group(*map(Text, lines), _table(view, out.console)), refresh=True)
+            live.update(
+                Group(*map(Text, map(word, lines)), _table(view, out.console)), refresh=True
+            )
 
 
 def _table(view: NetworkView, console: Console) -> Table:
@@ -365,7 +368,7 @@ def _table(view: NetworkView, console: Console) -> Table:
         table = Table(*(COLUMNS[index] for index in shown), box=SIMPLE_HEAD, pad_edge=False)
         for row, node in zip(_rows(view), view.nodes, strict=True):
             style = "red" if node.problem else "bold green" if node.role == PRIMARY else ""
-            table.add_row(*(Text(row[index], no_wrap=True) for index in shown), style=style)
+            table.add_row(*(Text(word(row[index]), no_wrap=True) for index in shown), style=style)
         if console.measure(table, options=wide).maximum <= console.width:
             break
     return table

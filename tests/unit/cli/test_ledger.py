@@ -145,6 +145,19 @@ def test_diff(run: Run, ledger: Path, tmp_path: Path) -> None:
     assert "Ledger B has no ledger files" in ran.err
 
 
+def test_names_in_a_ledger_forge_no_lines(run: Run, tmp_path: Path) -> None:
+    for folder, value in (("a", b"1"), ("b", b"2")):
+        made = small_service(3)
+        made.write({"public:a\n2.99  1 bytes\x1b[2J": {b"key\n": value}})
+        disk = LedgerDisk(tmp_path / folder)
+        disk.append(made.entries)
+        disk.close()
+    ran = run("ledger", "list", tmp_path / "a")
+    assert "    public:a\\n2.99  1 bytes\\x1b[2J (1 written)\n" in ran.out
+    ran = run("ledger", "diff", tmp_path / "a", tmp_path / "b")
+    assert "    public:a\\n2.99  1 bytes\\x1b[2J: key\\n\n" in ran.out
+
+
 def test_export(run: Run, ledger: Path, tmp_path: Path) -> None:
     pytest.importorskip("duckdb", reason="the extra `export` is not installed")
     ran = run("ledger", "export", ledger, tmp_path / "out.duckdb", "--to", "duckdb")

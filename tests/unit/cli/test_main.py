@@ -41,6 +41,7 @@ def test_no_arguments_show_help(run: Run) -> None:
     ("arguments", "problem"),
     [
         (["nonsense"], "nonsense"),
+        (["non\x1b[2Jsense"], r"non\x1b[2Jsense"),
         (["key", "new"], "NAME"),
         (["key", "new", "a", "--nonsense"], "nonsense"),
         (["key", "new", "a", "--curve", "p1"], "p1"),
