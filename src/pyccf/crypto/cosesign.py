@@ -14,7 +14,7 @@ from typing import Final
 
 from pyccf.codec import cose
 from pyccf.codec.cose import ALG, CRIT, KID, Sign1
-from pyccf.crypto.keys import PrivateKey, PublicKey, RsaPublicKey
+from pyccf.crypto.keys import Curve, PrivateKey, PublicKey, RsaPublicKey
 
 ES256: Final = -7
 EDDSA: Final = -8
@@ -71,6 +71,21 @@ def _headers_sound(sign1: Sign1) -> bool:
     if not isinstance(critical, list) or not critical:
         return False
     return all(type(label) is int and label in UNDERSTOOD for label in critical)
+
+
+_BY_SIZE: Final = {
+    2 * curve.coordinate_size: curve for curve in (Curve.P256, Curve.P384, Curve.P521)
+}
+
+
+def twin(signature: bytes) -> bytes:
+    """The other ECDSA signature over the same, which whoever sees r ‖ s can make: r ‖ -s."""
+    curve = _BY_SIZE.get(len(signature))
+    if curve is None:
+        return signature
+    size = curve.coordinate_size
+    negated = -int.from_bytes(signature[size:], "big") % curve.order
+    return signature[:size] + negated.to_bytes(size, "big")
 
 
 def proposal_id(root: bytes, signature: bytes) -> str:

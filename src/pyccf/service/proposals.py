@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 import msgspec
 
 from pyccf.codec.text import b64
+from pyccf.crypto.cosesign import twin
 from pyccf.errors import RpcError
 from pyccf.service import info as service_info
 from pyccf.service import tables
@@ -238,19 +239,23 @@ def check_recent(tx: Tx, created_at: int, signature: bytes, ident: ProposalId) -
     """Refuse a proposal seen before or older than half of the recent ones, else remember it.
 
     The window keeps the newest signatures only, so that a proposal can neither be replayed while
-    it is remembered nor after it was forgotten (spec: gov-api.md §4.1).
+    it is remembered nor after it was forgotten, nor with the other form of its signature
+    (spec: gov-api.md §4.1).
     """
     if created_at > CREATED_AT_MAX:
         raise RpcError(400, "InvalidCreatedAt", "Header parameter created_at value is too large")
     stamp = f"{created_at:0{CREATED_AT_DIGITS}d}"
-    key = f"{stamp}:{hashlib.sha256(signature).hexdigest()}"
-    known = tables.get_json(tx, tables.COSE_RECENT_PROPOSALS, key)
-    if known is not None:
-        raise RpcError(
-            400,
-            "ProposalReplay",
-            f"Proposal submission replay, already exists as proposal {known}",
-        )
+    key, other = (
+        f"{stamp}:{hashlib.sha256(form).hexdigest()}" for form in (signature, twin(signature))
+    )
+    for seen in (key, other):
+        known = tables.get_json(tx, tables.COSE_RECENT_PROPOSALS, seen)
+        if known is not None:
+            raise RpcError(
+                400,
+                "ProposalReplay",
+                f"Proposal submission replay, already exists as proposal {known}",
+            )
     handle = tx.map(tables.COSE_RECENT_PROPOSALS)
     keys = sorted(row for row, _ in handle.foreach())
     if keys:

@@ -10,6 +10,7 @@ import pytest
 
 from pyccf.api import logged
 from pyccf.codec.cose import parse_sign1
+from pyccf.crypto.cosesign import twin, verify1
 from pyccf.http.message import Request
 from pyccf.service import info, proposals, tables
 from pyccf.service.genesis import ServiceConfiguration
@@ -219,6 +220,26 @@ def test_replayed_envelope() -> None:
     )
     gov.root = bytes(range(32))
     assert gov.run(request).error == (500, "InternalError", "Proposal ID collision.")
+
+
+def test_replayed_envelope_with_the_other_form_of_its_signature() -> None:
+    gov = governed()
+    payload = {"actions": [{"name": "reject", "args": None}]}
+    envelope = gov.sign(person("member0"), "proposal", json.dumps(payload).encode(), {}, NOW)
+    signed = parse_sign1(envelope)
+    other = twin(signed.signature)
+    forged = envelope.removesuffix(signed.signature) + other
+    assert verify1(parse_sign1(forged), person("member0").key.public)
+    assert other != signed.signature == twin(other)
+    target = "/gov/members/proposals:create?api-version=2024-07-01"
+    headers = {"content-type": "application/cose"}
+    first = gov.run(Request("POST", target, headers, envelope))
+    gov.root = b"\1" * 32
+    assert gov.run(Request("POST", target, headers, forged)).error == (
+        400,
+        "ProposalReplay",
+        f"Proposal submission replay, already exists as proposal {first.json['proposalId']}",
+    )
 
 
 def test_outdated_proposals() -> None:

@@ -118,6 +118,16 @@ def test_changed_requests_are_refused() -> None:
             certs.load_csr(text)
 
 
+def test_requests_whose_extensions_cannot_be_read_are_refused() -> None:
+    names = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x02\xa3\x00")
+    builder = x509.CertificateSigningRequestBuilder().subject_name(certs.parse_subject("CN=x"))
+    native = NODE_KEY.native
+    assert isinstance(native, ec.EllipticCurvePrivateKey)
+    request = builder.add_extension(names, critical=False).sign(native, hashes.SHA512())
+    with pytest.raises(ValueError, match="not a certificate signing request"):
+        certs.load_csr(request.public_bytes(Encoding.PEM))
+
+
 def test_requests_for_rsa_keys_are_refused() -> None:
     key = RsaPrivateKey.generate(1024, entropy=SeededEntropy(1)).native
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
