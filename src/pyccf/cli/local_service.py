@@ -39,6 +39,8 @@ from pyccf.shell.hardware import SystemEntropy
 from pyccf.types import Json
 
 LOCK_FILE = ".lock"
+MARK = "pyccf sandbox: the next one empties this folder.\n"
+"""What the lock file holds, so that nobody else's is taken for it."""
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
@@ -241,18 +243,15 @@ class LocalService:
         marker = self.workspace / LOCK_FILE
         try:
             self.workspace.mkdir(parents=True, exist_ok=True)
-            occupied = any(self.workspace.iterdir())
-            if occupied and not marker.exists():
+            marked = marker.is_file() and marker.read_bytes() == MARK.encode()
+            if not marked and any(path != marker for path in self.workspace.iterdir()):
                 raise LocalError(
                     f"{self.workspace} is not empty and not a sandbox",
                     hint="Give an empty or new folder with --workspace.",
                 )
             self._lock = open(marker, "a", encoding="utf-8")  # noqa: SIM115 (held until stop)
         except OSError as error:
-            raise LocalError(
-                f"Could not use the workspace {self.workspace}: {error.strerror}",
-                hint="Give another folder with --workspace.",
-            ) from error
+            raise self._unusable(error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -260,13 +259,24 @@ class LocalService:
                 f"A sandbox is running in {self.workspace}",
                 hint="Stop it, or give another folder with --workspace.",
             ) from None
-        for path in self.workspace.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path != marker:
-                path.unlink()
-        # Keys of a sandbox are for trying things out; still they are nobody else's business.
-        (self.workspace / ".gitignore").write_text("*\n", encoding="utf-8")
+        try:
+            if not marked:
+                marker.write_text(MARK, encoding="utf-8")
+            for path in self.workspace.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path != marker:
+                    path.unlink()
+            # Keys of a sandbox are for trying things out; still they are nobody else's business.
+            (self.workspace / ".gitignore").write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> LocalError:
+        return LocalError(
+            f"Could not use the workspace {self.workspace}: {error.strerror or error}",
+            hint="Give another folder with --workspace.",
+        )
 
     def _make_parties(self) -> None:
         entropy, now = SystemEntropy(), int(time.time())

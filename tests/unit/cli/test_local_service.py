@@ -79,13 +79,21 @@ def test_an_earlier_sandbox_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_pat
         with pytest.raises(LocalError, match="it said nothing"):
             service.start()
         (tmp_path / "ws" / "node0" / "ledger").mkdir()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("elsewhere")
+    (tmp_path / "ws" / "link").symlink_to(kept)
     service._prepare_workspace()
     assert {path.name for path in (tmp_path / "ws").iterdir()} == {".lock", ".gitignore"}
+    assert (kept / "file").exists()
     service.stop()
 
 
-def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lock", [None, "", "of another program"])
+def test_other_peoples_folders_are_left_alone(tmp_path: Path, lock: str | None) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
+    if lock is not None:
+        (tmp_path / ".lock").write_text(lock)
     with pytest.raises(LocalError, match="not empty and not a sandbox"):
         LocalService(Plan(APP, tmp_path), quiet).start()
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
@@ -96,7 +104,8 @@ def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
 def test_a_running_sandbox_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws" / "member0_privk.pem").write_text("key")
-    with open(tmp_path / "ws" / ".lock", "w") as lock:
+    (tmp_path / "ws" / ".lock").write_text(local_service.MARK)
+    with open(tmp_path / "ws" / ".lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(LocalError, match="A sandbox is running in"):
             LocalService(Plan(APP, tmp_path / "ws"), quiet).start()
