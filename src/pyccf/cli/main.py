@@ -64,9 +64,19 @@ def _command(arguments: list[str]) -> int:
         return _fail(first, second, EXIT_FAILED)
     except BrokenPipeError:
         # The reader of our output went away, which is its right; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_FAILED
+    except OSError as error:
+        # A disk is full, also the one that our output goes to, or a file vanished.
+        _drop_output()
+        what = f"{error.filename}: " if error.filename else "Could not write the output: "
+        return _fail(f"{what}{error.strerror or error}", "", EXIT_FAILED)
     return result if isinstance(result, int) else 0
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere; Python would complain about it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, hint: str, code: int) -> int:

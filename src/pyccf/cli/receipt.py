@@ -91,7 +91,7 @@ def verify(file: str, service_cert: str, claims: str | None, out: Output) -> Non
             raise InvalidReceipt(f"{file} is neither a COSE receipt nor JSON") from error
         if not isinstance(receipt, dict):
             raise InvalidReceipt(f"{file} does not hold a receipt")
-        proven = verify_json_receipt(receipt, pem.decode(), claims=expected)
+        proven = verify_json_receipt(receipt, pem.decode(errors="replace"), claims=expected)
     _tell(out, proven)
 
 

@@ -297,7 +297,10 @@ class Connection(Hands):
         first = self._asked
         for at in range(1 if path.startswith("https://") else len(self.urls)):
             node = (first + at) % len(self.urls)
-            url = httpx2.URL(self.urls[node]).join(path)
+            try:
+                url = httpx2.URL(self.urls[node]).join(path)
+            except httpx2.InvalidURL as error:
+                raise LocalError(f"{path} is no path: {error}", hint="It begins with /.") from None
             if params:
                 url = url.copy_merge_params(dict(params))
             try:
@@ -325,7 +328,10 @@ class Connection(Hands):
             target = response.headers.get("location")
             if response.status_code not in _REDIRECTS or target is None:
                 return Reply(response.status_code, dict(response.headers.items()), response.content)
-            following = url.join(target)
+            try:
+                following = url.join(target)
+            except httpx2.InvalidURL as error:
+                raise UnexpectedAnswer(f"{url} redirects to no address: {error}") from None
             if url.scheme == "https" and following.scheme != "https":
                 raise UnexpectedAnswer(f"{url} redirects away from TLS, to {following}")
             url = following

@@ -286,6 +286,10 @@ def test_receipt_verify_refuses(run: Run, sandbox: SandboxInfo, tmp_path: Path) 
     cert = ("--service-cert", sandbox.service_cert)
     assert "64 hex" in run("receipt", "verify", bad, *cert, "--claims", "xy").err
     assert "not a PEM" in run("receipt", "verify", bad, "--service-cert", bad).err
+    bad.write_bytes(Path(sandbox.service_cert).read_bytes() + b"\xff")
+    empty = tmp_path / "empty.json"
+    empty.write_text("{}")
+    assert len(run("receipt", "verify", empty, "--service-cert", bad).err.splitlines()) == 2
     assert run("receipt", "verify", tmp_path / "none", *cert).code == 1
     assert run("receipt", "verify", bad).code == 2
 

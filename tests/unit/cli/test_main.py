@@ -70,6 +70,17 @@ def test_a_failure_is_two_lines(run: Run, tmp_path: Path) -> None:
     assert len(err.splitlines()) == 2
 
 
+def test_a_full_disk_is_two_lines(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "pyccf.cli.main", "key", "new", "a", "--json"]
+        ran = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[0].startswith("Error: Could not write the output: No space left")
+    assert len(ran.stderr.splitlines()) == 2
+
+
 def test_an_error_without_a_hint_still_has_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert program._fail("a\nb", "", 1) == 1
     assert capsys.readouterr().err == "Error: a b\nSee: pyccf --help\n"

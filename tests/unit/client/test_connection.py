@@ -173,6 +173,14 @@ def test_redirects_do_not_leave_tls(service: FakeService, client: Client) -> Non
         client.get("/a")
 
 
+def test_addresses_that_are_none(service: FakeService, client: Client) -> None:
+    service.on("GET", "/a", status=307, headers={"location": "https://[::bad/"})
+    with pytest.raises(UnexpectedAnswer, match="redirects to no address"):
+        client.get("/a")
+    with pytest.raises(LocalError, match="is no path: Invalid port"):
+        client.get("//[::bad")
+
+
 def test_an_answer_of_another_shape_is_refused(service: FakeService, client: Client) -> None:
     for body in (b"<html>", b"[]", b'{"node_id": 1, "state": "x"}', b""):
         service.answers.clear()
