@@ -135,6 +135,11 @@ class Engine(Protocol):
         """Whether a signature is owed although nothing new was ordered (a new primary)."""
         ...
 
+    @property
+    def starved(self) -> bool:
+        """Whether this node lacks entries before those that it is sent."""
+        ...
+
     def attach(self, executor: Executor) -> None:
         """Name the node this engine works for; before anything else."""
         ...
@@ -150,6 +155,13 @@ class Engine(Protocol):
         """Follow an existing service from `last` on (0, or the seqno of a snapshot).
 
         `starts` is the view history up to `last` (first seqno of each view from view 1).
+        """
+        ...
+
+    def begin_anew(self, view: View, last: SeqNo, starts: list[SeqNo]) -> None:
+        """Follow from a snapshot at `last`, which is beyond everything this node has.
+
+        The executor is told to roll back to what is committed; then its state is the snapshot's.
         """
         ...
 

@@ -227,6 +227,23 @@ class Store(State):
         self.views = [(seqno, view)]
         self.restore_more(contents)
 
+    def forget(self) -> None:
+        """Be empty again, to be restored from a later snapshot: all of it was final.
+
+        Hooks stay; global ones that were not told yet are not told any more. Nobody may be in the
+        middle of a transaction. Raises LocalError when something can still be rolled back.
+        """
+        if self.version != self.committed or self._frozen:
+            raise LocalError("Only a state that is final, and that nobody reads, is forgotten.")
+        self.version = self.committed = 0
+        self.views = [(0, self.view)]
+        self.maps = {}
+        self.created = []
+        for pending in self._pending.values():
+            pending.clear()
+        self.epoch += 1
+        self._reader = None
+
     def restore_more(self, contents: Sequence[MapContent]) -> None:
         """Add maps of the same snapshot that could not be read before: the private ones.
 

@@ -117,8 +117,8 @@ class History:
         self._append_leaf(leaf)
 
     def restore(self, tree: Tree) -> None:
-        """Begin after the entries of a snapshot, whose tree this is; asserts that none is here."""
-        assert self.tree.size == 1, "only an empty history begins with a snapshot"
+        """Begin after the entries of a snapshot, whose tree this is; asserts that it adds to it."""
+        assert self.tree.size < tree.size, "a history does not go back to a snapshot"
         self.tree = tree
         self._append_leaf = tree.append
 

@@ -7,6 +7,10 @@ of the ledger, or from a snapshot that it has or fetches first (spec: node-lifec
 on asking until its own addition is committed, because before that the addition can be rolled back,
 secrets and all.
 
+A primary that began with a snapshot cannot give what is before that. Who is given nothing for long,
+because it lacks entries that the primary does not have, fetches a snapshot and begins anew with it;
+the original waits for ever, and a service that needs it with it.
+
 Nothing is adopted that is not of the service whose certificate the operator gave, or not for this
 node's key. What ends the program: a refusal (4xx), a server whose certificate is not the service's,
 an offer this version cannot take up. Everything else, garbage included, is logged and asked again.
@@ -155,7 +159,9 @@ class Joiner:
         """Where this node starts from; None: the beginning of the ledger."""
         self._fetch = self._new_fetch(target)
         self._without_since: Millis | None = None
-        """Since when this node takes part without having been given any entry."""
+        """Since when this node takes part without having been given an entry that it can use."""
+        self._had: SeqNo = 0
+        """What it had then."""
         self._parts = parts
         self._secrets = secrets
         self._config = target
@@ -216,29 +222,38 @@ class Joiner:
             target.fetch,
             target.address,
             lambda: self._parts.service.cert_pem,
-            0 if self._snapshot is None else self._snapshot.seqno,
+            self._node.store.version if self._snapshot is None else self._snapshot.seqno,
             self._node.demand,
             self._log,
         )
 
     def _is_given_nothing(self, now: Millis) -> bool:
-        """Whether this node was let in long ago and got no entry since.
-
-        A primary that itself began with a snapshot has not got what is before that.
-        """
+        """Whether this node was let in, and has got no entry for long that it can use."""
         node = self._node
-        if self._fetch is not None or node.state not in TAKES_PART or node.store.version:
+        had = node.store.version
+        waits = self._starves if had else node.state in TAKES_PART
+        if self._fetch is not None or not waits:
+            self._without_since = None
             return False
-        if self._without_since is None:
+        if self._without_since is None or had != self._had:
             self._without_since = now
+            self._had = had
         return now - self._without_since >= GIVEN_NOTHING_RETRIES * self._config.retry_timeout
+
+    @property
+    def _starves(self) -> bool:
+        """Whether what this node is sent lies beyond entries that it lacks."""
+        node = self._node
+        return node.state == PART_OF_NETWORK and node.consensus.starved and not node.retired
 
     def _fetched(self, found: Fetched | None) -> None:
         """The search for a snapshot is over."""
         if found is not None:
             self._node.demand(SaveSnapshot(found.name, [found.data]))
             self._snapshot = found.restorable
-            if self._node.state != PENDING and not self._node.store.version:
+            if self._node.store.version:
+                self._begin_anew()
+            elif self._node.state != PENDING:
                 try:
                     self._begin()
                 except Hopeless as e:
@@ -378,6 +393,26 @@ class Joiner:
                 " Remove it, or let this node fetch another one."
             ) from None
         self._log("info", f"This node starts from the snapshot at {at.txid}")
+
+    def _begin_anew(self) -> None:
+        """Take the snapshot that was fetched for what this node has."""
+        node, found = self._node, self._snapshot
+        assert found is not None
+        self._snapshot = None
+        at = found.snapshot
+        if not self._starves or at.seqno <= node.store.version:
+            return  # it was given what it lacked meanwhile
+        self._learn_secret(found)
+        try:
+            at.private_maps(self._secrets)
+        except (InvalidLedger, LocalError) as e:
+            self._log("fail", f"The snapshot at {at.seqno} cannot be used: {e.message}")
+            return
+        node.dismiss("before this node began anew with a snapshot")
+        node.consensus.begin_anew(at.view, at.seqno, at.starts)
+        restore_from_snapshot(node, found, self._secrets)
+        node.membership.began()
+        self._log("info", f"Nobody has what this node lacks: it begins anew with {at.txid}")
 
     def _learn_secret(self, found: Restorable) -> None:
         """A rekey between the addition of this node and the snapshot told it a ledger secret."""

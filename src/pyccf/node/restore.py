@@ -97,7 +97,9 @@ class Restorable:
 def restore_from_snapshot(
     node: Node, restorable: Restorable, secrets: LedgerSecrets | None
 ) -> None:
-    """Give a node that has no state yet the state of a snapshot; without secrets the public part.
+    """Give a node the state of a snapshot; without secrets the public part.
+
+    It replaces what the node has: nothing, or what is final and before the snapshot.
 
     Local hooks run for what is restored, global ones when something is committed next. Consensus is
     not told: who joins says `join` first, with the snapshot's view, seqno and `starts`, so that the
@@ -108,6 +110,7 @@ def restore_from_snapshot(
     private = None if secrets is None else snapshot.private_maps(secrets)
     node.history.restore(restorable.tree)
     node.begin_at(snapshot.seqno, snapshot.digest)
+    node.store.forget()
     node.store.restore(snapshot.seqno, snapshot.view, restorable.public)
     if private is not None:
         node.store.restore_more(private)

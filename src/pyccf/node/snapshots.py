@@ -74,7 +74,12 @@ class Snapshotter:
         self._evidence: list[Evidence] = []
 
     def begin(self, seqno: SeqNo) -> None:
-        """This node starts from a snapshot at `seqno`."""
+        """This node starts from a snapshot at `seqno`; what it was cutting itself is older."""
+        for cut in self._cuts:
+            self._node.store.thaw(cut.frozen)
+        self._cuts.clear()
+        self._evidence.clear()
+        self._due.clear()
         self._regular = [seqno]
         self._taken = seqno
 

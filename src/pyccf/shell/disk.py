@@ -171,10 +171,9 @@ class LedgerDisk:
             if not current.completed or current.last > seqno or current.committed:
                 kept.append(current)
                 continue
-            recovery = current.is_of_recovery
-            current.rename(chunk.committed_name(current.first, current.last, recovery=recovery))
+            self._give_last_name(current)
             renamed = True
-            if recovery:
+            if current.is_of_recovery:
                 current.committed = True
                 kept.append(current)
             else:
@@ -183,6 +182,11 @@ class LedgerDisk:
         if renamed:
             self._home.sync_names()
         self.committed = seqno
+
+    def _give_last_name(self, current: OpenChunk) -> None:
+        """It is complete and committed."""
+        recovery = current.is_of_recovery
+        current.rename(chunk.committed_name(current.first, current.last, recovery=recovery))
 
     def truncate(self, seqno: SeqNo) -> None:
         """Forget entries after `seqno`. Committed ones stay, and then nothing happens."""
@@ -214,9 +218,15 @@ class LedgerDisk:
     def initialise(self, seqno: SeqNo, recovery_start: SeqNo = 0) -> None:
         """Start over as a backup at `seqno`; files that are here are compared with what comes.
 
+        A chunk that holds nothing but committed entries ends: what follows them does not come.
         `recovery_start`, if not 0, is the seqno after which files belong to a recovery.
         """
         self._refuse_if_failed()
+        for current in self._reader.opened[-1:]:
+            if current.last == self.committed and not (current.committed or current.replay):
+                current.complete()
+                self._give_last_name(current)
+                self._home.sync_names()
         self._forget()
         self._replay.begin(seqno, self.last)
         self.committed = seqno

@@ -12,7 +12,7 @@ joins as a new node.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -275,7 +275,7 @@ class Cluster:
         """Whether every configuration that counts keeps a majority when this node is lost."""
         lost = shell.node.node_id
         return all(
-            self._keeps_majority(nodes, lost)
+            self._keeps_majority(nodes, [lost])
             for without in (None, shell)
             for nodes in self._configurations(without)
         )
@@ -310,13 +310,26 @@ class Cluster:
                     found[tuple(sorted(nodes))] = None
         return [list(nodes) for nodes in found]
 
-    def _keeps_majority(self, nodes: list[NodeId], lost: NodeId | None = None) -> bool:
-        left = sum(1 for n in nodes if n != lost and n in self.by_id and self.by_id[n].staying)
+    def _keeps_majority(self, nodes: list[NodeId], lost: Sequence[NodeId] = ()) -> bool:
+        left = sum(1 for n in nodes if n not in lost and n in self.by_id and self.by_id[n].staying)
         return left > len(nodes) // 2
 
     def can_recover(self) -> bool:
-        """Whether every configuration anybody knows has a majority that exists."""
-        return all(self._keeps_majority(nodes) for nodes in self._configurations())
+        """Whether every configuration anybody knows has a majority that can have everything."""
+        lost = [shell.node.node_id for shell in self.alive if not self._can_be_helped(shell)]
+        return all(self._keeps_majority(nodes, lost) for nodes in self._configurations())
+
+    def _can_be_helped(self, shell: Shell) -> bool:
+        """Whether somebody else has the entries that a node lacks, or a snapshot that is whole."""
+        engine = shell.node.consensus
+        if engine.committed == max(other.node.consensus.committed for other in self.alive):
+            return True
+        after = engine.last + 1
+        return any(
+            other.disk.base < after or other.disk.snapshots.offers(after)
+            for other in self.alive
+            if other is not shell and other.staying
+        )
 
     def crash(self, shell: Shell) -> None:
         """The process dies and its memory with it."""

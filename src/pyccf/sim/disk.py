@@ -71,10 +71,11 @@ class Disk:
         """Where it began with a snapshot: what is before, the judges know and the node does not."""
 
     def begin(self, before: list[Entry]) -> None:
-        """The ledger begins after these entries, which this node never gets."""
-        if self.entries:
-            raise Broken(f"a ledger with {len(self.entries)} entries was to begin anew")
+        """The ledger begins after these entries, of which this node gets no more than it has."""
+        if self.entries and len(before) <= len(self.entries):
+            raise Broken(f"a ledger with {len(self.entries)} entries was to begin at {len(before)}")
         self.entries = before
+        self._writing.clear()
         self.base = self.committed = len(before)
 
     @property

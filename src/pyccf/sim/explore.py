@@ -254,12 +254,13 @@ class Simulation:
         primary = self.cluster.primary()
         base = primary.disk.base if primary is not None else 0
         helps = primary is not None and primary.disk.snapshots.offers(base)
+        fetches = self.schedule.setup.fetch
 
-        # Who fell behind the snapshot that the primary began with must be replaced; who has nothing
-        # yet may fetch a snapshot, unless the one that is offered is damaged.
+        # Who fell behind the snapshot that the primary began with fetches one, unless it may not or
+        # the one that is offered is damaged: then it must be replaced.
         def can_follow(shell: Shell) -> bool:
             last = shell.node.consensus.last
-            return last >= base or (last == 0 and helps)
+            return last >= base or (helps and (fetches or last == 0))
 
         members = [s for s in self.cluster.members() if s.staying and can_follow(s)]
         engines = [shell.node.consensus for shell in members]

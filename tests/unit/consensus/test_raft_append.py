@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pyccf.consensus.api import Leadership
-from pyccf.consensus.raft import AppendEntries, AppendEntriesResponse, Phase
+from pyccf.consensus.raft import (
+    AppendEntries,
+    AppendEntriesResponse,
+    ElectionType,
+    Phase,
+    RequestVote,
+)
 from pyccf.errors import InvalidLedger
 from pyccf.sim.stub import StubNode
 from pyccf.types import TxID
@@ -291,6 +297,18 @@ def test_8_a_node_that_is_not_trusted_yet_never_starts_its_timer() -> None:
     assert role(node.raft) is Leadership.FOLLOWER
 
 
+def test_8_a_node_whose_addition_is_undone_stops_its_timer() -> None:
+    """The others would elect it, and then not believe its signatures."""
+    node = follower(nodes="l o")
+    node.raft.handle("l", append(2, (2, 2), entry(2, 3, nodes="l o me")))
+    node.raft.handle("l", append(2, (2, 3), entry(2, 4, signature=True)))
+    assert node.raft.ticking
+    node.raft.handle("o", append(3, (2, 2), entry(3, 3), entry(3, 4, signature=True)))
+    assert not node.raft.ticking
+    node.raft.tick(10_000)
+    assert role(node.raft) is Leadership.FOLLOWER
+
+
 def test_8_what_the_leader_committed_is_committed_as_the_signatures_arrive() -> None:
     node = follower(commit=0)
     node.raft.handle(
@@ -359,6 +377,37 @@ def test_a_joiner_goes_on_from_a_snapshot() -> None:
     assert (node.raft.committed, node.raft.last, node.raft.view) == (7, 7, 3)
     node.raft.handle("l", append(3, (3, 7), entry(3, 8)))
     assert answer(node) == ack(3, 8)
+
+
+def test_who_is_sent_what_lies_beyond_a_hole_starves_until_it_is_filled() -> None:
+    node = follower()
+    node.raft.handle("l", append(2, (2, 9), entry(2, 10)))
+    assert answer(node) == nack(2, 2)
+    assert node.raft.starved
+    node.raft.handle("l", append(2, (2, 2), entry(2, 3)))
+    assert answer(node) == ack(2, 3)
+    assert not node.raft.starved
+
+
+def test_a_follower_begins_anew_with_a_snapshot() -> None:
+    """What it confirmed is in the snapshot; the vote it gave in this view stays given."""
+    node = follower(commit=2)
+    node.raft.handle("l", append(2, (2, 2), entry(2, 3, nodes="l me x")))
+    node.raft.handle("x", RequestVote(3, 5, 2, ElectionType.REGULAR_VOTE))
+    node.raft.handle("l", append(3, (3, 9)))
+    assert (node.raft.view, node.raft.voted_for, node.raft.starved) == (3, "x", True)
+    node.raft.begin_anew(3, 7, [1, 1, 5])
+    assert len(node.ledger) == 2  # what was not committed was undone
+    node.ledger.extend(entry(3, s) for s in range(3, 8))
+    node.raft.configure(6, {"l": "", "me": ""})
+    assert (node.raft.committed, node.raft.last, node.raft.view) == (7, 7, 3)
+    assert node.raft.voted_for == "x"
+    assert [config.idx for config in node.raft.configs] == [6]
+    assert not node.raft.ticking
+    take(node)
+    node.raft.handle("l", append(3, (3, 7), entry(3, 8, signature=True), commit=8))
+    assert answer(node) == ack(3, 8)
+    assert (node.raft.committed, node.raft.ticking, node.raft.starved) == (8, True, False)
 
 
 def test_nobody_speaks_to_itself() -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from pyccf.errors import CompactedVersion, Conflict, LocalError
 from pyccf.kv.changes import Changes, MapChanges, WriteSet
+from pyccf.kv.content import MapContent
+from pyccf.kv.pairs import Pair
 from pyccf.kv.store import Store, ViewChanged
 from pyccf.types import SeqNo, TxID
 
@@ -634,3 +636,38 @@ def test_global_hook_may_read_the_committed_state() -> None:
     put(store, "m", k="3")
     store.compact(2)
     assert seen == [b"2", b"2"]
+
+
+# -- beginning anew -------------------------------------------------------------------------------
+
+
+def test_what_is_final_is_forgotten_for_a_snapshot() -> None:
+    store = Store(view=VIEW)
+    told: list[tuple[SeqNo, MapChanges]] = []
+    store.on_write("m", lambda seqno, changes: told.append((seqno, changes)))
+    put(store, "m", a="1")
+    put(store, "gone", a="1")
+    store.compact(2)
+    store.forget()
+    assert (store.version, store.committed, dict(store.maps)) == (0, 0, {})
+    assert store.read_committed("m", b"a") is None
+    told.clear()
+    store.restore(9, 4, [MapContent("m", 7, {b"b": Pair(b"2", 7)})])
+    assert told == [(7, {b"b": b"2"})]
+    assert (content(store, "m"), content(store, "gone")) == ({b"b": b"2"}, {})
+    assert put(store, "m", c="3").version == 10
+    store.rollback(9, 5)
+    assert content(store, "m") == {b"b": b"2"}
+
+
+def test_what_can_still_be_undone_is_not_forgotten() -> None:
+    store = Store(view=VIEW)
+    put(store, "m", a="1")
+    with pytest.raises(LocalError, match="final"):
+        store.forget()
+    store.compact(1)
+    frozen = store.freeze(1)
+    with pytest.raises(LocalError, match="nobody reads"):
+        store.forget()
+    store.thaw(frozen)
+    store.forget()

@@ -370,6 +370,41 @@ def test_one_that_is_given_nothing_looks_for_a_snapshot(service: Service) -> Non
     assert content_of(joiner.node.store) == content_of(service.node.store)
 
 
+def test_one_that_lacks_what_nobody_has_begins_anew(service: Service) -> None:
+    """It was given some entries; the one who leads now began later than these end."""
+    service.snapshots.clear()
+    other = Joining(service.parts.service.cert_pem, name="other", address="127.0.0.1:12")
+    other.ask(service)
+    exchange(service, other)
+    joiner = joining(service)
+    fetch(service, joiner)
+    joiner.ask(service)
+    exchange(service, joiner)
+    had = joiner.node.store.version
+    assert had == service.node.store.version
+    service.node.snapshots.request()
+    record(service, 10)
+    exchange(service, other)
+    ((name, _),) = service.snapshots.items()
+    parsed = snapshot.parse_name(name)
+    assert parsed is not None
+    base = parsed.seqno
+    assert base > had
+    for _ in range(300):
+        exchange(service, joiner, rounds=1, base=base)
+        while joiner.calls:
+            call = joiner.calls.pop(0)
+            if call.method == "GET":
+                call.reply(serve(service, call))
+            joiner.pump()
+    assert joiner.began == base
+    assert any("it begins anew with" in line for line in joiner.lines)
+    assert joiner.node.store.committed == service.node.store.committed > base
+    assert content_of(joiner.node.store) == content_of(service.node.store)
+    assert joiner.node.history.root() == service.node.history.root()
+    assert joiner.get("/node/state").json["startup_seqno"] == base
+
+
 @pytest.mark.parametrize("recorded", [False, True])
 def test_one_that_was_removed_while_it_was_given_nothing(service: Service, recorded: bool) -> None:
     service.snapshots.clear()

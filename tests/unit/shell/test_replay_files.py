@@ -218,3 +218,25 @@ def test_a_crash_while_files_are_compared_leaves_no_gap(
         assert differs or again.last == len(service.entries)
         again.close()
     assert number > 2
+
+
+def test_who_begins_anew_keeps_what_is_committed_in_a_chunk_that_ends(
+    tmp_path: Path, service: Service
+) -> None:
+    directory = tmp_path / "l"
+    first, later = signatures(service.entries)[0], signatures(service.entries)[-2]
+    disk = LedgerDisk(directory)
+    disk.append(service.entries[: first + 1])
+    disk.commit(first)
+    disk.truncate(first)
+    disk.initialise(later)
+    assert names(directory) == [f"ledger_1-{first}.committed"]
+    disk.append(service.entries[later:])
+    disk.commit(len(service.entries))
+    assert disk.read(1, first) == [e.data for e in service.entries[:first]]
+    assert disk.read(first + 1, later) == []
+    disk.close()
+    again = LedgerDisk(directory)
+    assert again.read(1, first) == [e.data for e in service.entries[:first]]
+    assert again.last == len(service.entries)
+    again.close()

@@ -66,10 +66,30 @@ class Raft(Yielding):
         count.
         """
         assert self.last == 0, "only a node without a ledger begins with one"
-        self.last = self.committed = self.disk = self.base = last
-        self.views.initialise(starts)
+        self._begin_after(last, starts)
         if view >= self.view:
             self._become_aware_of_new_term(view)
+
+    def begin_anew(self, view: View, last: SeqNo, starts: list[SeqNo]) -> None:
+        """Follow from a snapshot that is beyond everything this log has.
+
+        What is not committed is undone first. The vote given in the present view stays given, and
+        whatever this node confirmed is before the snapshot, so nobody counted on what it forgets.
+        """
+        assert last > self.last, "what a snapshot does not hold is not forgotten"
+        self._rollback(self.committed)
+        self.committable.clear()
+        self.configs.clear()
+        self.peers.clear()
+        self.phase = None
+        self.ticking = self.starved = False
+        self._begin_after(last, starts)
+        if view > self.view:
+            self._become_aware_of_new_term(view)
+
+    def _begin_after(self, last: SeqNo, starts: list[SeqNo]) -> None:
+        self.last = self.committed = self.disk = self.base = last
+        self.views.initialise(starts)
 
     # --- ordering -------------------------------------------------------------------------------
 

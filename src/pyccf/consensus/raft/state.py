@@ -90,6 +90,8 @@ class State:
         self.committed: SeqNo = 0
         self.base: SeqNo = 0
         """The log began with a snapshot at this entry; 0 if it began with nothing."""
+        self.starved = False
+        """The last thing a leader said is beyond a hole after this log."""
         self.disk: SeqNo = 0
         """Entries up to here are in this node's ledger."""
         self.views = ViewLog()
@@ -230,8 +232,12 @@ class State:
         while committable and committable[-1] > seqno:
             committable.pop()
         self._undo_retirement(seqno)
-        while self.configs and self.configs[-1].idx > seqno:
-            self.configs.pop()
+        configs = self.configs
+        while configs and configs[-1].idx > seqno:
+            configs.pop()
+        if self.phase is None and not any(self.id in config.nodes for config in configs):
+            # Its addition never was. The others would elect it, and then not trust its signatures.
+            self.ticking = False
 
     def _undo_retirement(self, seqno: SeqNo) -> None:
         """A retirement that is not committed may never have happened (§9.3)."""
