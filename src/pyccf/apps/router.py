@@ -7,6 +7,7 @@ endpoints; apps put a dynamic lookup in front of it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -74,20 +75,32 @@ class AmbiguousPath(Exception):
 
 
 _PARAM = re.compile(r"\{([^}]*)\}")
+_CERTAIN = re.compile(r"[A-Za-z0-9/_~:@!&',;=%-]?").fullmatch
+"""What stands for itself in a pattern: a parameter that it follows ends in one place only."""
+MATCH_STEPS_MAX = 4_000_000
+"""How often a path may be divided anew among parameters that may end in many places (0.05 s)."""
+
+
+def _length_max(uncertain: int) -> int:
+    """The longest path to compare with a template of so many such parameters."""
+    parts = uncertain + 1
+    return int((MATCH_STEPS_MAX * math.factorial(parts)) ** (1 / parts))
 
 
 def compile_template(template: str) -> re.Pattern[str] | None:
     """Pattern of a path template, or None when it has no parameter.
 
     `{name}` stands for one or more characters other than "/", nor the character that follows the
-    closing brace; the rest is used as it is (spec: http-api.md §1.2). Raises ValueError for an
-    unclosed brace, a name given twice, or a rest that is no pattern.
+    closing brace; the rest is used as it is (spec: http-api.md §1.2), so that a dot is any
+    character. Where that lets a path match in very many ways, long ones do not match. Raises
+    ValueError for an unclosed brace, a name given twice, or a rest that is no pattern.
     """
     if "{" not in template:
         return None
     out: list[str] = []
     names: list[str] = []
     rest = template
+    uncertain = 0
     while True:
         start = rest.find("{")
         if start < 0:
@@ -101,10 +114,13 @@ def compile_template(template: str) -> re.Pattern[str] | None:
         if name in names:
             raise ValueError(f"Duplicate templated path parameter: {name}")
         following = rest[end + 1 : end + 2]
+        uncertain += _CERTAIN(following) is None
         stop = "/" if following in ("", "/") else "/" + re.escape(following)
         out.append(f"(?P<p{len(names)}>[^{stop}]+)")
         names.append(name)
         rest = rest[end + 1 :]
+    if uncertain:
+        out.insert(0, f"(?=.{{0,{_length_max(uncertain)}}}\\Z)")
     try:
         return re.compile("".join(out))
     except (re.error, RecursionError, OverflowError) as e:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pyccf.apps.router import AmbiguousPath, Endpoint, Templates, allow_header, compile_template
@@ -22,6 +24,31 @@ def test_parameters_stop_at_slashes_and_at_what_follows() -> None:
     assert found[1] == {"memberId": "ab"}
     assert table(("GET", "/log/{id}")).find("GET", "/log/a/b") is None
     assert table(("GET", "/log/{id}")).find("GET", "/log/") is None
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("/files/{name}.{ext}", "/files/{}.txt"),
+        ("/{a}.{b}.{c}.{d}", "/{}.1.2.3"),
+        ("/{a}{b}", "/{}b"),
+        ("/{a}{b}{c}{d}{e}{f}", "/{}bcdef"),
+    ],
+)
+def test_no_path_takes_long_to_match(template: str, path: str) -> None:
+    """A dot is any character, so that a long text could be divided in very many ways."""
+    routes = table(("GET", template))
+    assert routes.find("GET", path.format("a" * 10)) is not None
+    started = time.monotonic()
+    assert routes.find("GET", path.format("a" * 500_000) + "/") is None
+    for n in range(20, 3000, 300):
+        assert routes.find("GET", path.format("a" * n) + "/") is None
+    assert time.monotonic() - started < 10
+
+
+def test_long_parameters_match_where_they_end_in_one_place() -> None:
+    routes = table(("GET", "/files/{name}:{kind}/{rest}"))
+    assert routes.find("GET", f"/files/{'a' * 100_000}:b/{'c' * 100_000}") is not None
 
 
 def test_a_colon_belongs_to_a_parameter_at_the_end() -> None:
