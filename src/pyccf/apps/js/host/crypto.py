@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from pyccf.apps.js.host.host import Host
     from pyccf.types import Json
 
-RSA_BITS_MAX: Final = 8_192
-"""Larger keys would block the node for minutes."""
+RSA_BITS_MAX: Final = 4_096
+"""To make a larger key takes longer than a node may be away (8192 bits: up to a minute)."""
 
 CERTIFICATE_BEGIN = "-----BEGIN CERTIFICATE"
 
