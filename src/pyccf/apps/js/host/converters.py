@@ -65,10 +65,12 @@ def _nibble(char: int) -> int:
     return char
 
 
-def _unhex(text: str) -> bytes:
+def _unhex(text: str, wanted: int, otherwise: str) -> bytes:
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) % 2:
         raise _ended(f"Input string '{text}' is not of even length: {len(raw)}")
+    if len(raw) != 2 * wanted:
+        raise _ended(f"{otherwise} {len(raw) // 2}")
     return bytes((16 * _nibble(raw[i]) + _nibble(raw[i + 1])) & 0xFF for i in range(0, len(raw), 2))
 
 
@@ -78,16 +80,9 @@ def _ended(message: str) -> RpcError:
 
 
 def _tcb_policy(host: Host, cpuid_hex: str, tcb_hex: str) -> dict[str, object]:
-    cpuid_bytes = _unhex(cpuid_hex)
-    if len(cpuid_bytes) != tcb.CPUID_SIZE:
-        raise _ended(
-            f"Output container of size {tcb.CPUID_SIZE} cannot fit decoded hex str"
-            f" {len(cpuid_bytes)}"
-        )
-    cpuid = tcb.CpuId.from_bytes(cpuid_bytes)
-    version = _unhex(tcb_hex)
-    if len(version) != tcb.TCB_SIZE:
-        raise _ended(f"Invalid TCB version data size: {len(version)}")
+    no_room = f"Output container of size {tcb.CPUID_SIZE} cannot fit decoded hex str"
+    cpuid = tcb.CpuId.from_bytes(_unhex(cpuid_hex, tcb.CPUID_SIZE, no_room))
+    version = _unhex(tcb_hex, tcb.TCB_SIZE, "Invalid TCB version data size:")
     try:
         product = tcb.product(cpuid.family, cpuid.model)
     except InvalidEvidence as e:
