@@ -52,13 +52,15 @@ SHRUNK = {
 """Schedules that violated a rule once, and the acts that were enough for it."""
 THEME = {880234: "growth", 6101585: "growth", 6101771: "growth", 6100043: "retirement"}
 """Of those whose seed did not choose it."""
+WITHOUT_MAJORITY = {880234}
+"""Those after which too few nodes are left to judge whether the network works again."""
 
 
 @pytest.mark.parametrize("seed", SHRUNK)
 def test_what_went_wrong_once_does_not_again(seed: int) -> None:
     outcome = explore.run(generate(seed, ACTS, theme=THEME.get(seed)).only(SHRUNK[seed]))[0]
     assert outcome.violation is None
-    assert not outcome.figures.unjudged
+    assert outcome.figures.unjudged == (seed in WITHOUT_MAJORITY)
 
 
 def test_fresh_schedules_violate_no_rule() -> None:
