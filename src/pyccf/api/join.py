@@ -20,7 +20,7 @@ from pyccf.apps.json_adapter import json_endpoint
 from pyccf.apps.router import Endpoint, Forwarding, Redirection
 from pyccf.attest import policy
 from pyccf.attest.evidence import Format, QuoteInfo
-from pyccf.codec.text import b64, dump_json, unb64
+from pyccf.codec.text import NESTING_MAX, b64, dump_json, is_deep, unb64
 from pyccf.crypto import certs
 from pyccf.crypto.keys import PublicKey
 from pyccf.errors import InvalidEvidence, LocalError, RpcError
@@ -190,6 +190,9 @@ def _parse(body: Json) -> JoinRequest:
     """The request, read in CCF's order. Raises RpcError 400, or 500 for what should be PEM."""
     if not isinstance(body, dict):
         raise _invalid("#/", "Expected object, found: " + dump_json(body).decode())
+    if is_deep(body):
+        # All nodes read its row, now and later.
+        raise _invalid("#/", f"Nested more than {NESTING_MAX} deep")
     network = _member(body, "#/", "node_info_network")
     quote = _member(body, "#/", "quote_info")
     encryption_key = _member(body, "#/", "public_encryption_key")

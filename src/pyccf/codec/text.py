@@ -35,6 +35,10 @@ _BOM = b"\xef\xbb\xbf"
 _U64_END = 1 << 64
 _I64_MIN = -(1 << 63)
 
+NESTING_MAX = 256
+"""How deep JSON may be that nodes live by. What the interpreter can follow depends on where it is:
+what one place still reads, another one, where more is under way, could not."""
+
 SIGNIFICANT_DIGITS = 15
 """Decimal digits a double always keeps; floats of more integral digits get an exponent."""
 
@@ -129,6 +133,22 @@ def load_json(data: bytes | str) -> Json:
         except RecursionError:
             raise ValueError("not JSON: nested too deeply") from None
     return value
+
+
+def is_deep(value: Json) -> bool:
+    """Whether arrays and objects stand in each other more than NESTING_MAX times."""
+    level = [value]
+    for _ in range(NESTING_MAX):
+        inner: list[Json] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner += one.values()
+            elif isinstance(one, list):
+                inner += one
+        level = [one for one in inner if isinstance(one, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def _narrow(value: Json) -> Json:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pyccf.codec.text import NESTING_MAX, is_deep
 from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger
 from pyccf.service import info, members, nodes, tables
@@ -52,12 +53,17 @@ def _check_nodes_left(tx: Tx) -> None:
         raise InvalidLedger(f"Table {tables.NODES_INFO} holds no trusted node any more")
 
 
-def _json(table: str, raw: bytes) -> None:
-    tables.decode_row(table, raw)
+def _json(table: str, raw: bytes) -> Json:
+    row = tables.decode_row(table, raw)
+    if is_deep(row):
+        raise InvalidLedger(
+            f"Table {table} holds a row that is nested more than {NESTING_MAX} deep"
+        )
+    return row
 
 
 def _object(table: str, raw: bytes) -> dict[str, Json]:
-    row = tables.decode_row(table, raw)
+    row = _json(table, raw)
     if not isinstance(row, dict):
         raise InvalidLedger(f"Table {table} holds a row that is not a JSON object")
     return row
@@ -108,7 +114,7 @@ def _node(table: str, raw: bytes) -> None:
                 f"Table {table} holds a row whose encryption_pub_key cannot be used: {e}"
             ) from None
     between = row.get("node_to_node_interface")
-    if isinstance(between, dict):
+    if isinstance(between, dict) and between.get("published_address") is not None:
         tables.text_member(between, "published_address", table)
     else:
         tables.text_member(row, "nodehost", table)

@@ -52,7 +52,8 @@ def split_address(address: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         host = ""
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    sound = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
+    if not colon or not host or not sound:
         raise LocalError(
             f"'{address}' is not an address to listen on",
             hint='Write "host:port" or "[ipv6]:port"; port 0 takes a free one.',

@@ -338,6 +338,21 @@ def test_requests_that_are_no_object(service: Service, raw: bytes) -> None:
     assert refused(service, raw)[:2] == (400, "InvalidInput")
 
 
+def test_what_not_every_place_could_read_is_not_written(service: Service, body: Body) -> None:
+    open_service(service)
+    text = json.dumps({**body, "node_data": "@"})
+
+    def deep(levels: int) -> bytes:
+        return text.replace('"@"', "[" * levels + "]" * levels).encode()
+
+    assert refused(service, deep(256))[:2] == (400, "InvalidInput")
+    # Here some reach the table's readers, others only its writer.
+    assert {ask(service, deep(levels)).status for levels in range(900, 960)} == {400}
+    assert ask(service, deep(255)).status == 200
+    service.tick()
+    assert not service.stopped
+
+
 def test_a_certificate_with_another_kind_of_key(service: Service, body: Body) -> None:
     key = rsa.generate_private_key(65537, 2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rsa")])

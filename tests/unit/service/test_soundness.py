@@ -37,6 +37,7 @@ GOOD = [
     (tables.PROPOSALS_INFO, '{"proposer_id": "m", "state": "Dropped", "ballots": {}}'),
     (tables.SNP_HOST_DATA, '"policy"'),
     (tables.SNP_TCB_VERSIONS, '{"boot_loader": 1}'),
+    (tables.MEMBERS_INFO, '{"member_data": ' + "[" * 255 + "]" * 255 + "}"),
     # What harms its own requests alone, and what nobody here reads.
     (tables.ENDPOINTS, "no JSON"),
     (tables.JS_RUNTIME_OPTIONS, "null"),
@@ -70,9 +71,10 @@ BAD = [
     (tables.NODES_INFO, json.dumps({**NODE, "status": "trusted"}), "status is no NodeStatus"),
     (
         tables.NODES_INFO,
-        '{"status": "Pending", "node_to_node_interface": {}}',
+        '{"status": "Pending", "node_to_node_interface": {"published_address": 1}}',
         "without the text published_address",
     ),
+    (tables.MEMBERS_INFO, '{"member_data": ' + "[" * 256 + "]" * 256 + "}", "more than 256 deep"),
     (tables.PROPOSALS_INFO, "{}", "without the text proposer_id"),
     (tables.JWT_KEYS, "x", "is not JSON"),
     (tables.SNP_UVM_ENDORSEMENTS, "[]", "is not a JSON object"),

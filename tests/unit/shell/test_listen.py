@@ -887,7 +887,20 @@ def test_addresses(text: str, host: str, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "127.0.0.1", ":80", "h:", "h:x", "h:-1", "h:65536", "::1:80", "h:\u0663", "[]:1"]
+    "text",
+    [
+        "",
+        "127.0.0.1",
+        ":80",
+        "h:",
+        "h:x",
+        "h:-1",
+        "h:65536",
+        "::1:80",
+        "h:\u0663",
+        "[]:1",
+        "h:" + "9" * 5000,
+    ],
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(LocalError, match="is not an address to listen on"):
