@@ -126,8 +126,8 @@ def test_a_wrong_proof_is_seen(browser: Chrome, url: str) -> None:
     verdict = browser.execute_async_script(
         """
         const done = arguments[arguments.length - 1];
-        import("/proof.js").then(async ({ climb }) => {
-          const proof = await (await fetch("/api/proof/10")).json();
+        import(new URL("proof.js", location.href).href).then(async ({ climb }) => {
+          const proof = await (await fetch("api/proof/10")).json();
           const good = (await climb(proof)).holds;
           const flip = (hex) => (hex[0] === "0" ? "1" : "0") + hex.slice(1);
           const bad = [];

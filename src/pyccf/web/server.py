@@ -1,14 +1,19 @@
-"""Serves the pages over a ledger on the loopback interface, to this machine's browser alone.
+"""Serves the pages over a ledger on the loopback interface, to who was told its address alone.
 
-Requests name this host and port or are refused, so that no page from elsewhere can read through the
-browser's back door (DNS rebinding); answers forbid every script, style or connection but our own.
-Only GET and HEAD are answered, only a fixed list of files, only seqnos that are numbers.
+The address begins with a secret path: other users of this machine can connect, too, and private
+tables may be shown. Requests name this host and port or are refused, so that no page from elsewhere
+can read through the browser's back door (DNS rebinding); answers forbid every script, style or
+connection but our own. Only GET and HEAD are answered, only a fixed list of files, only seqnos that
+are numbers.
 """
 
 from __future__ import annotations
 
+import secrets as chance
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from hmac import compare_digest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import ClassVar
@@ -25,6 +30,7 @@ from pyccf.web import views
 from pyccf.web.book import Book
 
 HOST = "127.0.0.1"
+SECRET_BYTES = 16
 REQUEST_TIMEOUT_S = 30
 """How long a browser may take to say what it wants."""
 
@@ -110,9 +116,11 @@ class Explorer:
         self.verification = Verification()
         self._directories = directories
         self._stop = threading.Event()
+        self.path = f"/{chance.token_urlsafe(SECRET_BYTES)}"
+        """What paths of requests begin with."""
         handler = type("Handler", (_Handler,), {"explorer": self})
         try:
-            self._server = ThreadingHTTPServer((HOST, port), handler)
+            self._server = _Server((HOST, port), handler)
         except OSError as error:
             raise LocalError(
                 f"Port {port} on {HOST} cannot be used: {error.strerror}.",
@@ -127,7 +135,7 @@ class Explorer:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}/"
+        return f"http://{HOST}:{self.port}{self.path}/"
 
     def __enter__(self) -> Explorer:
         for thread in self._threads:
@@ -143,6 +151,14 @@ class Explorer:
         self.book.read()
         if not self._stop.is_set():
             self.verification.run(self._directories, self._stop)
+
+
+class _Server(ThreadingHTTPServer):
+    """Says nothing when a browser no longer wants its answer."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 Query = dict[str, list[str]]
@@ -167,8 +183,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             self._send(403, b"This page is for this machine only.", "text/plain")
             return
+        given = len(self.explorer.path)
+        if not compare_digest(self.path[:given].encode(), self.explorer.path.encode()):
+            self._send(403, b"Take the address that was printed, all of it.", "text/plain")
+            return
         try:
-            target = urlsplit(self.path)
+            target = urlsplit("http:" + self.path[given:])
             if target.path in STATIC:
                 file, kind = STATIC[target.path]
                 self._send(200, files("pyccf.web").joinpath("static", file).read_bytes(), kind)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,11 +56,17 @@ def explorer(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Iter
 
 
 def ask(
-    explorer: Explorer, path: str, *, host: str | None = None, method: str = "GET"
+    explorer: Explorer,
+    path: str,
+    *,
+    host: str | None = None,
+    method: str = "GET",
+    below: str | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection(HOST, explorer.port, timeout=60)
     try:
-        connection.request(method, path, headers={"Host": host} if host else {})
+        whole = (explorer.path if below is None else below) + path
+        connection.request(method, whole, headers={"Host": host} if host else {})
         answer = connection.getresponse()
         return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
     finally:
@@ -178,6 +186,28 @@ def test_only_this_machine_is_answered(explorer: Explorer) -> None:
         assert ask(explorer, path, host="evil.example.com")[0] == 403
         assert ask(explorer, path, host=f"evil.example.com:{explorer.port}")[0] == 403
         assert ask(explorer, path, host=f"localhost:{explorer.port}")[0] == 200
+
+
+def test_only_who_knows_the_address_is_answered(explorer: Explorer) -> None:
+    """Other users of this machine can connect as well."""
+    for below in ("", explorer.path[:-1], "/" + "A" * 22, explorer.path.lower() + "x"):
+        for path in ("/", "/api/overview", "/app.js"):
+            assert ask(explorer, path, below=below)[0] == 403
+    with Explorer([explorer.book.chunks[0].path.parent]) as other:
+        assert other.path != explorer.path
+
+
+def test_who_goes_away_is_not_complained_about(
+    explorer: Explorer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for linger in (1, 0):
+        with socket.create_connection((HOST, explorer.port), timeout=60) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
+            host = f"Host: {HOST}:{explorer.port}"
+            gone.sendall(f"GET {explorer.path}/api/people HTTP/1.0\r\n{host}\r\n\r\n".encode())
+    get(explorer, "/api/overview")
+    time.sleep(0.05)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
