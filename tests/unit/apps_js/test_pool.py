@@ -331,3 +331,29 @@ def test_templates_are_limited() -> None:
     )
     for name in (*names, names[0]):
         assert bench.call("GET", f"/{name}").body == b"1"
+
+
+def test_templates_of_large_modules_are_fewer() -> None:
+    bench = JsBench()
+    names = [f"m{i}.js" for i in range(5)]
+    bench.install(
+        {
+            n: f"const a = new Uint8Array(9e7); export const f = () => ({{body: '{n}'}})"
+            for n in names
+        },
+        {f"GET /{name}": f"{name}:f" for name in names},
+    )
+    for name in (*names, names[0]):
+        assert bench.call("GET", f"/{name}").body == name.encode()
+    kept = bench.app.pool._templates
+    assert [stored for stored, *_ in kept] == [f"/{names[-1]}", f"/{names[0]}"]
+
+
+def test_a_template_of_any_size_is_kept() -> None:
+    bench = JsBench()
+    source = "const big = new ArrayBuffer(300e6); export const f = () => ({body: big.byteLength})"
+    bench.install({"a.js": source}, {"GET /x": "a.js:f"})
+    bench.options(max_heap_bytes=400_000_000)
+    for _ in range(2):
+        assert bench.call("GET", "/x").json() == 300_000_000
+    assert len(bench.app.pool._templates) == 1

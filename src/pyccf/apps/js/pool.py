@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 TEMPLATES_MAX: Final = 64
 """Modules for which a ready interpreter is kept (about 0.5 MB each)."""
+TEMPLATES_BYTES_MAX: Final = 256 << 20
+"""And the memory of all together: what a module's body makes is kept with it."""
 
 
 def app_scope(indexed: bool) -> int:
@@ -43,7 +45,7 @@ def app_scope(indexed: bool) -> int:
 class Template:
     """An interpreter whose state is put back before each use."""
 
-    __slots__ = ("evaluated", "interpreter", "module", "stored")
+    __slots__ = ("evaluated", "interpreter", "module", "size", "stored")
 
     def __init__(
         self, host: Host, scope: int, stored: str, limits: Limits, *, rooted: bool, trial: bool
@@ -56,7 +58,8 @@ class Template:
         self.interpreter = Interpreter(host, rows(scope))
         self.interpreter.limit(limits)
         self.module = compile_module(self.interpreter, stored, rooted=rooted)
-        self.interpreter.vm.save()
+        self.size = self.interpreter.vm.save()
+        """Bytes of the state that is put back."""
         self.evaluated = trial and self._try_body()
 
     def _try_body(self) -> bool:
@@ -72,7 +75,7 @@ class Template:
         if vm.watch(False):
             vm.restore()
             return False
-        vm.save()
+        self.size = vm.save()
         return True
 
     def close(self) -> None:
@@ -160,8 +163,13 @@ class Pool:
             )
             host.release()
             self._templates[key] = found
-            if len(self._templates) > TEMPLATES_MAX:
-                self._templates.popitem(last=False)[1].close()
+            kept = sum(template.size for template in self._templates.values())
+            while len(self._templates) > TEMPLATES_MAX or (
+                kept > TEMPLATES_BYTES_MAX and len(self._templates) > 1
+            ):
+                oldest = self._templates.popitem(last=False)[1]
+                kept -= oldest.size
+                oldest.close()
         return found
 
     def shared(
