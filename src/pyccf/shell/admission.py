@@ -53,7 +53,8 @@ class Admission:
     def admit(self, wire: Wire, *, ready: bool) -> bool:
         """Count a new connection; False when it must be closed at once.
 
-        `ready` is false while the interface could not serve it, for want of a certificate.
+        `ready` is false when the interface could not serve it, for want of a certificate or of
+        descriptors.
         """
         open_now = len(self.connections)
         if self._closing or open_now >= self.hard or not ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -62,6 +63,7 @@ class Interface:
         tls: bool,
         http2: bool = False,
         sender: Sender | None = None,
+        descriptors: int = sys.maxsize,
     ) -> None:
         self.name = name
         self.handler = handler
@@ -70,6 +72,8 @@ class Interface:
         self.room = room
         self.turns = Turns(handler.before_answers)
         self.sender = sender
+        self.descriptors = descriptors
+        """The first one that no connection may have."""
         self.tls = tls
         self.http2 = http2
         self.context: SSL.Context | None = None

@@ -18,6 +18,7 @@ import itertools
 import math
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator
 
 from pyccf.errors import LocalError
@@ -73,7 +74,8 @@ class Listener:
     else: what is spoken is fixed, not negotiated. With TLS, connections are refused until
     `set_certificate` was called. `idle_timeout_s` None keeps idle connections for ever.
     `session_ids` gives ids unique among the listeners of a node, `room` is the memory that
-    their connections share, `sender` the thread that may send for them.
+    their connections share, `sender` the thread that may send for them, `descriptors` the first
+    descriptor that none of them may have.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Listener:
         session_ids: Iterator[int] | None = None,
         room: Room | None = None,
         sender: Sender | None = None,
+        descriptors: int = sys.maxsize,
     ) -> None:
         self.name = name
         self.tls = tls
@@ -105,6 +108,7 @@ class Listener:
             tls=tls,
             http2=http2,
             sender=sender,
+            descriptors=descriptors,
         )
         self._bind_address = bind_address
         self._address: str | None = None

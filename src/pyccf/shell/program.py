@@ -56,6 +56,7 @@ from pyccf.shell import config as cfg
 from pyccf.shell import sealing, start
 from pyccf.shell.config import ExitCode, NodeConfig
 from pyccf.shell.config_schema import HTTP2
+from pyccf.shell.descriptors import for_clients
 from pyccf.shell.fetch import fetch
 from pyccf.shell.hardware import SystemEntropy
 from pyccf.shell.install import install_endpoints
@@ -190,6 +191,10 @@ class Program:
         # Enough for the largest request that any interface lets in.
         room = Room(max([SHARED_SIZE_MAX, *(of.held_size_max for of in limits.values())]))
         self._sender = Sender(self.before_answers, shares=spare_processor())
+        descriptors = for_clients(
+            sum(interface.max_open_sessions_hard for interface in network.rpc_interfaces.values()),
+            lambda level, text: self.sink.log(level, "", text),
+        )
         for name, interface in network.rpc_interfaces.items():
             idle_ms = self.config.idle_connection_timeout_ms
             listener = Listener(
@@ -205,6 +210,7 @@ class Program:
                 session_ids=self._session_ids,
                 room=room,
                 sender=self._sender,
+                descriptors=descriptors,
             )
             self.listeners[name] = listener
             await listener.start()

@@ -122,13 +122,14 @@ class Wire(asyncio.Protocol):
         # The interface of asyncio.Transport; uvloop's does not inherit from it.
         self._transport = transport  # type: ignore[assignment]
         interface = self._interface
+        self.descriptor = transport.get_extra_info("socket").fileno()
         ready = not interface.tls or interface.context is not None
-        if not interface.admission.admit(self, ready=ready):
+        if not interface.admission.admit(
+            self, ready=ready and self.descriptor < interface.descriptors
+        ):
             self.abort()
             return
         transport.set_write_buffer_limits(high=OUTPUT_BUFFER_MAX)  # type: ignore[attr-defined]
-        if self._sender is not None:
-            self.descriptor = transport.get_extra_info("socket").fileno()
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:

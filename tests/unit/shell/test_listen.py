@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from contextlib import suppress
@@ -603,6 +604,31 @@ def test_certificates_come_and_change() -> None:
 
 
 # Caps, time-outs, back-pressure
+
+
+@both_kinds
+def test_no_connection_gets_a_descriptor_that_is_the_ledger_s(tls: bool) -> None:
+    async def test() -> None:
+        handler = Script()
+        free = os.dup(0)
+        os.close(free)
+        async with listening(handler, tls=tls, descriptors=free + 30) as listener:
+            client = await connect(listener)
+            client.send(ask("/x"))
+            await client.expect(answer("/x"))
+            others = [os.dup(0) for _ in range(30)]
+            try:
+                reader, _ = await connect_raw(listener)
+                with suppress(ConnectionError):
+                    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
+            finally:
+                for other in others:
+                    os.close(other)
+            again = await connect(listener)
+            again.send(ask("/y"))
+            await again.expect(answer("/y"))
+
+    run(test())
 
 
 @both_kinds
