@@ -15,6 +15,7 @@ import msgspec
 
 from pyccf.crypto.keys import RsaPublicKey
 from pyccf.errors import LocalError
+from pyccf.ledger.secrets import KEY_SIZE
 from pyccf.service import info, tables
 from pyccf.types import Json, NodeId, SeqNo
 
@@ -255,10 +256,14 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
 def check_encryption_key(pem: str) -> None:
     """See that secrets can be sealed to this key of a node. Raises ValueError."""
     try:
-        bits = RsaPublicKey.from_pem(pem).bits
+        key = RsaPublicKey.from_pem(pem)
+        usable = RSA_BITS_MIN <= key.bits <= RSA_BITS_MAX
+        if usable:
+            # Numbers that are no key can be read, and fail only here.
+            key.encrypt_oaep(bytes(KEY_SIZE))
     except ValueError:
-        bits = 0
-    if not RSA_BITS_MIN <= bits <= RSA_BITS_MAX:
+        usable = False
+    if not usable:
         raise ValueError(f"Not an RSA public key of {RSA_BITS_MIN} to {RSA_BITS_MAX} bits")
 
 

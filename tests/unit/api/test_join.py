@@ -17,6 +17,7 @@ from pyccf.attest import virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.codec.text import b64, dump_json
 from pyccf.crypto import certs, chains
+from pyccf.crypto.keys import RsaPublicKey
 from pyccf.http.message import Request
 from pyccf.http.session import Session
 from pyccf.kv.tx import Tx
@@ -281,6 +282,12 @@ def test_without_a_certificate(service: Service, body: Body) -> None:
     assert error(reply) == (500, "InternalError", "OpenSSL error: missing object")
 
 
+def unusable_key() -> str:
+    """What has the form of an RSA key and cannot be encrypted to: an even modulus."""
+    numbers = rsa.RSAPublicNumbers(65537, 1 << 2047)
+    return RsaPublicKey(numbers.public_key()).pem()
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
     [
@@ -324,6 +331,7 @@ def test_without_a_certificate(service: Service, body: Body) -> None:
             {"public_encryption_key": make_identity().key.public.pem()},
             "#/public_encryption_key",
         ),
+        ({"public_encryption_key": unusable_key()}, "#/public_encryption_key"),
         ({"certificate_signing_request": 5}, "#/certificate_signing_request"),
     ],
 )
