@@ -3,7 +3,8 @@
 A constitution may write what it likes to governance tables. Some of them every node and every later
 proposal reads; a row there that cannot be read would stop all nodes, or governance, for good, and
 recovery would meet it again. So a decision that leaves one fails, and nothing of it is kept. What
-was decided long ago is not judged by this. Neither may it retire the last node that is trusted.
+was decided long ago is not judged by this. Neither may it retire the last node that is trusted, nor
+leave a trusted node without a new ledger secret.
 
 Refused with InvalidLedger: what is not JSON where JSON is read (lone surrogates and what is nested
 too deeply included), and in the tables that nodes live by what has not the form they need. Rows
@@ -40,6 +41,21 @@ def check_written(tx: Tx) -> None:
                 check(table, raw)
     if any(_retires(raw) for raw in tx.writes.get(tables.NODES_INFO, {}).values()):
         _check_nodes_left(tx)
+    secret = tx.writes.get(tables.ENCRYPTED_LEDGER_SECRETS, {}).get(tables.UNIT)
+    if secret is not None:
+        _check_told(tx, secret)
+
+
+def _check_told(tx: Tx, raw: bytes) -> None:
+    """A node that does not get the new ledger secret could follow no more, and its vote be missed
+    to commit anything. It was trusted after the others were told."""
+    told = _object(tables.ENCRYPTED_LEDGER_SECRETS, raw)
+    for node_id in sorted(nodes.trusted_encryption_keys(tx)):
+        if node_id not in told:
+            raise InvalidLedger(
+                f"Table {tables.ENCRYPTED_LEDGER_SECRETS} holds no new ledger secret for node"
+                f" {node_id}: what makes it trusted must come before what changes the secret"
+            )
 
 
 def _retires(raw: bytes | None) -> bool:

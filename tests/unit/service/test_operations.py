@@ -5,12 +5,21 @@ from __future__ import annotations
 import pytest
 
 from pyccf.crypto import certs, chains
-from pyccf.errors import Conflict, LocalError
-from pyccf.service import info, tables
+from pyccf.errors import Conflict, InvalidLedger, LocalError
+from pyccf.service import info, soundness, tables
 from pyccf.service.genesis import ServiceConfiguration
 from pyccf.service.info import ServiceStatus
 from pyccf.service.operations import Flag, TransactionFlags
-from support.service import NOW, World, member, node_identity, person, service_identity, world
+from support.service import (
+    NOW,
+    World,
+    member,
+    node_entry,
+    node_identity,
+    person,
+    service_identity,
+    world,
+)
 
 
 def one(threshold: int = 1) -> World:
@@ -137,6 +146,22 @@ def test_rekey_only_in_an_open_service() -> None:
     made.node_state[0] = "ReadingPrivateLedger"
     with pytest.raises(LocalError, match=r"^Could not rekey ledger$"):
         made.operations.trigger_ledger_rekey(made.store.tx())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_whom_a_decision_trusts_must_get_the_secret_it_makes(late: bool) -> None:
+    made = opened()
+    tx = made.store.tx()
+    row = {**node_entry().to_json(), "status": "Trusted"}
+    if late:
+        made.operations.trigger_ledger_rekey(tx)
+    tables.put_json(tx, tables.NODES_INFO, "newcomer", row)
+    if not late:
+        made.operations.trigger_ledger_rekey(tx)
+        soundness.check_written(tx)
+        return
+    with pytest.raises(InvalidLedger, match="holds no new ledger secret for node newcomer: what"):
+        soundness.check_written(tx)
 
 
 def test_refresh_replaces_the_shares_only() -> None:
