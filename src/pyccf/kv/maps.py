@@ -23,6 +23,8 @@ RESERVED_PREFIX = "ccf."
 
 ACCESS_CACHE_MAX = 4096
 """How many (name, context) answers are remembered."""
+CACHED_NAME_MAX = 256
+"""Characters of the names they are remembered for: scripts may ask for names of any length."""
 
 _DOCUMENTATION = "https://microsoft.github.io/CCF/main/audit/read_write_restrictions.html"
 
@@ -92,7 +94,6 @@ _TABLE: dict[tuple[bool, Category], tuple[Access, Access, Access, Access]] = {
 }
 
 
-@lru_cache(maxsize=ACCESS_CACHE_MAX)
 def access(name: str, context: AccessContext) -> Access:
     """What a script running in `context` may do with the table `name`.
 
@@ -108,9 +109,15 @@ def access(name: str, context: AccessContext) -> Access:
 
 
 @lru_cache(maxsize=ACCESS_CACHE_MAX)
+def _rights(name: str, context: AccessContext) -> int:
+    return access(name, context).value
+
+
 def rights(name: str, context: AccessContext) -> int:
     """`access` as the number of its flags, for who asks often."""
-    return access(name, context).value
+    if len(name) > CACHED_NAME_MAX:
+        return access(name, context).value
+    return _rights(name, context)
 
 
 def allows(granted: Access, method: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from support.js_app import JsBench
@@ -54,3 +56,12 @@ def test_what_is_no_json_is_an_exception(bench: JsBench) -> None:
 def test_arguments_are_refused(bench: JsBench) -> None:
     answer = bench.call("POST", "/argument", b"x")
     assert b"TypeError: Passed 1 arguments, but expected none" in answer.body
+
+
+@pytest.mark.parametrize("name", ["text", "argument", "json"])
+def test_a_body_is_not_kept_when_its_request_is_over(bench: JsBench, name: str) -> None:
+    """Each module has an interpreter of its own, and bodies may be large."""
+    body = b"no JSON" * 1000
+    before = sys.getrefcount(body)
+    bench.call("POST", f"/{name}", body)
+    assert sys.getrefcount(body) == before

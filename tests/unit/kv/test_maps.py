@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from pyccf.errors import LocalError
+from pyccf.kv import maps
 from pyccf.kv.maps import (
+    CACHED_NAME_MAX,
     READ_METHODS,
     WRITE_METHODS,
     Access,
@@ -132,3 +134,11 @@ def test_refusals() -> None:
         'Cannot call "set" on table named t. '
         "All tables are read-only during historical transaction."
     )
+
+
+def test_long_names_are_not_remembered() -> None:
+    """A script may ask for names of any length, a different one each time."""
+    assert maps.rights("n" * CACHED_NAME_MAX, A) == RW.value
+    remembered = maps._rights.cache_info().currsize
+    assert maps.rights("n" * (CACHED_NAME_MAX + 1), A) == RW.value
+    assert maps._rights.cache_info().currsize == remembered

@@ -608,6 +608,7 @@ done:
     }
     vm->held_count = mark;
     vm->context = NULL;
+    Py_CLEAR(vm->body);
     Py_XDECREF(r.body);
     Py_XDECREF(r.headers);
     if (!leave(vm))
