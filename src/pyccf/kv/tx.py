@@ -32,6 +32,9 @@ from pyccf.types import SeqNo, TxID, View, new_tuple
 _STALE = -1
 """An epoch no state ever has."""
 
+ROW_BYTES = 128
+"""What a pending write takes beside its key and value."""
+
 _NO_DATA: dict[bytes, Pair] = {}
 """Content of a map that does not exist. Never written."""
 
@@ -116,7 +119,7 @@ class Tx:
         """Bytes of the names of maps used, the keys looked up and what is to be written."""
         total = 0
         for name, handle in self._handles.items():
-            total += len(name) + sum(map(len, handle.reads))
+            total += len(name) + sum(map(len, handle.reads)) + ROW_BYTES * len(handle.writes)
             for key, value in handle.writes.items():
                 total += len(key) + (0 if value is None else len(value))
         return total

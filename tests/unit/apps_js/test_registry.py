@@ -343,9 +343,11 @@ def test_metrics(bench: JsBench) -> None:
 
 KEEPING = {
     "values": "t.set(ccf.strToBuf(`${i}`), large)",
-    "keys": "new Uint32Array(large)[0] = i; t.set(large, new ArrayBuffer(0))",
+    "keys": "new Uint32Array(large)[0] = i; t.set(large, empty)",
     "keys looked up": "new Uint32Array(large)[0] = i; t.has(large)",
     "versions looked up": "new Uint32Array(large)[0] = i; t.getVersionOfPreviousWrite(large)",
+    "small rows": "for (let j = 0; j < 1e4; j++) t.set(ccf.strToBuf(`${i}/${j}`), empty)",
+    "removals": "for (let j = 0; j < 1e4; j++) t.delete(ccf.strToBuf(`${i}/${j}`))",
     "names": "ccf.kv['n'.repeat(1e6) + i]",
     "names used": "t._map_name = 'n'.repeat(1e6) + i; t.has(ccf.strToBuf('k'))",
 }
@@ -357,7 +359,7 @@ def test_what_tables_keep_for_a_script_is_bounded_like_its_heap(
     statement: str, reuse: bool
 ) -> None:
     code = f"""export function f() {{
-        const large = new ArrayBuffer(1e6), t = ccf.kv["t"];
+        const large = new ArrayBuffer(1e6), empty = new ArrayBuffer(0), t = ccf.kv["t"];
         let i = 0;
         try {{ for (; i < 100; i++) {{ {statement} }} }}
         catch (e) {{ return {{body: `${{i}} ${{e}}`, statusCode: 404}} }}

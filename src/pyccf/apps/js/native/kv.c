@@ -49,6 +49,9 @@ static void kv_finalizer(JSRuntime *rt, JSValue v)
         release_ref(ref);
 }
 
+/* What a pending write takes beside its key and value, see kv/tx.py. */
+#define ROW_BYTES ((size_t)128)
+
 /* So many more bytes are kept by the transaction, where the engine does not count them: names, keys
  * and values are held to the limit of the heap as well. What was given twice is counted twice until
  * that is too much; then the transactions tell. False with an exception in flight. */
@@ -257,7 +260,8 @@ static JSValue kv_call(Vm *vm, PyObject *space, JSValue self, int argc, JSValue 
             value = python_buffer(vm, argv[1], what);
         if (!key || (op == KV_SET && !value) ||
             !charge(vm, (size_t)PyBytes_GET_SIZE(key) +
-                            (value ? (size_t)PyBytes_GET_SIZE(value) : 0))) {
+                            (value ? (size_t)PyBytes_GET_SIZE(value) : 0) +
+                            (kv_ops[op].right == KV_WRITE ? ROW_BYTES : 0))) {
             result = JS_EXCEPTION;
             goto done;
         }
