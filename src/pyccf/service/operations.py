@@ -17,7 +17,7 @@ from pyccf.crypto import certs
 from pyccf.crypto.entropy import Entropy
 from pyccf.errors import LocalError
 from pyccf.ledger.past_secrets import PastSecret
-from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.ledger.secrets import LedgerSecret, LedgerSecrets
 from pyccf.service import info, jwt, members, recovery, restore, tables
 from pyccf.service.identity import ServiceIdentity
 from pyccf.service.info import ServiceStatus
@@ -98,6 +98,8 @@ class Operations:
         self._unix_time = unix_time
         self._node_state = node_state
         self._flags = flags
+        self._rekeyed: tuple[Tx, LedgerSecret] | None = None
+        """The last transaction that changed the ledger secret, and to which."""
 
     def __repr__(self) -> str:
         return f"Operations({self._service!r})"
@@ -110,7 +112,7 @@ class Operations:
         if self._node_state() != PART_OF_NETWORK or not open_:
             raise LocalError("Could not rekey ledger")
         try:
-            recovery.rekey(tx, self._secrets, self._entropy)
+            self._rekeyed = (tx, recovery.rekey(tx, self._secrets, self._entropy))
         except LocalError as e:
             raise LocalError(f"Failed to rekey ledger: {e.message}") from None
 
@@ -128,7 +130,10 @@ class Operations:
             raise LocalError(
                 "The shares there are open the ledger that is being recovered, and would be lost"
             )
-        recovery.issue_recovery_shares(tx, self._secrets, self._entropy)
+        secret = recovery.latest_secret(tx, self._secrets)
+        if self._rekeyed is not None and self._rekeyed[0] is tx:
+            secret = self._rekeyed[1]
+        recovery.issue_shares(tx, secret, self._entropy)
 
     def trigger_ledger_chunk(self, tx: Tx) -> None:
         """End the ledger chunk at the next signature."""

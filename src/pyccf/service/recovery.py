@@ -94,11 +94,6 @@ def issue_shares(tx: Tx, secret: LedgerSecret, entropy: Entropy) -> None:
     tables.put_json(tx, tables.RECOVERY_SHARES, tables.UNIT, row)
 
 
-def issue_recovery_shares(tx: Tx, secrets: LedgerSecrets, entropy: Entropy) -> None:
-    """Shuffle: issue fresh shares for the ledger secret that is in use."""
-    issue_shares(tx, latest_secret(tx, secrets), entropy)
-
-
 def encrypted_share(tx: Tx, member_id: str) -> str | None:
     """A member's encrypted share (base64), None when it has none; LocalError before any issue."""
     row = tables.get_object(tx, tables.RECOVERY_SHARES)
@@ -156,7 +151,7 @@ def broadcast_secret(tx: Tx, secret: LedgerSecret, entropy: Entropy) -> None:
     tables.put_json(tx, tables.ENCRYPTED_LEDGER_SECRETS, tables.UNIT, row)
 
 
-def rekey(tx: Tx, secrets: LedgerSecrets, entropy: Entropy) -> None:
+def rekey(tx: Tx, secrets: LedgerSecrets, entropy: Entropy) -> LedgerSecret:
     """Change the ledger secret: share the new one, keep the old one under it, tell the nodes.
 
     This transaction is still sealed with the old secret (spec: governance.md §8).
@@ -166,6 +161,7 @@ def rekey(tx: Tx, secrets: LedgerSecrets, entropy: Entropy) -> None:
     issue_shares(tx, following, entropy)
     record_secret(tx, following, current, None, entropy)
     broadcast_secret(tx, following, entropy)
+    return following
 
 
 def secret_from_rekey(

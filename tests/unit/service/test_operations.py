@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pyccf.crypto import certs, chains
+from pyccf.codec.text import unb64
+from pyccf.crypto import certs, chains, shares
 from pyccf.errors import Conflict, InvalidLedger, LocalError
-from pyccf.service import info, soundness, tables
+from pyccf.ledger import past_secrets
+from pyccf.service import info, recovery, soundness, tables
 from pyccf.service.genesis import ServiceConfiguration
 from pyccf.service.info import ServiceStatus
 from pyccf.service.operations import Flag, TransactionFlags
@@ -171,6 +173,24 @@ def test_refresh_replaces_the_shares_only() -> None:
     made.operations.trigger_recovery_shares_refresh(tx)
     assert set(tx.writes) == {tables.RECOVERY_SHARES}
     assert tx.writes[tables.RECOVERY_SHARES][tables.UNIT] != before
+
+
+def test_refresh_after_a_rekey_shares_the_new_secret() -> None:
+    made = opened()
+    tx = made.store.tx()
+    made.operations.trigger_ledger_rekey(tx)
+    made.operations.trigger_recovery_shares_refresh(tx)
+    encrypted = recovery.encrypted_share(tx, person("member0").id)
+    row = tables.get_object(tx, tables.RECOVERY_SHARES)
+    assert encrypted is not None
+    assert row is not None
+    share = person("member0").encryption_key.decrypt_oaep(unb64(encrypted))
+    wrapped = unb64(str(row["wrapped_latest_ledger_secret"]))
+    latest = shares.unwrap_ledger_secret(shares.combine([share]).wrapping_key(), wrapped)
+    raw = tx.map(tables.HISTORICAL_ENCRYPTED_LEDGER_SECRET).get(tables.UNIT)
+    assert raw is not None
+    before, after = past_secrets.walk_back([past_secrets.parse(9, raw)], latest)
+    assert before.key == made.secrets.latest().key != after.key == latest
 
 
 def test_refresh_says_why_it_cannot() -> None:

@@ -49,7 +49,7 @@ def share_of(tx: Tx, name: str) -> bytes:
 def test_threshold_shares_unwrap_the_ledger_secret() -> None:
     made = three()
     tx = made.store.tx()
-    recovery.issue_recovery_shares(tx, made.secrets, SeededEntropy(1))
+    recovery.issue_shares(tx, made.secrets.latest(), SeededEntropy(1))
     shares_row = row(tx, tables.RECOVERY_SHARES)
     assert set(shares_row) == {"encrypted_shares", "wrapped_latest_ledger_secret"}
     parts = {name: share_of(tx, name) for name in NAMES}
@@ -72,7 +72,7 @@ def test_owners_get_the_full_key_and_non_participants_nothing() -> None:
     )
     made.activate(*NAMES)
     tx = made.store.tx()
-    recovery.issue_recovery_shares(tx, made.secrets, SeededEntropy(1))
+    recovery.issue_shares(tx, made.secrets.latest(), SeededEntropy(1))
     assert set(row(tx, tables.RECOVERY_SHARES)["encrypted_shares"]) == {
         person("member0").id,
         person("member1").id,
@@ -89,7 +89,7 @@ def test_owners_alone() -> None:
     made = world(member("member0", RecoveryRole.OWNER))
     made.activate("member0")
     tx = made.store.tx()
-    recovery.issue_recovery_shares(tx, made.secrets, SeededEntropy(1))
+    recovery.issue_shares(tx, made.secrets.latest(), SeededEntropy(1))
     assert shares.is_full(share_of(tx, "member0"))
 
 
@@ -99,7 +99,7 @@ def test_accepted_members_get_no_share() -> None:
     )
     made.activate("member1")
     tx = made.store.tx()
-    recovery.issue_recovery_shares(tx, made.secrets, SeededEntropy(1))
+    recovery.issue_shares(tx, made.secrets.latest(), SeededEntropy(1))
     assert set(row(tx, tables.RECOVERY_SHARES)["encrypted_shares"]) == {person("member1").id}
 
 
@@ -143,7 +143,7 @@ def test_a_member_key_that_is_not_rsa_is_named_without_being_shown() -> None:
     tx = made.store.tx()
     tables.put_raw(tx, tables.MEMBERS_ENCRYPTION_KEYS, person("member0").id, "SECRETLOOKING")
     with pytest.raises(LocalError) as refused:
-        recovery.issue_recovery_shares(tx, made.secrets, SeededEntropy(1))
+        recovery.issue_shares(tx, made.secrets.latest(), SeededEntropy(1))
     assert person("member0").id in refused.value.message
     assert "SECRETLOOKING" not in refused.value.message
 
@@ -184,7 +184,7 @@ def test_rekey_gives_nodes_and_members_the_new_secret_and_keeps_the_old_one_unde
 
     # Issued again after the rekey, shares say where the secret before was stored.
     made.secrets.add(fresh)
-    recovery.issue_recovery_shares(tx, made.secrets, SeededEntropy(4))
+    recovery.issue_shares(tx, made.secrets.latest(), SeededEntropy(4))
     assert row(tx, tables.RECOVERY_SHARES)["previous_secret_stored_version"] == seqno
 
 
