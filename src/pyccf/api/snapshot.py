@@ -26,8 +26,8 @@ from pyccf.service import nodes
 from pyccf.types import NodeId, SeqNo
 
 NAME_HEADER = "x-ms-ccf-snapshot-name"
-PART_MAX = 8 * 1024 * 1024
-"""Bytes of an answer that is given in one message."""
+PART_MAX = 1024 * 1024
+"""Bytes of an answer that is given in one message: each client that does not read holds as many."""
 PIECE = 256 * 1024
 """Bytes read at once for an answer that is streamed."""
 NUMBER_MAX = (1 << 64) - 1
