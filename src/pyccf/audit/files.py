@@ -26,6 +26,10 @@ from pyccf.types import SeqNo
 StrPath = str | os.PathLike[str]
 
 BUFFER_SIZE = 1 << 20
+ENTRY_BYTES_MAX = 1 << 30
+"""Longer than any entry. A file with holes may claim more than there is memory."""
+FILE_BYTES_MAX = 1 << 33
+"""Longer than any chunk, whose positions have 32 bits."""
 RESYNC_MAX = 16 * 1024 * 1024
 """How far the beginning of the next entry is searched for when an entry's length is wrong."""
 
@@ -149,6 +153,8 @@ class ChunkReader:
     def entries(self) -> Iterator[bytes]:
         """The entries, in order. Raises InvalidLedger naming the seqno of what is wrong."""
         first = self.name.first
+        if self.size > FILE_BYTES_MAX:
+            raise self._bad(first, f"The file has {self.size} bytes, more than a chunk can have.")
         header = self._file.read(FIRST_OFFSET)
         if len(header) < FIRST_OFFSET:
             if self.name.committed or header.strip(b"\0"):
@@ -211,6 +217,8 @@ class ChunkReader:
                 elif at + length > end:
                     reason = f"The entry claims {length} bytes, of which {end - at} are there."
                     too_long = True
+                elif length > ENTRY_BYTES_MAX:
+                    reason = f"The entry claims {length} bytes, more than an entry can have."
                 else:
                     return length
         if previous and self._begins_elsewhere(seqno, at, previous):
@@ -288,7 +296,7 @@ class ChunkReader:
             return
         count = self.name.last - self.name.first + 1
         end = self.size - 4 * count
-        if end < FIRST_OFFSET:
+        if end < FIRST_OFFSET or self.size > FILE_BYTES_MAX:
             return
         table = array("I")
         table.frombytes(self._read_at(end, 4 * count))
@@ -312,7 +320,8 @@ class ChunkReader:
             )
         if not FIRST_OFFSET <= at <= self.size:
             return
-        data = self._read_at(at, self.size - at)
+        # Each position is that of an entry: a table cannot be most of a file.
+        data = self._read_at(at, min(self.size - at, self.size // (PREFIX_SIZE // 4)))
         usable = len(data) & ~3
         self._table = array("I")
         self._table.frombytes(data[:usable])

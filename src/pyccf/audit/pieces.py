@@ -13,13 +13,11 @@ from typing import BinaryIO
 
 import msgspec
 
+from pyccf.audit.files import ENTRY_BYTES_MAX
 from pyccf.errors import InvalidLedger
 from pyccf.ledger import chunk
 from pyccf.ledger.entry import FORCE_CHUNK_BEFORE, HEADER_SIZE, PREFIX_SIZE, parse_header
 from pyccf.types import SeqNo
-
-ENTRY_BYTES_MAX = 1 << 30
-"""Longer than any entry; what claims more is not looked for."""
 
 
 class Verdict(Enum):

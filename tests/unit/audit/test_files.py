@@ -78,6 +78,24 @@ def test_chunks_in_order_and_what_is_left_out(ledger: Path) -> None:
     assert "ledger_999.recovery" in names(ledger, include_recovery=True)
 
 
+def test_files_with_holes_are_not_read_into_memory(tmp_path: Path) -> None:
+    """A few bytes may say that they are more than any memory holds."""
+    path = tmp_path / "ledger_1"
+    claimed = 1 << 32
+    header = (1 | claimed << 16).to_bytes(8, "little")
+    iv = (1).to_bytes(8, "little") + (2).to_bytes(4, "little")
+    path.write_bytes(bytes(8) + header + bytes(16) + iv + (9).to_bytes(8, "little"))
+    with path.open("r+b") as file:
+        file.truncate(claimed + 1000)
+    assert "more than an entry can have" in fault(path).message
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    assert "more than a chunk can have" in fault(path).message
+    path = path.rename(tmp_path / f"ledger_1-{1 << 38}.committed")
+    with ChunkReader(find_chunks(tmp_path).chunks[0]) as reader:
+        assert list(reader.by_table()) == []
+
+
 def test_several_directories_are_one_ledger(ledger: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
