@@ -23,7 +23,8 @@ Rule = Callable[[Tx, Rows], str]
 """Judges the rows written to a table against the state before: why not, empty if it may be."""
 
 TOKEN_KEYS = GOVERNANCE + "jwt.public_signing_key"
-"""How tables of keys begin in all versions: nodes refresh those of issuers members registered."""
+"""How tables of keys begin in all versions: nodes refresh those of issuers that members registered
+so that they do."""
 NODE_FREE = frozenset(("retired_committed", "ledger_secret_seqno", "status"))
 """Members of a node's row that its life changes; all else it has from the day it joined."""
 
@@ -46,7 +47,12 @@ def by_itself(tx: Tx, writes: Mapping[str, Rows]) -> str:
         others = [name for name in writes if recovers and not name.startswith(_RECOVERED)]
         return f"{others[0]} was changed by a recovery, which takes a proposal" if others else ""
     for name, rows in writes.items():
-        rule = _free if name.startswith(TOKEN_KEYS) else _RULES.get(name)
+        if name.startswith(TOKEN_KEYS):
+            why = _token_keys(tx, name, writes)
+            if why:
+                return why
+            continue
+        rule = _RULES.get(name)
         if rule is None:
             return f"{name} was changed, which takes a proposal"
         why = rule(tx, rows)
@@ -133,6 +139,43 @@ def _service(tx: Tx, rows: Rows) -> str:
 def _unchanging(service: Mapping[str, Json]) -> dict[str, Json]:
     moving = ("status", "previous_service_identity_version")
     return {name: value for name, value in service.items() if name not in moving}
+
+
+def _token_keys(tx: Tx, name: str, writes: Mapping[str, Rows]) -> str:
+    """Keys of an issuer are its own affair if members said that nodes are to ask for them."""
+    owners = writes.get(tables.JWT_KEY_ISSUER_LEGACY, {})
+    for kid, raw in writes[name].items():
+        before = tx.map(name).get(kid)
+        if name in (tables.JWT_KEYS, tables.JWT_KEYS_V1):
+            issuers = _changed_issuers(before, raw)
+        elif name in (tables.JWT_KEY_LEGACY, tables.JWT_KEY_ISSUER_LEGACY):
+            issuers = {tx.map(tables.JWT_KEY_ISSUER_LEGACY).get(kid), owners.get(kid)} - {None}
+        else:
+            continue  # of versions whose keys no token is judged by
+        for issuer in issuers:
+            row = _object(tx.map(tables.JWT_ISSUERS).get(issuer or b""))
+            if row.get("auto_refresh") is not True:
+                told = (issuer or b"").decode(errors="replace")
+                return f"keys of the token issuer {told!r} were changed without a proposal"
+    return ""
+
+
+def _changed_issuers(before: bytes | None, after: bytes | None) -> set[bytes | None]:
+    """Issuers of whose keys one is in only one of two rows."""
+    old, new = _list(before), _list(after)
+    changed = [entry for entry in (*old, *new) if (entry in old) != (entry in new)]
+    return {
+        str(entry.get("issuer")).encode(errors="replace") if isinstance(entry, dict) else b""
+        for entry in changed
+    }
+
+
+def _list(raw: bytes | None) -> list[Json]:
+    try:
+        value = load_json(raw or b"")
+    except ValueError:
+        return []
+    return value if isinstance(value, list) else []
 
 
 def _free(_: Tx, rows: Rows) -> str:

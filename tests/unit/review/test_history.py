@@ -346,6 +346,58 @@ def test_what_cannot_be_run_again_covers_nothing(
     assert found.not_judged == []
 
 
+def key_row(issuer: str) -> bytes:
+    return dump_json([{"issuer": issuer, "public_key": "AAAA"}])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {tables.JWT_KEYS: {b"kid": key_row("https://example.com")}},
+        {tables.JWT_KEYS: {b"kid": key_row("https://elsewhere.example")}},
+        {tables.JWT_KEYS_V1: {b"kid": key_row("https://elsewhere.example")}},
+        {
+            tables.JWT_KEY_LEGACY: {b"kid": b"certificate"},
+            tables.JWT_KEY_ISSUER_LEGACY: {b"kid": b"https://elsewhere.example"},
+        },
+    ],
+)
+def test_keys_of_tokens_that_nobody_asked_for(story: Consortium, change: Maps) -> None:
+    """Nodes ask issuers whose keys are to be refreshed, and no others; example.com's are not."""
+
+    def by_itself(maps: Maps) -> None:
+        maps.clear()
+        maps.update(change)
+
+    def beside(maps: Maps) -> None:
+        maps.update(change)
+
+    last = entries(story)[-1].public_maps()
+    _, why = finding(forged(story, lambda maps: maps == last, by_itself))
+    assert why.startswith("keys of the token issuer 'https://")
+    assert why.endswith(" were changed without a proposal")
+    _, why = finding(forged(story, accepts(tables.USERS_CERTS), beside))
+    assert f"{min(change)} was written, which does not follow" in why
+
+
+def test_keys_that_nodes_refresh(story: Consortium) -> None:
+    def refreshed(maps: Maps) -> None:
+        key, value = row(maps, tables.JWT_ISSUERS)
+        maps[tables.JWT_ISSUERS][key] = dump_json({**value, "auto_refresh": True})
+
+    last = entries(story)[-1].public_maps()
+    made = entries(story)
+    for entry in made:
+        maps: Maps = {name: dict(rows) for name, rows in entry.public_maps().items()}
+        if tables.JWT_ISSUERS in maps:
+            refreshed(maps)
+        elif entry.public_maps() == last:
+            maps = {tables.JWT_KEYS: {b"kid": key_row("https://example.com")}}
+        entry._maps = maps
+    found = review(made)
+    assert [one.what for one in found.findings] == ["ballot"]  # who made the issuer refresh
+
+
 def test_a_member_whose_certificate_cannot_be_read(story: Consortium) -> None:
     def spoil(maps: Maps) -> None:
         for key in maps[tables.MEMBERS_CERTS]:
