@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from pyccf.audit.verify import verify
 from pyccf.client.types import Action
 from pyccf.ledger import chunk, snapshot
 from pyccf.types import Json
+from support.fault_proxy import FaultProxy
 from support.linear_load import Connection
-from support.network import CALM, PATIENCE_S, Network, NetworkNode
+from support.network import CALM, PATIENCE_S, Network, NetworkNode, Proxied
 from support.tls import trusting
 
 TX_COUNT = 30
@@ -74,6 +76,16 @@ def first_entry(node: NetworkNode) -> int:
     """Seqno of the first entry in a node's ledger directory."""
     names = [chunk.parse_name(p.name) for p in (node.folder / "ledger").iterdir()]
     return min(n.first for n in names if n is not None)
+
+
+def first_missing(node: NetworkNode) -> int:
+    """Seqno of the first entry that no committed file of a node has."""
+    names = [chunk.parse_name(p.name) for p in (node.folder / "ledger").iterdir()]
+    last = 0
+    for name in sorted((n for n in names if n is not None), key=lambda n: n.first):
+        if name.first == last + 1 and name.committed and name.last is not None:
+            last = name.last
+    return last + 1
 
 
 def startup_seqno(node: NetworkNode) -> int:
@@ -182,3 +194,40 @@ def test_without_one_a_node_that_is_too_old_is_refused(network: SmallSnapshots) 
         network.joining = FETCH
     assert "StartupSeqnoIsOld" in log_of(new)
     assert json.loads((new.folder / "config.json").read_text())["command"]["type"] == "Join"
+
+
+def test_a_node_that_lacks_what_no_member_has_begins_anew(tmp_path: Path) -> None:
+    """It is cut off while everybody else is replaced; who is left began after what it has."""
+    with ExitStack() as stack:
+        links = Proxied(stack.enter_context(FaultProxy()))
+        made = SmallSnapshots(tmp_path, 3, settings=CALM, links=links)
+        made.joining = FETCH
+        stack.enter_context(made)
+        first, lonely, second = made.nodes
+        assert made.primary() is first
+        write(first, made, 10)
+        had = made.synced().seqno
+        links.part([lonely.number], [first.number, second.number])
+        del made.serving[lonely.number]
+        write(first, made, 3 * TX_COUNT, first=10)
+        newcomers = [made.join(), made.join()]
+        for node in newcomers:
+            made.trust(node)
+            assert startup_seqno(node) > had
+        for leaving in (second, first):
+            made.remove(leaving)
+        assert second.stop() == 0
+        # The first node is no member any more; its snapshots it still has, and gives.
+        made.wait(lambda: "it begins anew with" in log_of(lonely), "it to begin anew")
+        assert startup_seqno(lonely) >= startup_seqno(newcomers[0])
+        assert first.stop() == 0
+        made.serving[lonely.number] = lonely
+        write(made.primary(), made, 5, first=200)
+        made.synced([lonely])
+        for value in (0, 99, 204):
+            assert read(lonely, made, value) == read(made.primary(), made, value)
+        made.stop()
+        # What it had is kept, and ends where a signature does; what lies between is missing.
+        report = verify(lonely.folder / "ledger", service_cert_pem=made.service_cert.read_text())
+        assert report.last_valid.seqno >= had
+        assert first_missing(lonely) == report.last_valid.seqno + 1

@@ -37,7 +37,7 @@ class Append(Election):
         if here != message.prev_term:
             self._refuse_mismatch(sender, message, here)
             return
-        self.starved = False
+        self._beyond_hole = False
         # Rule 3.
         self._restart_election_timer()
         self.leader = sender
@@ -82,7 +82,7 @@ class Append(Election):
     def _refuse_mismatch(self, to: NodeId, message: AppendEntries, here: View) -> None:
         """Rule 2: a hole, or another view than the leader has before its entries."""
         if here == 0:
-            self.starved = True
+            self._beyond_hole = True
             self._refuse(to)
             return
         match = self._highest_possible_match(message.prev_term, message.prev_idx)

@@ -77,12 +77,13 @@ class Raft(Yielding):
         whatever this node confirmed is before the snapshot, so nobody counted on what it forgets.
         """
         assert last > self.last, "what a snapshot does not hold is not forgotten"
+        assert self.leadership is Leadership.FOLLOWER, "who leads, or stands, has what it needs"
         self._rollback(self.committed)
         self.committable.clear()
         self.configs.clear()
         self.peers.clear()
         self.phase = None
-        self.ticking = self.starved = False
+        self.ticking = self._beyond_hole = False
         self._begin_after(last, starts)
         if view > self.view:
             self._become_aware_of_new_term(view)
