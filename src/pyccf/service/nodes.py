@@ -292,9 +292,13 @@ def _is_of_former_service(tx: Tx, node_id: NodeId) -> bool:
     Such a node must learn nothing of this service, even if it still runs somewhere, nor while it is
     being noted that its retirement is committed: only what is committed counts.
     """
-    written = tx.map(tables.NODES_INFO).committed_version(node_id.encode())
     created = info.created_at(tx)
-    return written is not None and created is not None and written <= created
+    if created is None:
+        return False
+    handle, key = tx.map(tables.NODES_INFO), node_id.encode()
+    retired = (committed_info(tx, node_id) or {}).get("status") == NodeStatus.RETIRED.value
+    written = handle.committed_version(key) if retired else handle.previous_version(key)
+    return written is not None and written <= created
 
 
 def join_request(entry: NodeEntry, startup_seqno: SeqNo) -> dict[str, Json]:

@@ -231,6 +231,22 @@ def test_a_deleted_node_leaves_nothing() -> None:
     assert tables.get_raw(tx, tables.NODES_ENDORSED_CERTIFICATES, "n") is None
 
 
+def test_the_first_node_is_told_a_secret_while_its_removal_is_not_committed() -> None:
+    """It may be the primary, and then seals what comes next."""
+    store = Store(2)
+    for status in (NodeStatus.TRUSTED, NodeStatus.RETIRED):
+        tx = store.tx()
+        row = node_entry().to_json() | {"status": status.value}
+        tables.put_json(tx, tables.NODES_INFO, "first", row)
+        if status is NodeStatus.TRUSTED:
+            created: dict[str, Json] = {"current_service_create_txid": "2.1"}
+            tables.put_json(tx, tables.SERVICE_INFO, tables.UNIT, created)
+        store.commit(tx)
+        if status is NodeStatus.TRUSTED:
+            store.compact(store.version)
+        assert set(nodes.trusted_encryption_keys(store.tx())) == {"first"}
+
+
 def test_nodes_of_the_former_service_are_told_no_secret_while_their_retirement_is_noted() -> None:
     store = Store(2)
 
