@@ -34,10 +34,14 @@ Segment = tuple[int, ...]
 class SourceMap:
     """Where each piece of a generated module comes from."""
 
-    __slots__ = ("_columns", "_lines", "_sources", "_starts", "sources")
+    __slots__ = ("_columns", "_lines", "_names", "_root", "_sources", "_starts")
 
-    def __init__(self, sources: tuple[str, ...], lines: Iterable[Iterable[Segment]]) -> None:
-        self.sources = sources
+    def __init__(
+        self, names: tuple[str, ...], lines: Iterable[Iterable[Segment]], root: str = ""
+    ) -> None:
+        """`root` stands before each of the sources' names."""
+        self._names = names
+        self._root = root
         self._columns = array("i")
         self._sources = array("i")
         self._lines = array("i")
@@ -52,7 +56,7 @@ class SourceMap:
                 if len(segment) == 1:
                     self._sources.append(_NO_SOURCE)
                     self._lines.append(0)
-                elif segment[1] < len(sources):
+                elif segment[1] < len(names):
                     self._sources.append(segment[1])
                     self._lines.append(segment[2])
                 else:
@@ -78,7 +82,10 @@ class SourceMap:
 
     def _told(self, at: int) -> tuple[str, int] | None:
         source = self._sources[at]
-        return None if source == _NO_SOURCE else (self.sources[source], self._lines[at] + 1)
+        if source == _NO_SOURCE:
+            return None
+        name = self._names[source]
+        return self._root + name if name else "", self._lines[at] + 1
 
 
 def parse_map(raw: bytes) -> SourceMap:
@@ -95,8 +102,8 @@ def parse_map(raw: bytes) -> SourceMap:
     if len(mappings) > MAPPINGS_MAX:
         raise ValueError(f"the mappings have more than {MAPPINGS_MAX} characters")
     prefix = root.rstrip("/") + "/" if isinstance(root, str) and root else ""
-    names = tuple(prefix + name if isinstance(name, str) else "" for name in sources)
-    return SourceMap(names, decode_mappings(mappings))
+    names = tuple(name if isinstance(name, str) else "" for name in sources)
+    return SourceMap(names, decode_mappings(mappings), prefix)
 
 
 def decode_mappings(text: str) -> Iterator[list[Segment]]:
@@ -175,7 +182,8 @@ def encode_mappings(lines: Iterable[Iterable[Segment]]) -> str:
     return ";".join(told)
 
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*/")
+# Tried once for each word, never for the rest of one: names are as long as their writer likes.
+_SCHEME = re.compile(r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*+://[^/]*+/")
 
 
 def tidy_name(name: str, beside: str) -> str:

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from pyccf.codec.sourcemap import MAPPINGS_MAX, decode_vlq, encode_vlq, parse_map, tidy_name
+from pyccf.codec.sourcemap import (
+    MAPPINGS_MAX,
+    decode_vlq,
+    encode_mappings,
+    encode_vlq,
+    parse_map,
+    tidy_name,
+)
 
 
 def test_numbers_as_other_tools_write_them() -> None:
@@ -47,6 +54,20 @@ def test_the_root_of_sources_is_put_before_them() -> None:
     )
     assert found.original(2, 1) == ("lib/a.ts", 2)
     assert found.original(1, 1) is None
+
+
+def test_a_long_root_of_many_sources_takes_no_room() -> None:
+    sources = '"a.ts",' * 100_000 + "null"
+    mappings = encode_mappings([[], [(0, 0, 1, 0), (1, 100_000, 1, 0)]])
+    text = f'{{"version":3,"sourceRoot":"{"r" * 1_000_000}","sources":[{sources}]'
+    found = parse_map(f'{text},"mappings":"{mappings}"}}'.encode())
+    assert found.original(2, 1) == ("r" * 1_000_000 + "/a.ts", 2)
+    assert found.original(2, 2) == ("", 2)
+
+
+def test_a_long_name_is_tidied_at_once() -> None:
+    assert tidy_name("a" * 200_000, "a.js") == "a" * 200_000
+    assert tidy_name("x/" + "a" * 200_000 + "://b/c", "a.js") == "x/c"
 
 
 @pytest.mark.parametrize(
