@@ -11,6 +11,7 @@ from pyccf.apps.js.host.console import LINE_COST, SAID_MAX
 from pyccf.apps.js.registry import BadMetadata, JsApp
 from pyccf.apps.router import AmbiguousPath
 from pyccf.errors import Conflict
+from pyccf.kv.tx import Tx
 from pyccf.service import tables
 from pyccf.types import Json, TxID
 from support.js_app import JsBench
@@ -436,3 +437,27 @@ def test_large_keys_are_refused_in_no_time(bench: JsBench) -> None:
     bench.options(return_exception_details=True)
     told = "InternalError: Failed to generate RSA key pair: at most 4096 bits"
     assert told.encode() in bench.call("POST", "/f").body
+
+
+def test_states_of_the_past_cost_nothing_until_they_are_looked_at(bench: JsBench) -> None:
+    made: list[int] = []
+
+    class Counted(PastState):
+        def tx(self) -> Tx:
+            made.append(self.txid.seqno)
+            return super().tx()
+
+    code = """export function f() {
+        const states = ccf.historical.getStateRange(1, 1, 5, 60);
+        if (states === null) return {statusCode: 202};
+        states[1].kv["t"].size;
+        return {body: states[1].kv["t"].size};
+    }"""
+    bench.install({"m.js": code}, {"GET /f": "m.js:f"})
+    for i in range(4):
+        bench.write({"t": {b"%d" % i: b"v"}})
+    for seqno, state in bench.services.states.items():
+        bench.services.states[seqno] = Counted(state.txid, state.maps)
+    assert bench.call("GET", "/f").status == 202
+    assert bench.call("GET", "/f").status == 200
+    assert made == [2]

@@ -35,12 +35,28 @@ class Machine(Protocol):
 
 
 class HistoricalKv(KvSpace):
-    """The tables one past transaction wrote."""
+    """The tables one past transaction wrote, put together when one is first asked for.
 
-    __slots__ = ("tx",)
+    A script may be given thousands of states, and may not have the time to look at all.
+    """
+
+    __slots__ = ("_state", "_tx")
 
     def __init__(self, state: HistoricalState) -> None:
-        self.tx = state.tx()
+        self._state = state
+        self._tx: Tx | None = None
+
+    @property
+    def tx(self) -> Tx:
+        """What was written, to be read."""
+        if self._tx is None:
+            self._tx = self._state.tx()
+        return self._tx
+
+    @property
+    def held(self) -> int:
+        """See `Tx.held`."""
+        return 0 if self._tx is None else self._tx.held
 
 
 class Host:
@@ -111,7 +127,7 @@ class Host:
     def kept(self, spaces: list[HistoricalKv]) -> int:
         """Bytes that tables keep of what the script gave them; `spaces` are those of the past."""
         now = 0 if self.tx is None else self.tx.held
-        return now + sum(space.tx.held for space in spaces)
+        return now + sum(space.held for space in spaces)
 
     def load_module(self, name: str) -> bytes | None:
         """Source of an imported module, None if there is none."""
