@@ -64,9 +64,9 @@ class FakeServices(MemoryNode):
     def historical_states(
         self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
     ) -> list[HistoricalState] | None:
+        found = super().historical_states(handle, seqnos, expiry_s)
         ready = self.fetched.issuperset(seqnos)
         self.fetched.update(seqnos)
-        found = super().historical_states(handle, seqnos, expiry_s)
         return found if ready else None
 
     def log(self, level: str, tag: str, text: str, about: dict[str, str] | None = None) -> None:

@@ -25,6 +25,7 @@ from pyccf.http.session import Session
 from pyccf.kv.changes import UNIT, Changes
 from pyccf.kv.store import Store
 from pyccf.kv.tx import Tx
+from pyccf.node import historical
 from pyccf.service import tables
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 
@@ -136,8 +137,9 @@ class MemoryNode:
         self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
     ) -> list[HistoricalState] | None:
         """The same for single transactions."""
+        historical.check(seqnos)
         self.handles.add(handle)
-        if max(seqnos, default=0) > self._store.version or self.still_fetching():
+        if seqnos[-1] > self._store.version or self.still_fetching():
             return None
         return [self.states[seqno] for seqno in seqnos]
 

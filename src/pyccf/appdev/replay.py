@@ -35,6 +35,7 @@ from pyccf.errors import LocalError, RpcError
 from pyccf.http.session import Session
 from pyccf.kv.tx import Tx
 from pyccf.ledger.secrets import LedgerSecrets
+from pyccf.node import historical
 from pyccf.service import tables
 from pyccf.types import Json, SeqNo, TxID, UnixSeconds, View
 
@@ -274,9 +275,10 @@ class _Node:
         self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
     ) -> Sequence[HistoricalState] | None:
         """The same for single transactions."""
-        if not seqnos or max(seqnos) > self._store.version:
+        historical.check(seqnos)
+        if seqnos[-1] > self._store.version:
             return None
-        found = self._past(min(seqnos), max(seqnos))
+        found = self._past(seqnos[0], seqnos[-1])
         return [PastState(*found[seqno]) for seqno in seqnos]
 
     def historical_drop(self, handle: int) -> bool:

@@ -503,6 +503,8 @@ def test_historical_ranges_are_bounded() -> None:
     assert [str(state.txid) for state in states] == ["2.1", "2.2"]
     with pytest.raises(LocalError, match="at most"):
         s.node.historical_range(1, 1, 100_000, 60)
+    with pytest.raises(LocalError, match=f"not {2**63}"):
+        s.node.historical_range(1, 0, 2**63 - 1, 60)
 
 
 def test_view_history() -> None:
