@@ -38,7 +38,7 @@ from pyccf.ledger.certchain import key_of
 from pyccf.ledger.entry import Z32, ParsedEntry
 from pyccf.ledger.signature import CWT_IAT
 from pyccf.review import evidence
-from pyccf.review.rules import GOVERNANCE, TOKEN_KEYS, Rows, begins_service, by_itself
+from pyccf.review.rules import GOVERNANCE, TOKEN_KEYS, Rows, begins_service, by_itself, identity
 from pyccf.service import info, jwt, proposals, tables
 from pyccf.service.info import ServiceStatus
 from pyccf.service.operations import set_signing_keys
@@ -507,6 +507,10 @@ class Review:
         if key not in ours:
             return f"{where} was written, which does not follow"
         one, other = ours[key], theirs[key]
+        if name == tables.SERVICE_INFO:
+            before = self._store.tx().map(name).get(key)
+            if identity(_json_object(before)) != identity(_json_object(other)):
+                return f"{where} has another identity, which does not follow"
         if one == other or _loose(name, one) == _loose(name, other):
             return ""
         if name == tables.PROPOSALS_INFO:

@@ -69,12 +69,12 @@ def begins_service(tx: Tx, writes: Mapping[str, Rows]) -> bool:
     info = _object(writes.get(tables.SERVICE_INFO, {}).get(tables.UNIT))
     if info.get("status") not in (ServiceStatus.OPENING.value, ServiceStatus.RECOVERING.value):
         return False
-    identity = _identity(info)
+    now = identity(info)
     before = _object(tx.map(tables.SERVICE_INFO).get(tables.UNIT))
-    return identity is not None and (not before or identity != _identity(before))
+    return now is not None and (not before or now != identity(before))
 
 
-def _identity(service: Mapping[str, Json]) -> bytes | None:
+def identity(service: Mapping[str, Json]) -> bytes | None:
     """The key of a service; None where the row shows none."""
     cert = service.get("cert")
     try:

@@ -425,19 +425,31 @@ def test_a_service_begins_with_an_identity_of_its_own(story: Consortium, status:
     assert "proposal" in why
 
 
+def another_service() -> str:
+    """The certificate of a service that this one is not."""
+    entropy = SeededEntropy("another")
+    key = PrivateKey.generate(Curve.P384, entropy)
+    return certs.self_signed(key, "CN=CCF Service", not_before=STARTED, days=9, entropy=entropy)
+
+
+def test_opening_a_service_does_not_change_its_identity(story: Consortium) -> None:
+    def opens(maps: Maps) -> bool:
+        return tables.SERVICE_INFO in maps and tables.COSE_HISTORY in maps
+
+    def other(maps: Maps) -> None:
+        _, value = row(maps, tables.SERVICE_INFO)
+        maps[tables.SERVICE_INFO][UNIT] = dump_json({**value, "cert": another_service()})
+
+    _, why = finding(forged(story, opens, other))
+    assert why.endswith("has another identity, which does not follow")
+
+
 def test_a_recovery_changes_the_nodes_and_nothing_else(story: Consortium) -> None:
     """Who has the files can always begin one; members only accept that the service goes on."""
     first = parse(story.service.ledger[0]).public_maps()
-    other = certs.self_signed(
-        PrivateKey.generate(Curve.P384, SeededEntropy("recovered")),
-        "CN=CCF Service",
-        not_before=STARTED,
-        days=9,
-        entropy=SeededEntropy("recovered"),
-    )
     info = load_json(first[tables.SERVICE_INFO][UNIT] or b"")
     assert isinstance(info, dict)
-    service = {**info, "cert": other, "status": "Recovering"}
+    service = {**info, "cert": another_service(), "status": "Recovering"}
     last = entries(story)[-1].public_maps()
 
     def recovered(table: str) -> Summary:
