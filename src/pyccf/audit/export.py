@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -282,10 +283,15 @@ class _DuckDb:
         import duckdb
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._db = duckdb.connect(str(file))
+        with _as_os_error():
+            self._db = duckdb.connect(str(file))
         self._made: set[str] = set()
 
     def write(self, table: str, batch: pa.RecordBatch) -> None:
+        with _as_os_error():
+            self._write(table, batch)
+
+    def _write(self, table: str, batch: pa.RecordBatch) -> None:
         self._db.register("batch", batch)
         if table in self._made:
             self._db.execute(f'INSERT INTO "{table}" SELECT * FROM batch')
@@ -295,10 +301,22 @@ class _DuckDb:
         self._db.unregister("batch")
 
     def close(self) -> None:
-        if self._made == set(TABLES):
-            for name, query in VIEWS.items():
-                self._db.execute(f'CREATE VIEW "{name}" AS {query}')
-        self._db.close()
+        with _as_os_error():
+            if self._made == set(TABLES):
+                for name, query in VIEWS.items():
+                    self._db.execute(f'CREATE VIEW "{name}" AS {query}')
+            self._db.close()
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """DuckDB has errors of its own for a disk that refuses."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise OSError(str(error)) from None
 
 
 def _take(

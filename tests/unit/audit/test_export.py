@@ -134,6 +134,12 @@ def test_nothing_half_done(ledger: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_where_nothing_can_be_written(ledger: Path) -> None:
+    for to in Format:
+        with pytest.raises(LocalError, match="cannot be written"):
+            export(ledger, "/proc/out", to)
+
+
 def test_no_ledger(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="no ledger files"):
         export(tmp_path, tmp_path / "out", Format.PARQUET)
