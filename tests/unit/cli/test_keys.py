@@ -48,6 +48,23 @@ def test_new_for_a_person(run: Run, tmp_path: Path) -> None:
     assert "PRIVATE" not in out
 
 
+@pytest.mark.parametrize("name", ["Smith, Bob", "", "x" * 65, "\udcff"])
+def test_names_that_certificates_cannot_have(run: Run, tmp_path: Path, name: str) -> None:
+    code, _, err = run("key", "new", name, "--out", tmp_path)
+    assert (code, "cannot be the name in a certificate" in err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_files_or_none(run: Run, tmp_path: Path) -> None:
+    """What is left of a key must not be taken for one, nor be in the way of the next try."""
+    last = tmp_path / "m_enc_pubk.pem"
+    last.write_text("mine")
+    code, _, err = run("key", "new", "m", "--out", tmp_path, "--member")
+    assert (code, "m_enc_pubk.pem exists already" in err) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == [last.name]
+    assert last.read_text() == "mine"
+
+
 def test_a_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code, _, err = run("key", "new", "m", "--out", tmp_path / "file" / "x")
