@@ -65,6 +65,8 @@ class FakeServices(MemoryNode):
         self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
     ) -> list[HistoricalState] | None:
         found = super().historical_states(handle, seqnos, expiry_s)
+        if found is None:
+            return None
         ready = self.fetched.issuperset(seqnos)
         self.fetched.update(seqnos)
         return found if ready else None

@@ -137,10 +137,10 @@ class MemoryNode:
         self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
     ) -> list[HistoricalState] | None:
         """The same for single transactions."""
-        historical.check(seqnos)
         self.handles.add(handle)
         if seqnos[-1] > self._store.version or self.still_fetching():
             return None
+        historical.check(seqnos)
         return [self.states[seqno] for seqno in seqnos]
 
     def historical_state(self, ctx: Context, txid: TxID) -> HistoricalState:

@@ -275,9 +275,9 @@ class _Node:
         self, handle: int, seqnos: Sequence[SeqNo], expiry_s: int
     ) -> Sequence[HistoricalState] | None:
         """The same for single transactions."""
-        historical.check(seqnos)
         if seqnos[-1] > self._store.version:
             return None
+        historical.check(seqnos)
         found = self._past(seqnos[0], seqnos[-1])
         return [PastState(*found[seqno]) for seqno in seqnos]
 
