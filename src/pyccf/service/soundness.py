@@ -4,7 +4,7 @@ A constitution may write what it likes to governance tables. Some of them every 
 proposal reads; a row there that cannot be read would stop all nodes, or governance, for good, and
 recovery would meet it again. So a decision that leaves one fails, and nothing of it is kept. What
 was decided long ago is not judged by this. Neither may it retire the last node that is trusted, nor
-leave a trusted node without a new ledger secret.
+leave a trusted node without a new ledger secret, nor too few members with a share.
 
 Refused with InvalidLedger: what is not JSON where JSON is read (lone surrogates and what is nested
 too deeply included), and in the tables that nodes live by what has not the form they need. Rows
@@ -20,6 +20,8 @@ from pyccf.codec.text import NESTING_MAX, is_deep
 from pyccf.crypto import certs
 from pyccf.errors import InvalidLedger
 from pyccf.service import info, members, nodes, tables
+from pyccf.service.info import ServiceStatus
+from pyccf.service.members import RecoveryRole
 from pyccf.service.nodes import NodeStatus
 from pyccf.service.proposals import Proposal
 from pyccf.types import Json
@@ -44,6 +46,30 @@ def check_written(tx: Tx) -> None:
     secret = tx.writes.get(tables.ENCRYPTED_LEDGER_SECRETS, {}).get(tables.UNIT)
     if secret is not None:
         _check_told(tx, secret)
+    if None in tx.writes.get(tables.MEMBERS_INFO, {}).values():
+        _check_shares_left(tx)
+
+
+def _check_shares_left(tx: Tx) -> None:
+    """Without enough of those who hold the shares there are, the service could not be recovered.
+
+    A constitution renews them when a member leaves who is Active, and that is refused if too few
+    are left. Who was made a member anew holds a share, too, and is not Active before it says so.
+    """
+    row = tables.get_object(tx, tables.RECOVERY_SHARES)
+    held = None if row is None else row.get("encrypted_shares")
+    if not isinstance(held, dict) or info.status(tx) is not ServiceStatus.OPEN:
+        return
+    left = [rest for member, rest in tables.objects(tx, tables.MEMBERS_INFO) if member in held]
+    owner = RecoveryRole.OWNER.value
+    if any(m.get("recovery_role") == owner and m.get("status") == members.ACTIVE for m in left):
+        return
+    threshold = info.recovery_threshold(tx)
+    if len(left) < threshold:
+        raise InvalidLedger(
+            f"Table {tables.RECOVERY_SHARES} holds shares of {len(left)} members that are left, and"
+            f" {threshold} are needed to recover the service: lower the recovery threshold first"
+        )
 
 
 def _check_told(tx: Tx, raw: bytes) -> None:

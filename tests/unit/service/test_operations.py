@@ -7,6 +7,7 @@ import pytest
 from pyccf.codec.text import unb64
 from pyccf.crypto import certs, chains, shares
 from pyccf.errors import Conflict, InvalidLedger, LocalError
+from pyccf.kv.tx import Tx
 from pyccf.ledger import past_secrets
 from pyccf.service import info, recovery, soundness, tables
 from pyccf.service.genesis import ServiceConfiguration
@@ -164,6 +165,30 @@ def test_whom_a_decision_trusts_must_get_the_secret_it_makes(late: bool) -> None
         return
     with pytest.raises(InvalidLedger, match="holds no new ledger secret for node newcomer: what"):
         soundness.check_written(tx)
+
+
+def test_who_holds_a_share_that_is_needed_does_not_leave_unnoticed() -> None:
+    names = ("member0", "member1")
+    made = world(*map(member, names), configuration=ServiceConfiguration(recovery_threshold=2))
+    for name in names:
+        made.activate(name)
+    tx = made.store.tx()
+    made.operations.transition_service_to_open(tx, None, service_identity().cert_pem)
+    # Made a member anew: it must acknowledge before it is Active again.
+    tables.put_json(tx, tables.MEMBERS_INFO, person("member1").id, {"status": "Accepted"})
+    made.commit(tx)
+
+    def leave(tx: Tx) -> None:
+        tx.map(tables.MEMBERS_INFO).delete(person("member1").id.encode())
+        soundness.check_written(tx)
+
+    with pytest.raises(InvalidLedger, match="shares of 1 members that are left, and 2 are needed"):
+        leave(made.store.tx())
+    tx = made.store.tx()
+    config = {**(info.config(tx) or {}), "recovery_threshold": 1}
+    tables.put_json(tx, tables.SERVICE_CONFIG, tables.UNIT, config)
+    made.operations.trigger_recovery_shares_refresh(tx)
+    leave(tx)
 
 
 def test_refresh_replaces_the_shares_only() -> None:
