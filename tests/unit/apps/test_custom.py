@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyccf.apps.custom.bundle import MEMBERS, Bundle, check
+from pyccf.apps.custom import bundle as bundles
+from pyccf.apps.custom.bundle import MEMBERS, Bundle, Endpoints, Module, check
 from pyccf.apps.custom.endpoints import CustomEndpoints
 from pyccf.errors import RpcError
 
@@ -121,3 +122,15 @@ def test_any_bundle_is_taken_or_refused(value: Any) -> None:
 def test_what_an_application_must_not_do(prefix: str, paths: str, tables: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError):
         CustomEndpoints(prefix, paths=paths, tables=tables)
+
+
+def test_all_modules_have_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them could be made to take as long to compile as one may."""
+    names = ",".join(f"a{i}" for i in range(8000))
+    slow = f"function f() {{ let {names}; {names.replace(',', ';')} }}"
+    modules = [Module(f"m{i}.js", slow) for i in range(4)]
+    monkeypatch.setattr(bundles, "COMPILE_MS", 60_000)
+    assert len(check(Bundle(Endpoints({}), modules), "/custom/").modules) == len(modules)
+    monkeypatch.setattr(bundles, "COMPILE_MS", 1)
+    with pytest.raises(RpcError, match=r"The module /m\d\.js does not compile: .*interrupted"):
+        check(Bundle(Endpoints({}), modules), "/custom/")

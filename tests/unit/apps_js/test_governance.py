@@ -7,8 +7,17 @@ from typing import Literal
 
 import pytest
 
-from pyccf.apps.js.engine import TIMED_OUT, JsError, JsResult, JsSetupError, Limits
+from pyccf.apps.js.engine import (
+    TIMED_OUT,
+    Interpreter,
+    JsError,
+    JsResult,
+    JsSetupError,
+    JsThrow,
+    Limits,
+)
 from pyccf.apps.js.governance import COMPILED_MAX, run
+from pyccf.apps.js.host import gov
 from pyccf.errors import LocalError, RpcError
 from pyccf.kv.store import Store
 from pyccf.kv.tx import Tx
@@ -367,3 +376,23 @@ def test_after_a_failure_the_next_script_runs_as_ever(source: str, error: type[E
         after = "export function vote() { return 'fine'; }"
         found = run(after, "b", "vote", [], tx=store.tx(), access="GOV_RO", keep=False)
         assert found.text == "fine"
+
+
+def test_a_proposed_constitution_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its body may take as long as a script may: once, not for each function."""
+    made: list[Interpreter] = []
+
+    class Counted(Interpreter):
+        __slots__ = ()
+
+        def evaluate(self, module: int) -> None:
+            made.append(self)
+            super().evaluate(module)
+
+    monkeypatch.setattr(gov, "Interpreter", Counted)
+    names = ("apply(a, b)", "resolve(a, b, c)", "validate(a)")
+    gov.validate_constitution("".join(f"export function {name} {{}}" for name in names))
+    assert len(made) == 1
+    with pytest.raises(JsThrow, match="does not export a function named validate"):
+        gov.validate_constitution("".join(f"export function {name} {{}}" for name in names[:2]))
+    assert len(made) == 2
