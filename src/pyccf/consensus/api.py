@@ -137,7 +137,7 @@ class Engine(Protocol):
 
     @property
     def starved(self) -> bool:
-        """Whether this node lacks entries before those that it is sent."""
+        """Whether this node lacks entries before some that it was sent, or would be."""
         ...
 
     def attach(self, executor: Executor) -> None:

@@ -400,16 +400,18 @@ class Joiner:
         assert found is not None
         self._snapshot = None
         at = found.snapshot
-        if not self._starves or at.seqno <= node.store.version:
+        had = node.store.version
+        if not self._starves or had != self._had or at.seqno <= had:
             return  # it was given what it lacked meanwhile
         self._learn_secret(found)
         try:
-            at.private_maps(self._secrets)
+            at.private_maps(self._secrets)  # nothing is given up for what cannot be read
         except (InvalidLedger, LocalError) as e:
             self._log("fail", f"The snapshot at {at.seqno} cannot be used: {e.message}")
             return
         node.dismiss("before this node began anew with a snapshot")
         node.consensus.begin_anew(at.view, at.seqno, at.starts)
+        self._learn_secret(found)  # again: undoing what is not committed took it back
         restore_from_snapshot(node, found, self._secrets)
         node.membership.began()
         self._log("info", f"Nobody has what this node lacks: it begins anew with {at.txid}")

@@ -384,7 +384,10 @@ def test_who_is_sent_what_lies_beyond_a_hole_starves_until_it_is_filled() -> Non
     node.raft.handle("l", append(2, (2, 9), entry(2, 10)))
     assert answer(node) == nack(2, 2)
     assert node.raft.starved
-    node.raft.handle("l", append(2, (2, 2), entry(2, 3)))
+    node.raft.handle("l", append(2, (2, 2), commit=10))
+    assert answer(node) == ack(2, 2)
+    assert node.raft.starved
+    node.raft.handle("l", append(2, (2, 2), entry(2, 3), commit=3))
     assert answer(node) == ack(2, 3)
     assert not node.raft.starved
 

@@ -7,16 +7,18 @@ import pytest
 from pyccf.codec.text import dump_json
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.http.message import Request
+from pyccf.kv.tx import Tx
 from pyccf.ledger import snapshot
 from pyccf.ledger.secrets import LedgerSecret
 from pyccf.node import fetch_snapshot
 from pyccf.node.fetch_snapshot import BEGAN_HEADER, REDIRECTS_MAX, FetchPlan
 from pyccf.node.outputs import Answer, Call, CallFailed
 from pyccf.node.restore import judge
+from pyccf.service import recovery
 from pyccf.service.identity import make_service as make_identity
 from pyccf.service.nodes import NodeStatus
-from pyccf.types import Json
-from support.joining import PRIMARY, Joining, exchange, set_status
+from pyccf.types import Json, SeqNo
+from support.joining import PRIMARY, Joining, exchange, set_status, write
 from support.node import INTERFACE, STARTED, Reply, Service
 from support.snapshots import SECRET, content_of, make_service, record, take
 
@@ -370,8 +372,12 @@ def test_one_that_is_given_nothing_looks_for_a_snapshot(service: Service) -> Non
     assert content_of(joiner.node.store) == content_of(service.node.store)
 
 
-def test_one_that_lacks_what_nobody_has_begins_anew(service: Service) -> None:
-    """It was given some entries; the one who leads now began later than these end."""
+def rekey(service: Service, tx: Tx) -> None:
+    recovery.broadcast_secret(tx, recovery.new_secret(1, service.entropy), service.entropy)
+
+
+def lagging(service: Service, rekeys: int = 0) -> tuple[Joining, SeqNo]:
+    """A joiner that was given some entries, and where a later snapshot is."""
     service.snapshots.clear()
     other = Joining(service.parts.service.cert_pem, name="other", address="127.0.0.1:12")
     other.ask(service)
@@ -380,16 +386,22 @@ def test_one_that_lacks_what_nobody_has_begins_anew(service: Service) -> None:
     fetch(service, joiner)
     joiner.ask(service)
     exchange(service, joiner)
-    had = joiner.node.store.version
-    assert had == service.node.store.version
+    assert joiner.node.store.version == service.node.store.version
+    for _ in range(rekeys):
+        write(service, lambda tx: rekey(service, tx))
+        exchange(service, other)
     service.node.snapshots.request()
     record(service, 10)
     exchange(service, other)
     ((name, _),) = service.snapshots.items()
     parsed = snapshot.parse_name(name)
     assert parsed is not None
-    base = parsed.seqno
-    assert base > had
+    assert parsed.seqno > joiner.node.store.version
+    return joiner, parsed.seqno
+
+
+def let_starve(service: Service, joiner: Joining, base: SeqNo) -> None:
+    """Much time, in which nothing up to `base` arrives."""
     for _ in range(300):
         exchange(service, joiner, rounds=1, base=base)
         while joiner.calls:
@@ -397,12 +409,51 @@ def test_one_that_lacks_what_nobody_has_begins_anew(service: Service) -> None:
             if call.method == "GET":
                 call.reply(serve(service, call))
             joiner.pump()
+
+
+@pytest.mark.parametrize("rekeys", [0, 1, 2])
+def test_one_that_lacks_what_nobody_has_begins_anew(service: Service, rekeys: int) -> None:
+    """The one who leads now began later; the snapshot tells the ledger secret of then."""
+    joiner, base = lagging(service, rekeys)
+    let_starve(service, joiner, base)
     assert joiner.began == base
     assert any("it begins anew with" in line for line in joiner.lines)
     assert joiner.node.store.committed == service.node.store.committed > base
     assert content_of(joiner.node.store) == content_of(service.node.store)
     assert joiner.node.history.root() == service.node.history.root()
     assert joiner.get("/node/state").json["startup_seqno"] == base
+
+
+def test_one_that_cannot_read_the_snapshot_stays_as_it_is(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joiner, base = lagging(service, 1)
+    had = joiner.node.store.version
+    monkeypatch.setattr(recovery, "secret_from_rekey", lambda *_: None)
+    let_starve(service, joiner, base)
+    said = f"fail: The snapshot at {base} cannot be used"
+    assert any(line.startswith(said) for line in joiner.lines)
+    assert (joiner.began, joiner.node.store.version, joiner.stopped) == (0, had, "")
+
+
+def test_one_that_is_given_what_it_lacked_meanwhile_goes_on(service: Service) -> None:
+    joiner, base = lagging(service)
+    for _ in range(300):
+        exchange(service, joiner, rounds=1, base=base)
+        if any(call.path.startswith("/node/snapshot/") for call in joiner.calls):
+            break
+        for call in joiner.calls:
+            call.reply(serve(service, call))
+        joiner.calls.clear()
+        joiner.pump()
+    (call,) = joiner.calls
+    joiner.calls.clear()
+    exchange(service, joiner)
+    call.reply(serve(service, call))
+    joiner.pump()
+    let_starve(service, joiner, 0)
+    assert joiner.began == 0
+    assert joiner.ledger == service.ledger
 
 
 @pytest.mark.parametrize("recorded", [False, True])

@@ -37,7 +37,6 @@ class Append(Election):
         if here != message.prev_term:
             self._refuse_mismatch(sender, message, here)
             return
-        self._beyond_hole = False
         # Rule 3.
         self._restart_election_timer()
         self.leader = sender
@@ -62,6 +61,8 @@ class Append(Election):
             return
         # Rule 9. The view history needs nothing here: the first entry of a view records it.
         self._commit_if_possible(self._known_committed(message))
+        if message.leader_commit_idx <= self.last:
+            self.starved = False
         self._confirm(sender, message.idx)
 
     def _stop_asking(self) -> None:
@@ -82,7 +83,7 @@ class Append(Election):
     def _refuse_mismatch(self, to: NodeId, message: AppendEntries, here: View) -> None:
         """Rule 2: a hole, or another view than the leader has before its entries."""
         if here == 0:
-            self._beyond_hole = True
+            self.starved = True
             self._refuse(to)
             return
         match = self._highest_possible_match(message.prev_term, message.prev_idx)

@@ -99,6 +99,7 @@ class Election(Commit):
         self.leadership = Leadership.LEADER
         self.leader = self.id
         self.should_sign = True
+        self.starved = False
         self.elapsed = 0
         self._unsent_bytes = 0
         self._last_at_tick = self.last

@@ -77,13 +77,14 @@ class Raft(Yielding):
         whatever this node confirmed is before the snapshot, so nobody counted on what it forgets.
         """
         assert last > self.last, "what a snapshot does not hold is not forgotten"
-        assert self.leadership is Leadership.FOLLOWER, "who leads, or stands, has what it needs"
+        assert self.leadership is not Leadership.LEADER, "who leads has what it needs"
+        self._become_follower()
         self._rollback(self.committed)
         self.committable.clear()
         self.configs.clear()
         self.peers.clear()
         self.phase = None
-        self.ticking = self._beyond_hole = False
+        self.ticking = self.starved = False
         self._begin_after(last, starts)
         if view > self.view:
             self._become_aware_of_new_term(view)

@@ -90,8 +90,8 @@ class State:
         self.committed: SeqNo = 0
         self.base: SeqNo = 0
         """The log began with a snapshot at this entry; 0 if it began with nothing."""
-        self._beyond_hole = False
-        """What a leader said last is beyond a hole after this log."""
+        self.starved = False
+        """A leader spoke of what is beyond a hole after this log, where more is committed."""
         self.disk: SeqNo = 0
         """Entries up to here are in this node's ledger."""
         self.views = ViewLog()
@@ -158,11 +158,6 @@ class State:
     def term_of(self, seqno: SeqNo) -> View:
         """View of an entry; 0 for none and beyond the end (spec: §3)."""
         return self.views.view_at(seqno) if seqno <= self.last else 0
-
-    @property
-    def starved(self) -> bool:
-        """Whether this follower lacks entries before those that it is sent."""
-        return self._beyond_hole and self._leadership is Leadership.FOLLOWER
 
     def _quorum(self, n: int) -> int:
         """How many of n nodes decide."""
