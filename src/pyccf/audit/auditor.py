@@ -112,6 +112,10 @@ class Auditor:
         """Leaves from the last good signature (its own included) on, end to end."""
         self._signed_root = b""
         self._nodes: dict[NodeId, Node] = {}
+        self._leaving: set[NodeId] = set()
+        """Nodes whose retirement is recorded as committed."""
+        self._left: set[NodeId] = set()
+        """Those of them after which others have signed."""
         self._service_key: PublicKey | None = None
         self._status = ""
         self._views: tuple[View, View] = (0, 0)
@@ -271,6 +275,7 @@ class Auditor:
         if self._odd is not None:
             raise self._odd
         self.signatures += 1
+        self._left |= self._leaving - {signed.node}
         self.last_signed = TxID(entry.view, entry.seqno)
         self._signed_root = root
         self._window_from = entry.seqno
@@ -309,6 +314,11 @@ class Auditor:
             # but one that a recovery retired belongs to the service before.
             which = "is retired" if node.status == "Retired" else "the service did not endorse"
             raise _bad(entry, f"is signed by node {signed.node}, which {which}")
+        if signed.node in self._left:
+            # Once or twice it may lead again, before it knows that its retirement is committed.
+            self._note(
+                f"Entry {entry.seqno} is signed by node {signed.node}, which had left before."
+            )
         if not signed.cert or signed.cert == node.cert:
             return
         # Renewed since, or about to be: the same key, endorsed by the service.
@@ -484,6 +494,8 @@ class Auditor:
                 raise _bad(entry, f"gives node {node_id} the unknown status {status!r}")
             node = self._nodes.setdefault(node_id, Node(""))
             node.status = status
+            if info.get("retired_committed") is True:
+                self._leaving.add(node_id)
             cert = info.get("cert")
             if isinstance(cert, str) and cert:
                 # Versions 1.x: the node's certificate is here.

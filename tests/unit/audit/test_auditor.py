@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from typing import Any
 
@@ -192,6 +193,35 @@ def test_a_node_that_a_recovery_retired() -> None:
     service.sign()
     found = refused(service)
     assert (found.seqno, "which is retired" in found.message) == (4, True)
+
+
+def test_a_node_that_had_left() -> None:
+    """It still has its key, and whoever has the files could go on with them."""
+    service = begun()
+    gone = service.identity
+    row = dump_json({"status": "Retired", "retired_committed": True})
+    service.write({NODES_INFO: {gone.node_id.encode(): row}})
+    service.sign()
+    assert fed(service).notes == []
+    made = Identity("other")
+    request = certs.csr(made.node_key, "CN=CCF Node", ("IP:127.0.0.1",))
+    cert = certs.endorse(
+        request, gone.service_key, gone.service_cert, NOW, 90, SeededEntropy("other")
+    )
+    other = copy.copy(gone)
+    other.node_key, other.node_id, other.node_cert = made.node_key, made.node_id, cert
+    me = other.node_id.encode()
+    service.write(
+        {NODES_INFO: {me: dump_json({"status": "Trusted"})}, NODE_CERTS: {me: cert.encode()}}
+    )
+    service.identity = other
+    service.sign()
+    assert fed(service).notes == []
+    service.identity = gone
+    service.sign()
+    assert fed(service).notes == [
+        f"Entry {service.last} is signed by node {gone.node_id}, which had left before."
+    ]
 
 
 def test_a_removed_node() -> None:
