@@ -38,6 +38,10 @@ HANDSHAKE_TIMEOUT_S = 10.0
 """Time a client has for its TLS handshake."""
 LINGER_S = 2.0
 """Time a client has to close its side after we closed ours, so that it can read the last answer."""
+KEEPALIVE_S = 30
+KEEPALIVE_PROBES = 4
+"""A client of which nothing is heard for so long is asked by the kernel whether it is still there,
+so many times: idle connections may be kept for ever, those of machines that vanished must not."""
 CLOSE_GRACE_S = 5.0
 """Time `Listener.close` waits for answers that are still to come."""
 SWEEP_S = 1.0
@@ -65,6 +69,19 @@ def split_address(address: str) -> tuple[str, int]:
 def join_address(host: str, port: int) -> str:
     """The text form of an address, with brackets around IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the kernel notice clients that vanished; what is accepted inherits it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_S),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    ):
+        option = getattr(socket, name, None)  # not on every operating system
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Listener:
@@ -132,6 +149,7 @@ class Listener:
             family, kind, protocol, _, target = found[0]
             sock = socket.socket(family, kind, protocol)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _keep_alive(sock)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(target)

@@ -607,6 +607,20 @@ def test_certificates_come_and_change() -> None:
 
 
 @both_kinds
+def test_the_kernel_notices_clients_that_vanished(tls: bool) -> None:
+    async def test() -> None:
+        async with listening(Script(), tls=tls, idle_timeout_s=None) as listener:
+            await connect(listener)
+            (accepted,) = listener.connections
+            with socket.socket(fileno=os.dup(accepted.descriptor)) as sock:
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                idle = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                assert idle == listen.KEEPALIVE_S
+
+    run(test())
+
+
+@both_kinds
 def test_no_connection_gets_a_descriptor_that_is_the_ledger_s(tls: bool) -> None:
     async def test() -> None:
         handler = Script()
