@@ -19,6 +19,7 @@ from pyccf.shell import config as cfg
 from pyccf.shell import config_checks, platform
 from pyccf.shell.config import ExitCode, NodeConfig
 from pyccf.shell.config_schema import StartupFiles
+from pyccf.shell.descriptors import raise_limit
 from pyccf.shell.disk import LedgerDisk
 from pyccf.shell.install import AppSource, LoadedApp, load_app
 from pyccf.shell.package import digest_of_code, digest_of_file
@@ -96,6 +97,7 @@ def prepare(config: NodeConfig, source: AppSource) -> Prepared:
             ),
             ExitCode.INVALID_VALUE,
         )
+    raise_limit()
     disk = LedgerDisk(ledger.directory, ledger.read_only_directories, keep=recovering)
     snapshots = SnapshotFiles(
         config.snapshots.directory,
