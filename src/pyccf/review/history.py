@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import msgspec
 
 from pyccf.api.gov.scripts import Scripts
 from pyccf.apps.context import GovernanceOperations, Services
+from pyccf.apps.js.governance import JsResult, Limits, limits_of, run
 from pyccf.audit.trees import Hill
 from pyccf.codec import cose
 from pyccf.codec.cose import Sign1, parse_sign1
@@ -73,6 +74,11 @@ MSG_TYPE, PROPOSAL, CREATED_AT = (
 )
 OUTDATED = "public:ccf.gov.history"
 HTTP_SIGNED = "signed as an HTTP request, as versions before 4 did"
+
+
+SCRIPT_MS_MAX = 60_000
+SCRIPT_HEAP_MAX = 1 << 30
+"""What a script may use here, whatever the ledger says: a hostile one lets it run for ever."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -165,6 +171,18 @@ class _Operations:
         jwt.remove_keys(tx, issuer)
 
 
+def _run(*args: Any, tx: Tx, within_ms: int, **more: Any) -> JsResult:
+    """Run a script within what is reasonable."""
+    stored = limits_of(tx)
+    limits = Limits(
+        min(stored.heap_bytes, SCRIPT_HEAP_MAX),
+        stored.stack_bytes,
+        min(stored.time_ms, SCRIPT_MS_MAX),
+    )
+    within_ms = min(within_ms, SCRIPT_MS_MAX)
+    return run(*args, tx=tx, limits=limits, within_ms=within_ms, **more)
+
+
 class _Unfounded(Exception):
     """The record does not follow, for this reason."""
 
@@ -180,7 +198,7 @@ class Review:
         self._store = Store(view=1)
         self._machine = _Machine()
         operations: GovernanceOperations = _Operations()
-        self._scripts = Scripts(cast(Services, self._machine), operations)
+        self._scripts = Scripts(cast(Services, self._machine), operations, call=_run)
         self._hill = Hill()
         self._hill.append(Z32)
         self._states: deque[tuple[int, list[bytes]]] = deque(maxlen=ROOTS_BACK_MAX)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pyccf.apps.js.governance import JsError
 from pyccf.attest import amd, virtual
 from pyccf.attest.evidence import Format, QuoteInfo
 from pyccf.attest.tcb import Product
@@ -19,7 +20,9 @@ from pyccf.crypto import certs, cosesign
 from pyccf.crypto.entropy import SeededEntropy
 from pyccf.crypto.keys import Curve, PrivateKey
 from pyccf.kv.changes import UNIT
+from pyccf.kv.store import Store
 from pyccf.ledger.entry import ParsedEntry, parse
+from pyccf.review import history
 from pyccf.review.history import Review, Summary
 from pyccf.service import tables
 from pyccf.types import Json
@@ -396,6 +399,24 @@ def test_keys_that_nodes_refresh(story: Consortium) -> None:
         entry._maps = maps
     found = review(made)
     assert [one.what for one in found.findings] == ["ballot"]  # who made the issuer refresh
+
+
+def test_scripts_end_however_long_the_ledger_lets_them_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who wrote a ledger also wrote the limits into it."""
+    monkeypatch.setattr(history, "SCRIPT_MS_MAX", 200)
+    names = ("max_heap_bytes", "max_stack_bytes", "max_execution_time_ms")
+    options: Maps = {tables.JS_RUNTIME_OPTIONS: {UNIT: dump_json(dict.fromkeys(names, 1 << 50))}}
+    store = Store(view=1)
+    store.apply(1, options)
+    endless = "export function vote() { for (;;) {} }"
+    for within_ms in (0, 1 << 50):
+        with pytest.raises(JsError) as caught:
+            history._run(
+                endless, "b", "vote", [], tx=store.tx(), access="GOV_RO", within_ms=within_ms
+            )
+        assert caught.value.timed_out
 
 
 def test_a_member_whose_certificate_cannot_be_read(story: Consortium) -> None:
