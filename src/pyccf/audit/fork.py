@@ -22,12 +22,13 @@ merkle-and-receipts.md §2-4)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import msgspec
 
 from pyccf.audit.files import ChunkFile, StrPath, find_chunks
 from pyccf.audit.read import parsed_entries, readable_maps
-from pyccf.audit.verify import verify
+from pyccf.audit.verify import VerifyError, verify
 from pyccf.errors import InvalidLedger, LocalError
 from pyccf.ledger import signature
 from pyccf.ledger.entry import ParsedEntry
@@ -125,6 +126,15 @@ class _Walk:
         self._last = seqno
         return found
 
+    @cached_property
+    def _error(self) -> VerifyError | None:
+        return verify(self.directories).error
+
+    def fault(self, seqno: SeqNo) -> str:
+        """Why the ledger does not hold up to this signature; empty when it does."""
+        error = self._error
+        return f"entry {error.seqno}: {error.reason}" if error and error.seqno <= seqno else ""
+
     def up_to(self, seqno: SeqNo) -> tuple[ChunkFile, ParsedEntry] | None:
         """The entry `seqno`, or the first, if that is a later one."""
         found = self.next()
@@ -170,7 +180,7 @@ def _side(walk: _Walk, at: tuple[ChunkFile, ParsedEntry]) -> tuple[Side, dict[Se
     chunk, entry = at
     following = _signatures(walk, entry)
     first = following.get(min(following)) if following else None
-    fault = "" if first is None else _fault(walk, int(first.txid.split(".")[1]))
+    fault = "" if first is None else walk.fault(int(first.txid.split(".")[1]))
     side = Side(
         txid=str(TxID(entry.view, entry.seqno)),
         file=chunk.path.name,
@@ -203,14 +213,6 @@ def _signatures(walk: _Walk, entry: ParsedEntry) -> dict[SeqNo, Signed]:
     return found
 
 
-def _fault(walk: _Walk, seqno: SeqNo) -> str:
-    """Why the ledger does not hold up to this signature; empty when it does."""
-    report = verify(walk.directories, until=seqno)
-    if report.error is not None and report.error.seqno <= seqno:
-        return f"entry {report.error.seqno}: {report.error.reason}"
-    return ""
-
-
 def _double_signed(
     a: tuple[_Walk, dict[SeqNo, Signed]], b: tuple[_Walk, dict[SeqNo, Signed]]
 ) -> list[DoubleSigned]:
@@ -222,7 +224,7 @@ def _double_signed(
             continue
         if second.node != first.node or second.txid != first.txid:
             continue
-        if not _fault(a[0], seqno) and not _fault(b[0], seqno):
+        if not a[0].fault(seqno) and not b[0].fault(seqno):
             found.append(DoubleSigned(first.node, seqno, first, second))
-            break  # One proof is enough, and each costs a walk through both ledgers.
+            break  # One proof is enough.
     return found

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pyccf.audit import fork
 from pyccf.audit.files import find_chunks
 from pyccf.audit.fork import compare
+from pyccf.audit.verify import VerifyReport
 from pyccf.errors import LocalError
 from pyccf.shell.disk import LedgerDisk
 from support.ledgers import Service, small_service
@@ -93,6 +95,30 @@ def test_a_forged_side_does_not_incriminate(tmp_path: Path) -> None:
     assert not report.b.covered
     assert f"entry {honest.last - 1}" in report.b.fault
     assert report.double_signed == []
+
+
+def test_each_side_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many signatures that do not hold somebody puts behind a fork."""
+    sides = []
+    for value in (b"honest", b"hones7"):
+        made = service(value)
+        for _ in range(5):
+            made.record(b"more")
+            made.sign()
+        sides.append(store(made, tmp_path / value.decode()))
+    for file in sides[1].iterdir():
+        file.write_bytes(file.read_bytes().replace(b"hones7", b"forged"))
+    calls: list[object] = []
+    original = fork.verify
+
+    def counted(directories: Path) -> VerifyReport:
+        calls.append(directories)
+        return original(directories)
+
+    monkeypatch.setattr(fork, "verify", counted)
+    report = compare(*sides)
+    assert (report.forked, report.double_signed) == (True, [])
+    assert calls == sides
 
 
 def test_entries_without_a_signature(tmp_path: Path) -> None:
