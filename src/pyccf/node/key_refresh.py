@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pyccf.codec.text import dump_json, load_json
+from pyccf.codec.text import NESTING_MAX, dump_json, is_deep, load_json
 from pyccf.crypto import certs
 from pyccf.errors import PyccfError, RemoteError
 from pyccf.http.message import Request
@@ -110,6 +110,9 @@ def _object(answer: Answer) -> dict[str, Json]:
         raise Unusable("its answer is not JSON") from None
     if not isinstance(value, dict):
         raise Unusable("its answer is not a JSON object")
+    if is_deep(value):
+        # It must be written again, where more is under way than here.
+        raise Unusable(f"its answer is nested more than {NESTING_MAX} deep")
     return value
 
 

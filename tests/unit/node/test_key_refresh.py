@@ -199,6 +199,21 @@ def test_many_issuers_are_asked_a_few_at_a_time() -> None:
     assert asked == count
 
 
+def deep(levels: int) -> bytes:
+    """A key set whose number is not written as it is read."""
+    return b'{"keys":[{"kid":"k","x":' + b"[" * levels + b"1e300" + b"]" * levels + b"}]}"
+
+
+@pytest.mark.parametrize("first", range(900, 960, 10))
+def test_an_answer_that_can_just_be_read_does_no_harm(first: int) -> None:
+    service = ready()
+    for levels in range(first, first + 10):
+        reply(service, described())
+        reply(service, deep(levels))
+        service.tick(INTERVAL)
+    assert metrics(service) == (0, 10)
+
+
 @pytest.mark.parametrize(
     ("answers", "logged"),
     [
@@ -214,6 +229,7 @@ def test_many_issuers_are_asked_a_few_at_a_time() -> None:
         ([(200, {"jwks_uri": "https://a.test/" + "x" * 5000})], "not a plain https URL"),
         ([(200, described()), (500, {})], "status 500"),
         ([(200, described()), (200, b"[" * 200_000)], "not JSON"),
+        ([(200, described()), (200, deep(300))], "nested more than 256 deep"),
         ([(200, described()), (200, {})], "Unable to parse body."),
         ([(200, described()), (200, {"keys": []})], "Error while storing"),
         ([(200, described()), (200, {"keys": [{"kid": "k"}]})], "Error while storing"),
