@@ -48,13 +48,17 @@ def dump_json(value: Json) -> bytes:
 
     Control characters are escaped as backslash b f n r t or lower-case `\\u00xx`. Floats are the
     shortest that read back equal; integral ones keep `.0`; the exponent form (`1e+15`, `1e-05`)
-    starts at 1e15 and below 1e-4. Raises ValueError for a lone surrogate.
+    starts at 1e15 and below 1e-4. Raises ValueError for a lone surrogate, and for nesting deeper
+    than the interpreter can follow, which is not as deep as it can read.
     """
-    text = _encode(value)
-    if _UNUSUAL_NUMBER(text) is None and type(value) is not float:
-        return text
-    parts: list[bytes] = []
-    _write(value, parts)
+    try:
+        text = _encode(value)
+        if _UNUSUAL_NUMBER(text) is None and type(value) is not float:
+            return text
+        parts: list[bytes] = []
+        _write(value, parts)
+    except RecursionError:
+        raise ValueError("nested too deeply for JSON") from None
     return b"".join(parts)
 
 

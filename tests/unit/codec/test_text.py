@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pytest
 
@@ -26,6 +27,16 @@ def test_json_keys_sort_by_bytes_of_utf8() -> None:
     keys = ["\U0001f600", "￿", "é", "z", "Z", "a", "~"]
     text = dump_json(dict.fromkeys(keys, 0))
     assert list(load_json(text) or {}) == sorted(keys, key=str.encode)
+
+
+def test_what_can_just_be_read_may_be_too_deep_to_be_written() -> None:
+    written = 0
+    for levels in range(850, 1001):
+        text = b"[" * levels + b"1e300" + b"]" * levels
+        with suppress(ValueError):
+            assert dump_json(load_json(text)) == text.replace(b"e300", b"e+300")
+            written += 1
+    assert 0 < written < 151
 
 
 def test_json_control_characters() -> None:

@@ -102,6 +102,14 @@ def test_without_a_receipt_it_is_nothing(data: bytes) -> None:
         parse(data[: parse(data).size])
 
 
+def test_a_receipt_that_can_just_be_read_is_refused(data: bytes) -> None:
+    block = data[: parse(data).size]
+    for levels in range(850, 1001):
+        deep = b'{"x":' + b"[" * levels + b"1e300" + b"]" * levels + b"}"
+        with pytest.raises(InvalidLedger, match="receipt is"):
+            parse(block + deep)
+
+
 def test_an_entry_is_no_snapshot(service: Service) -> None:
     with pytest.raises(InvalidLedger, match="entry of a ledger"):
         parse(service.ledger[3] + b"{}")

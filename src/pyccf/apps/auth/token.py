@@ -150,7 +150,7 @@ def _sorted(value: dict[str, Json]) -> dict[str, Json]:
     """The same object, members in ascending order all the way down, as apps are shown it."""
     try:
         again = load_json(dump_json(value))
-    except RecursionError:
+    except ValueError:
         raise AuthFailure("JWT header or payload is not valid JSON: nested too deeply") from None
     assert isinstance(again, dict)
     return again
