@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def _write(found: HeapReport, config: Path, base: str | None, out: Output) -> No
     except OSError as error:
         raise LocalError(f"Could not write {error.filename}: {error.strerror}") from None
     out.line(f"Written: {config}, and the files it needs beside it. Recover with:")
-    out.line(f"  cd {folder}; " + pyccf_line("node", "--config", config.name))
+    out.line(f"  cd {shlex.quote(str(folder))}; " + pyccf_line("node", "--config", config.name))
     out.line(f"Compare {folder / IDENTITY_FILE} with the certificate you know the service by.")
     out.line("When the node runs, this says what is next (its address is in its log):")
     cert = str(folder / "service_cert.pem")
