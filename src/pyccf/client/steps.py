@@ -14,7 +14,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+)
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
 
@@ -95,6 +103,40 @@ class Hands:
     """Arguments of the httpx2 client: trust, time-out, transport."""
 
 
+class _InTime(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that must have come by some time: httpx2 limits only the wait for each piece of it."""
+
+    def __init__(
+        self, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream, until: float
+    ) -> None:
+        self._stream = stream
+        self._until = until
+
+    def __iter__(self) -> Iterator[bytes]:
+        assert isinstance(self._stream, httpx2.SyncByteStream)
+        for piece in self._stream:
+            self._check()
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        assert isinstance(self._stream, httpx2.AsyncByteStream)
+        async for piece in self._stream:
+            self._check()
+            yield piece
+
+    def _check(self) -> None:
+        if time.monotonic() > self._until:
+            raise httpx2.ReadTimeout("The answer did not come whole in time")
+
+    def close(self) -> None:
+        assert isinstance(self._stream, httpx2.SyncByteStream)
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        assert isinstance(self._stream, httpx2.AsyncByteStream)
+        await self._stream.aclose()
+
+
 class Blocking(Hands):
     """Does what a conversation asks for while the caller waits. For one thread at a time."""
 
@@ -134,8 +176,12 @@ class Blocking(Hands):
                     hint="Take AsyncClient, or a function that returns the token.",
                 )
             return text
+        until = time.monotonic() + step.timeout
         try:
-            return self._http.request(**msgspec.structs.asdict(step))
+            with self._http.stream(**msgspec.structs.asdict(step)) as response:
+                response.stream = _InTime(response.stream, until)
+                response.read()
+                return response
         except httpx2.RequestError as error:
             return error
 
@@ -172,8 +218,12 @@ class Awaiting(Hands):
         if isinstance(step, Fetch):
             text = step.source()
             return text if isinstance(text, str) else await text
+        until = time.monotonic() + step.timeout
         try:
-            return await self._http.request(**msgspec.structs.asdict(step))
+            async with self._http.stream(**msgspec.structs.asdict(step)) as response:
+                response.stream = _InTime(response.stream, until)
+                await response.aread()
+                return response
         except httpx2.RequestError as error:
             return error
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import suppress
 
 import httpx2
 import pytest
@@ -301,3 +305,44 @@ def test_a_token_that_cannot_be_waited_for_is_closed(
     ):
         client.get("/app/x")
     assert [inspect.getcoroutinestate(one) for one in begun] == [inspect.CORO_CLOSED]
+
+
+@pytest.fixture
+def slow() -> Iterator[str]:
+    """The address of a node that gives its answers bit by bit, without an end."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            while not ended.wait(0.02):
+                connection.sendall(b"x")
+
+    def accept() -> None:
+        for _ in range(2):
+            answer(listener.accept()[0])
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
+        thread.join()
+
+
+def test_an_answer_comes_whole_in_time(slow: str, member: Identity) -> None:
+    begin = time.monotonic()
+    with (
+        Client(slow, member.cert_pem, timeout_s=0.2) as client,
+        pytest.raises(Unreachable, match="in time"),
+    ):
+        client.get("/x")
+
+    async def ask() -> None:
+        async with AsyncClient(slow, member.cert_pem, timeout_s=0.2) as other:
+            with pytest.raises(Unanswered):
+                await other.post("/x", content=b"")
+
+    asyncio.run(ask())
+    assert time.monotonic() - begin < 10
