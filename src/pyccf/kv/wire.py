@@ -71,16 +71,6 @@ def encode(maps: Changes) -> tuple[bytes, bytes]:
     return b"".join(clear), b"".join(secret)
 
 
-def encoded_size(maps: Changes) -> int:
-    """How many bytes `encode` would give."""
-    size = 0
-    for name, changes in maps.items():
-        size += len(name.encode()) + 40
-        for key, value in changes.items():
-            size += 8 + len(key) if value is None else 16 + len(key) + len(value)
-    return size
-
-
 def _section(head: bytes, changes: MapChanges) -> list[bytes]:
     assert changes, "a map without changes has no section"
     u64 = _U64.pack

@@ -338,11 +338,13 @@ class Node:
         or CompactedVersion, ViewChanged when it wrote something and this node is not the primary,
         and RpcError when it wrote more than an entry of the ledger may hold.
         """
+        public = private = b""
         writes = tx.writes
         if writes:
             if not self.can_order:
                 raise ViewChanged("This node is not the primary: it cannot order transactions.")
-            size = wire.encoded_size(writes)
+            public, private = wire.encode(writes)
+            size = len(public) + len(private)
             if size > WRITES_BYTES_MAX:
                 raise _too_large(size)
         written = self.store.commit(tx)
@@ -350,7 +352,6 @@ class Node:
             return tx.read_txid
         seqno = written.version
         txid = new_txid(self.store.view, seqno)
-        public, private = wire.encode(written.maps)
         entry = self.history.append(txid, public, private, claims=claims or Z32, flags=flags)
         self._order(entry, flags)
         if self.flags.raised:
