@@ -13,7 +13,7 @@ that harm only the requests that use them, like endpoints and runtime options, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 from pyccf.codec.text import NESTING_MAX, is_deep
@@ -46,11 +46,12 @@ def check_written(tx: Tx) -> None:
     secret = tx.writes.get(tables.ENCRYPTED_LEDGER_SECRETS, {}).get(tables.UNIT)
     if secret is not None:
         _check_told(tx, secret)
-    if None in tx.writes.get(tables.MEMBERS_INFO, {}).values():
-        _check_shares_left(tx)
+    gone = {key for key, raw in tx.writes.get(tables.MEMBERS_INFO, {}).items() if raw is None}
+    if gone:
+        _check_shares_left(tx, gone)
 
 
-def _check_shares_left(tx: Tx) -> None:
+def _check_shares_left(tx: Tx, gone: Set[bytes]) -> None:
     """Without enough of those who hold the shares there are, the service could not be recovered.
 
     A constitution renews them when a member leaves who is Active, and that is refused if too few
@@ -59,6 +60,8 @@ def _check_shares_left(tx: Tx) -> None:
     row = tables.get_object(tx, tables.RECOVERY_SHARES)
     held = None if row is None else row.get("encrypted_shares")
     if not isinstance(held, dict) or info.status(tx) is not ServiceStatus.OPEN:
+        return
+    if not any(member.encode() in gone for member in held):
         return
     left = [rest for member, rest in tables.objects(tx, tables.MEMBERS_INFO) if member in held]
     owner = RecoveryRole.OWNER.value
