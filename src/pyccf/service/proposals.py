@@ -267,9 +267,13 @@ def check_recent(tx: Tx, created_at: int, signature: bytes, ident: ProposalId) -
                 f"Proposal created too long ago, created_at must be greater than {oldest_allowed}",
             )
     tables.put_json(tx, tables.COSE_RECENT_PROPOSALS, key, ident)
-    window = service_info.recent_proposals_window(tx)
-    for surplus in keys[: max(0, len(keys) - (window - 1))]:
-        handle.delete(surplus)
+    surplus = keys[: max(0, len(keys) - (service_info.recent_proposals_window(tx) - 1))]
+    kept = sorted((*keys[len(surplus) :], key.encode()))
+    # Of the same second as those that are accepted from now on, it could be replayed.
+    oldest = kept[len(kept) // 2].partition(b":")[0]
+    for known_key in surplus:
+        if known_key.partition(b":")[0] < oldest:
+            handle.delete(known_key)
 
 
 # --- transitions ------------------------------------------------------------------------------

@@ -242,6 +242,29 @@ def test_replayed_envelope_with_the_other_form_of_its_signature() -> None:
     )
 
 
+def test_what_was_signed_in_the_same_second_is_not_forgotten() -> None:
+    gov = governed(window=2)
+    target = "/gov/members/proposals:create?api-version=2024-07-01"
+    headers = {"content-type": "application/cose"}
+
+    def signed(number: int, at: int) -> Request:
+        payload = {"actions": [{"name": "reject", "args": number}]}
+        body = json.dumps(payload).encode()
+        return Request(
+            "POST", target, headers, gov.sign(person("member0"), "proposal", body, {}, at)
+        )
+
+    burst = [signed(i, NOW) for i in range(6)]
+    assert {gov.run(request).status for request in burst} == {200}
+    gov.root = b"\1" * 32
+    assert {gov.run(request).error[1] for request in burst} == {"ProposalReplay"}
+    for later in (1, 2):
+        assert gov.run(signed(0, NOW + later)).status == 200
+    gov.root = b"\2" * 32
+    assert {gov.run(request).error[1] for request in burst} == {"ProposalCreatedTooLongAgo"}
+    assert len(rows(gov, tables.COSE_RECENT_PROPOSALS)) == 2
+
+
 def test_outdated_proposals() -> None:
     gov = governed()
     for offset in (0, 10, 20, 30):
