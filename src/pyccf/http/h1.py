@@ -49,6 +49,7 @@ class Parser:
         "_header_size_max",
         "_http",
         "_instead",
+        "_judge_at",
         "_limits",
         "_line",
         "_open",
@@ -70,7 +71,8 @@ class Parser:
         self._chunked = False
         self._head_fields = 0  # how many of the fields came before the first chunk
         # Only used while a request stays unfinished at the end of a feed:
-        self._line = b""  # what came after the last line feed of its head
+        self._line = bytearray()  # what came after the last line feed of its head
+        self._judge_at = 0  # how long that is before it is looked at again
         self._head_size = 0
         self._body_size = 0
         self._framing = 0
@@ -152,7 +154,8 @@ class Parser:
             name, target, fields = self._instead
             self._instead = None
         if self._head_size:
-            self._line = b""
+            self._line = bytearray()
+            self._judge_at = 0
             self._head_size = self._body_size = self._framing = 0
         self._done.append(Request.received(name, target, fields, body))
 
@@ -220,9 +223,16 @@ class Parser:
                 self._body[:] = [b"".join(self._body)]
             return
         end = data.rfind(b"\n")
-        self._line = self._line + data if end < 0 else data[end + 1 :]
-        if len(self._line) > limits.max_header_size:
-            name, colon, value = self._line.partition(b":")
+        if end < 0:
+            self._line += data
+        else:
+            self._line = bytearray(data[end + 1 :])
+            self._judge_at = 0
+        size = len(self._line)
+        if size > limits.max_header_size and size >= self._judge_at:
+            # Seldom, as it takes the longer, the longer the line is; it may come byte by byte.
+            self._judge_at = size + limits.max_header_size // 4
+            name, colon, value = bytes(self._line).partition(b":")
             value = value.lstrip(b" \t").removesuffix(b"\r")
             too_large = max(len(name), len(value)) > limits.max_header_size
             if too_large and b" " not in name and (colon or self._target):
@@ -269,7 +279,8 @@ class Parser:
             return (b"POST * HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",)
         values = iter(self._fields)
         head = b"".join(b"%b: %b\r\n" % (name, next(values)) for name in values)
-        return self._line, b"POST * HTTP/1.1\r\n" + head + self._line
+        line = bytes(self._line)
+        return line, b"POST * HTTP/1.1\r\n" + head + line
 
 
 def _fields_of(request: Request) -> list[bytes]:

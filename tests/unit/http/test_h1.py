@@ -472,3 +472,15 @@ def test_trailers_count_as_headers() -> None:
         b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n" + trailers + b"\r\n"
     )
     assert told(failure) == too_large_header("Too many headers (max number allowed: 10)")
+
+
+def test_a_line_that_comes_byte_by_byte_costs_what_its_bytes_cost() -> None:
+    def cost(size: int) -> float:
+        parser = Parser(HttpLimits())
+        parser.feed(b"GET /")
+        began = time.process_time()
+        for _ in range(size):
+            parser.feed(b"a")
+        return time.process_time() - began
+
+    assert cost(400_000) < 10 * cost(100_000)
