@@ -56,6 +56,8 @@ def command(
     sent = dict(_header(text) for text in headers)
     body = None if data is None else _body(data)
     verb = (method or ("GET" if body is None and not sign else "POST")).upper()
+    if not (verb.isascii() and verb.replace("-", "").isalpha()):
+        raise click.UsageError(f"{method!r} is not an HTTP method.")
     with target.connect() as client:
         if sign:
             if client.identity is None:

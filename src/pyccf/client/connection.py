@@ -299,7 +299,7 @@ class Connection(Hands):
             node = (first + at) % len(self.urls)
             try:
                 url = httpx2.URL(self.urls[node]).join(path)
-            except httpx2.InvalidURL as error:
+            except (httpx2.InvalidURL, UnicodeEncodeError) as error:
                 raise LocalError(f"{path} is no path: {error}", hint="It begins with /.") from None
             if params:
                 url = url.copy_merge_params(dict(params))

@@ -43,6 +43,7 @@ def test_no_arguments_show_help(run: Run) -> None:
         (["nonsense"], "nonsense"),
         (["non\x1b[2Jsense"], r"non\x1b[2Jsense"),
         (["key", "new"], "NAME"),
+        (["call", "/x", "-X", "ü", "--url", "x", "--service-cert", "c"], "not an HTTP method"),
         (["key", "new", "a", "--nonsense"], "nonsense"),
         (["key", "new", "a", "--curve", "p1"], "p1"),
         (["proposal", "create"], "FILE or --action"),

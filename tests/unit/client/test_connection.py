@@ -179,6 +179,8 @@ def test_addresses_that_are_none(service: FakeService, client: Client) -> None:
         client.get("/a")
     with pytest.raises(LocalError, match="is no path: Invalid port"):
         client.get("//[::bad")
+    with pytest.raises(LocalError, match=r"is no path: .*surrogates"):
+        client.get("/\udcff")
 
 
 def test_an_answer_of_another_shape_is_refused(service: FakeService, client: Client) -> None:
