@@ -179,8 +179,9 @@ class Joiner:
     @property
     def done(self) -> bool:
         """Nothing more is to be asked."""
-        waits = self._node.state == PART_OF_PUBLIC_NETWORK
-        return self._gave_up or (self._added and not waits)
+        node = self._node
+        waits = node.state == PART_OF_PUBLIC_NETWORK
+        return self._gave_up or node.retired or (self._added and not waits)
 
     def tick(self, now: Millis) -> None:
         """Look for a snapshot first; then ask again if it is time."""

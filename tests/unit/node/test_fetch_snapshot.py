@@ -481,13 +481,15 @@ def test_one_that_was_removed_while_it_was_given_nothing(service: Service, recor
         joiner.tick(100)
         while joiner.calls:
             call = joiner.calls.pop(0)
-            if call.method == "GET":
-                call.reply(serve(service, call))
+            gets = call.method == "GET"
+            call.reply(serve(service, call) if gets else CallFailed("nobody is there"))
             joiner.pump()
     assert joiner.node.store.version == parsed.seqno
     details = joiner.get("/node/consensus").json["details"]
     assert details["membership_state"] == "Retired"
     assert details["retirement_phase"] == ("RetiredCommitted" if recorded else "Completed")
     assert joiner.node.retired is recorded
+    joiner.tick()
+    assert [call.path for call in joiner.calls] == ([] if recorded else ["/node/join"])
     assert sum("This node is retired" in line for line in joiner.lines) == 1
     assert sum("This node was retired" in line for line in joiner.lines) == recorded
