@@ -249,12 +249,12 @@ class Joiner:
 
     def _fetched(self, found: Fetched | None) -> None:
         """The search for a snapshot is over."""
-        if found is not None:
+        if found is not None and self._node.store.version:
+            self._begin_anew(found)
+        elif found is not None:
             self._node.demand(SaveSnapshot(found.name, [found.data]))
             self._snapshot = found.restorable
-            if self._node.store.version:
-                self._begin_anew()
-            elif self._node.state != PENDING:
+            if self._node.state != PENDING:
                 try:
                     self._begin()
                 except Hopeless as e:
@@ -395,11 +395,9 @@ class Joiner:
             ) from None
         self._log("info", f"This node starts from the snapshot at {at.txid}")
 
-    def _begin_anew(self) -> None:
-        """Take the snapshot that was fetched for what this node has."""
-        node, found = self._node, self._snapshot
-        assert found is not None
-        self._snapshot = None
+    def _begin_anew(self, fetched: Fetched) -> None:
+        """Take a snapshot for what this node has."""
+        node, found = self._node, fetched.restorable
         at = found.snapshot
         had = node.store.version
         if not self._starves or had != self._had or at.seqno <= had:
@@ -410,6 +408,7 @@ class Joiner:
         except (InvalidLedger, LocalError) as e:
             self._log("fail", f"The snapshot at {at.seqno} cannot be used: {e.message}")
             return
+        node.demand(SaveSnapshot(fetched.name, [fetched.data]))
         node.dismiss("before this node began anew with a snapshot")
         node.consensus.begin_anew(at.view, at.seqno, at.starts)
         self._learn_secret(found)  # again: undoing what is not committed took it back
