@@ -1,10 +1,10 @@
-"""Serves the pages over a ledger on the loopback interface, to who was told its address alone.
+"""Serves the pages over a ledger on the loopback interface, to this machine alone.
 
-The address begins with a secret path: other users of this machine can connect, too, and private
-tables may be shown. Requests name this host and port or are refused, so that no page from elsewhere
-can read through the browser's back door (DNS rebinding); answers forbid every script, style or
-connection but our own. Only GET and HEAD are answered, only a fixed list of files, only seqnos that
-are numbers.
+Other users of it can connect, too: where private tables are shown, the address begins with a secret
+path. Requests name this host and port or are refused, so that no page from elsewhere can read
+through the browser's back door (DNS rebinding); answers forbid every script, style or connection
+but our own. Only GET and HEAD are answered, only a fixed list of files, only seqnos that are
+numbers.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Explorer:
         self.verification = Verification()
         self._directories = directories
         self._stop = threading.Event()
-        self.path = f"/{chance.token_urlsafe(SECRET_BYTES)}"
+        self.path = "" if secrets is None else f"/{chance.token_urlsafe(SECRET_BYTES)}"
         """What paths of requests begin with."""
         handler = type("Handler", (_Handler,), {"explorer": self})
         try:

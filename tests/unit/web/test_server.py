@@ -188,13 +188,22 @@ def test_only_this_machine_is_answered(explorer: Explorer) -> None:
         assert ask(explorer, path, host=f"localhost:{explorer.port}")[0] == 200
 
 
-def test_only_who_knows_the_address_is_answered(explorer: Explorer) -> None:
+def test_only_who_knows_the_address_is_shown_private_tables(
+    explorer: Explorer, service: Service
+) -> None:
     """Other users of this machine can connect as well."""
-    for below in ("", explorer.path[:-1], "/" + "A" * 22, explorer.path.lower() + "x"):
-        for path in ("/", "/api/overview", "/app.js"):
-            assert ask(explorer, path, below=below)[0] == 403
-    with Explorer([explorer.book.chunks[0].path.parent]) as other:
-        assert other.path != explorer.path
+    assert explorer.url == f"http://{HOST}:{explorer.port}/"
+    folder = [explorer.book.chunks[0].path.parent]
+    with (
+        Explorer(folder, secrets=service.secrets) as private,
+        Explorer(folder, secrets=service.secrets) as other,
+    ):
+        assert private.url == f"http://{HOST}:{private.port}{private.path}/"
+        assert len(private.path) > 20
+        for below in ("", private.path[:-1], "/" + "A" * 22, other.path):
+            for path in ("/", "/api/overview", "/app.js"):
+                assert ask(private, path, below=below)[0] == 403
+        assert ask(private, "/api/overview")[0] == 200
 
 
 def test_who_goes_away_is_not_complained_about(
