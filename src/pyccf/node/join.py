@@ -249,18 +249,12 @@ class Joiner:
 
     def _fetched(self, found: Fetched | None) -> None:
         """The search for a snapshot is over."""
-        if found is not None and self._node.store.version:
-            self._begin_anew(found)
+        if self._node.state != PENDING:
+            if found is not None:
+                self._begin_late(found)
         elif found is not None:
             self._node.demand(SaveSnapshot(found.name, [found.data]))
             self._snapshot = found.restorable
-            if self._node.state != PENDING:
-                try:
-                    self._begin()
-                except Hopeless as e:
-                    self._give_up(e.message)
-        elif self._node.state != PENDING:
-            return
         elif self._snapshot is None:
             self._log("info", "No snapshot found: Node will replay all historical transactions")
 
@@ -395,20 +389,37 @@ class Joiner:
             ) from None
         self._log("info", f"This node starts from the snapshot at {at.txid}")
 
-    def _begin_anew(self, fetched: Fetched) -> None:
-        """Take a snapshot for what this node has."""
+    def _begin_late(self, fetched: Fetched) -> None:
+        """Take up a snapshot although this node was let in before, and maybe given entries since.
+
+        Nothing is given up for one that cannot be read. Who was taken out again in an election may
+        not have been told a new secret; it is told when it is let in again.
+        """
         node, found = self._node, fetched.restorable
         at = found.snapshot
         had = node.store.version
-        if not self._starves or had != self._had or at.seqno <= had:
+        if had and (not self._starves or had != self._had or at.seqno <= had):
             return  # it was given what it lacked meanwhile
-        self._learn_secret(found)
-        try:
-            at.private_maps(self._secrets)  # nothing is given up for what cannot be read
-        except (InvalidLedger, LocalError) as e:
-            self._log("fail", f"The snapshot at {at.seqno} cannot be used: {e.message}")
-            return
+        if not node.replica.public_only:
+            self._learn_secret(found)
+            try:
+                at.private_maps(self._secrets)
+            except (InvalidLedger, LocalError) as e:
+                self._log("fail", f"The snapshot at {at.seqno} cannot be used: {e.message}")
+                return
         node.demand(SaveSnapshot(fetched.name, [fetched.data]))
+        if had:
+            self._begin_anew(found)
+            return
+        self._snapshot = found
+        try:
+            self._begin()
+        except Hopeless as e:
+            self._give_up(e.message)
+
+    def _begin_anew(self, found: Restorable) -> None:
+        """Take a snapshot for what this node has."""
+        node, at = self._node, found.snapshot
         node.dismiss("before this node began anew with a snapshot")
         node.consensus.begin_anew(at.view, at.seqno, at.starts)
         self._learn_secret(found)  # again: undoing what is not committed took it back

@@ -436,6 +436,21 @@ def test_one_that_cannot_read_the_snapshot_stays_as_it_is(
     assert (joiner.began, joiner.node.store.version, joiner.stopped) == (0, had, "")
 
 
+def test_one_that_was_given_nothing_and_cannot_read_the_snapshot_waits(service: Service) -> None:
+    """It may have been taken out again, and a rekey have told the others only."""
+    kept = dict(service.snapshots)
+    service.snapshots.clear()
+    joiner = joining(service)
+    fetch(service, joiner)
+    service.snapshots.update(kept)
+    joiner.ask(service)
+    joiner.parts.secrets.receive((recovery.new_secret(1, service.entropy),))
+    let_starve(service, joiner, max(snapshot.parse(data).seqno for data in kept.values()))
+    assert any("cannot be used: The snapshot at" in line for line in joiner.lines)
+    assert (joiner.began, joiner.node.store.version, joiner.stopped) == (0, 0, "")
+    assert joiner.snapshots == {}
+
+
 def test_one_that_is_given_what_it_lacked_meanwhile_goes_on(service: Service) -> None:
     joiner, base = lagging(service)
     for _ in range(300):
