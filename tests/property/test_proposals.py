@@ -15,7 +15,10 @@ SUBMISSIONS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), max_siz
 
 
 class Model:
-    """Spec gov-api.md §4.1: replay, then too old, then remember and cut."""
+    """Spec gov-api.md §4.1: replay, then too old, then remember and cut.
+
+    What is of a second that is still accepted is not cut: it could be replayed.
+    """
 
     def __init__(self, window: int) -> None:
         self.window = window
@@ -29,9 +32,12 @@ class Model:
         if before and key[:10] < before[len(before) // 2][:10]:
             return f"old {before[len(before) // 2][:10]}"
         self.known[key] = ident
-        if len(before) >= self.window - 1:
-            for surplus in before[: len(before) - (self.window - 1)]:
-                del self.known[surplus]
+        surplus = before[: max(0, len(before) - (self.window - 1))]
+        kept = sorted(set(self.known) - set(surplus))
+        accepted = kept[len(kept) // 2][:10]
+        for old in surplus:
+            if old[:10] < accepted:
+                del self.known[old]
         return "taken"
 
 
