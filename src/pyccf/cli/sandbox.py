@@ -7,7 +7,7 @@ majority; see `cli.local_service`.
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -179,15 +179,30 @@ def _issuer(file: str) -> dict[str, Json]:
     return value
 
 
-def _stop_on_signals() -> threading.Event:
-    """The event that SIGINT and SIGTERM set."""
-    stop = threading.Event()
+class _Stop:
+    """Whether a signal said so. Without a lock: one may come while another is handled."""
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        stop.set()
+    def __init__(self) -> None:
+        self._said = False
 
-    signal.signal(signal.SIGINT, handler)
-    signal.signal(signal.SIGTERM, handler)
+    def set(self, number: int, frame: FrameType | None) -> None:
+        self._said = True
+
+    def is_set(self) -> bool:
+        return self._said
+
+    def wait(self, seconds: float) -> bool:
+        """Let time pass, if nothing was said yet."""
+        if not self._said:
+            time.sleep(seconds)
+        return self._said
+
+
+def _stop_on_signals() -> _Stop:
+    """What SIGINT and SIGTERM set."""
+    stop = _Stop()
+    signal.signal(signal.SIGINT, stop.set)
+    signal.signal(signal.SIGTERM, stop.set)
     return stop
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +104,22 @@ def test_signals_are_noted(number: int) -> None:
     signal.raise_signal(number)
     assert stop.is_set()
     signal.raise_signal(number)
+
+
+FLOOD = """
+import os, signal, threading
+from pyccf.cli import sandbox
+stop = sandbox._stop_on_signals()
+def send():
+    for _ in range(20_000):
+        os.kill(os.getpid(), signal.SIGTERM)
+sender = threading.Thread(target=send)
+sender.start()
+while sender.is_alive():
+    stop.wait(0)
+"""
+
+
+def test_signals_may_come_while_one_is_handled() -> None:
+    """As when make is told to stop, which tells its children, and they are told as well."""
+    subprocess.run([sys.executable, "-c", FLOOD], check=True, timeout=60)
