@@ -462,15 +462,7 @@ def load_csr(csr_pem: str | bytes) -> x509.CertificateSigningRequest:
         sound = request.is_signature_valid
         # Read by the library when they are asked for, as names of certificates are.
         _ = request.subject, request.extensions
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        InvalidSignature,
-        x509.DuplicateExtension,
-        x509.InvalidVersion,
-        x509.UnsupportedGeneralNameType,
-    ):
+    except (*UNREADABLE, InvalidSignature, x509.InvalidVersion):
         raise ValueError("not a certificate signing request") from None
     if not sound:
         raise ValueError("the signature of the certificate signing request is wrong")

@@ -26,6 +26,7 @@ from pyccf.http.limits import HttpLimits
 from pyccf.http.room import Room
 from pyccf.shell.admission import SESSIONS_HARD, SESSIONS_SOFT, Admission, SessionMetrics
 from pyccf.shell.interface import Handler, Interface
+from pyccf.shell.keep_alive import keep_alive
 from pyccf.shell.sender import Sender
 from pyccf.shell.tls import server_context
 from pyccf.shell.wire import Wire
@@ -69,19 +70,6 @@ def split_address(address: str) -> tuple[str, int]:
 def join_address(host: str, port: int) -> str:
     """The text form of an address, with brackets around IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    """Have the kernel notice clients that vanished; what is accepted inherits it."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_S),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-    ):
-        option = getattr(socket, name, None)  # not on every operating system
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Listener:
@@ -149,7 +137,7 @@ class Listener:
             family, kind, protocol, _, target = found[0]
             sock = socket.socket(family, kind, protocol)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _keep_alive(sock)
+            keep_alive(sock, KEEPALIVE_S, KEEPALIVE_PROBES)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(target)

@@ -14,6 +14,7 @@ import socket
 from contextlib import suppress
 
 from pyccf.errors import LocalError
+from pyccf.shell.keep_alive import keep_alive
 from pyccf.shell.listen import join_address, split_address
 
 DEAD_AFTER_MS = 2000
@@ -90,16 +91,7 @@ async def _local(text: str, family: int) -> tuple[object, ...]:
 def _watch(sock: socket.socket) -> None:
     """Notice that the other machine is gone, and send small messages at once."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_S),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", DEAD_AFTER_MS),
-    ):
-        option = getattr(socket, name, None)  # not on every operating system
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    keep_alive(sock, KEEPALIVE_S, KEEPALIVE_PROBES, {"TCP_USER_TIMEOUT": DEAD_AFTER_MS})
 
 
 def cause(error: OSError) -> str:

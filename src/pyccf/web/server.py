@@ -10,6 +10,7 @@ numbers.
 from __future__ import annotations
 
 import secrets as chance
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -156,9 +157,11 @@ class Explorer:
 class _Server(ThreadingHTTPServer):
     """Says nothing when a browser no longer wants its answer."""
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
         if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
+            super().handle_error(request, client_address)
 
 
 Query = dict[str, list[str]]

@@ -347,8 +347,8 @@ def test_one_that_was_removed_meanwhile_is_looked_for_again(
     assert any("does not have that snapshot any more" in line for line in joiner.lines)
 
 
-def test_one_that_is_given_nothing_looks_for_a_snapshot(service: Service) -> None:
-    """It was let in without one; the primary has not got what is before its own snapshot."""
+def let_in_without(service: Service) -> tuple[Joining, SeqNo]:
+    """A joiner that found no snapshot, and where one is now."""
     kept = dict(service.snapshots)
     service.snapshots.clear()
     joiner = joining(service)
@@ -356,17 +356,24 @@ def test_one_that_is_given_nothing_looks_for_a_snapshot(service: Service) -> Non
     service.snapshots.update(kept)
     joiner.ask(service)
     assert joiner.began == 0
-    base = max(snapshot.parse(data).seqno for data in kept.values())
+    return joiner, max(snapshot.parse(data).seqno for data in kept.values())
+
+
+def let_starve(service: Service, joiner: Joining, base: SeqNo) -> None:
+    """Much time, in which nothing up to `base` arrives."""
     for _ in range(300):
         exchange(service, joiner, rounds=1, base=base)
         while joiner.calls:
             call = joiner.calls.pop(0)
             if call.method == "GET":
                 call.reply(serve(service, call))
-                joiner.pump()
-            else:
-                joiner.calls.insert(0, call)
-                joiner.ask(service)
+            joiner.pump()
+
+
+def test_one_that_is_given_nothing_looks_for_a_snapshot(service: Service) -> None:
+    """It was let in without one; the primary has not got what is before its own snapshot."""
+    joiner, base = let_in_without(service)
+    let_starve(service, joiner, base)
     assert joiner.began == base
     assert joiner.node.store.committed == service.node.store.committed > base
     assert content_of(joiner.node.store) == content_of(service.node.store)
@@ -400,17 +407,6 @@ def lagging(service: Service, rekeys: int = 0) -> tuple[Joining, SeqNo]:
     return joiner, parsed.seqno
 
 
-def let_starve(service: Service, joiner: Joining, base: SeqNo) -> None:
-    """Much time, in which nothing up to `base` arrives."""
-    for _ in range(300):
-        exchange(service, joiner, rounds=1, base=base)
-        while joiner.calls:
-            call = joiner.calls.pop(0)
-            if call.method == "GET":
-                call.reply(serve(service, call))
-            joiner.pump()
-
-
 @pytest.mark.parametrize("rekeys", [0, 1, 2])
 def test_one_that_lacks_what_nobody_has_begins_anew(service: Service, rekeys: int) -> None:
     """The one who leads now began later; the snapshot tells the ledger secret of then."""
@@ -438,14 +434,9 @@ def test_one_that_cannot_read_the_snapshot_stays_as_it_is(
 
 def test_one_that_was_given_nothing_and_cannot_read_the_snapshot_waits(service: Service) -> None:
     """It may have been taken out again, and a rekey have told the others only."""
-    kept = dict(service.snapshots)
-    service.snapshots.clear()
-    joiner = joining(service)
-    fetch(service, joiner)
-    service.snapshots.update(kept)
-    joiner.ask(service)
+    joiner, base = let_in_without(service)
     joiner.parts.secrets.receive((recovery.new_secret(1, service.entropy),))
-    let_starve(service, joiner, max(snapshot.parse(data).seqno for data in kept.values()))
+    let_starve(service, joiner, base)
     assert any("cannot be used: The snapshot at" in line for line in joiner.lines)
     assert (joiner.began, joiner.node.store.version, joiner.stopped) == (0, 0, "")
     assert joiner.snapshots == {}

@@ -11,6 +11,7 @@ import signal
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -138,12 +139,9 @@ class _Full(io.StringIO):
 
 
 def _full_disk(program: Program) -> None:
-    def full(entries: object) -> None:
-        raise StorageError("The disk is full")
-
-    program._disk.append = full  # type: ignore[method-assign]
-    program._node.sign()
-    program.flush()
+    with patch.object(program._disk, "append", side_effect=StorageError("The disk is full")):
+        program._node.sign()
+        program.flush()
 
 
 def _refusal(program: Program) -> None:
